@@ -1,9 +1,18 @@
 //! The lifecycle of sessions: everything that a front end may ask for, and what it rests on.
 //!
-//! A session is a container, a workspace and an agent's conversation under one id.
+//! A session is a container, a workspace and an agent's conversation under one id. [`api::SessionApi`] is what front
+//! ends consume; [`runtime::ContainerRuntime`], [`gateway::Gateway`] and [`agent::AgentDriver`] are what the wings
+//! implement; the manager in between owns the whole life.
 
+pub mod agent;
+pub mod api;
+pub mod command;
 pub mod error;
+pub mod event;
 pub mod gateway;
 pub mod id;
 pub mod label;
 pub mod runtime;
+pub mod session;
+pub mod state;
+pub mod turn;

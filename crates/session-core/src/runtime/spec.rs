@@ -97,7 +97,7 @@ pub enum WorkspaceVolume {
     Scratch,
     /// A directory of the host.
     Host {
-        /// The directory, absolute and already judged by [`crate::policy`].
+        /// The directory, absolute and already judged by `policy`.
         path: PathBuf,
         /// Whether the session may only read it.
         read_only: bool,

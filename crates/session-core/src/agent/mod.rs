@@ -1,0 +1,82 @@
+//! Agents: the coding CLIs in sessions, behind a driver that is nothing but a translation.
+//!
+//! A driver says how the agent's process is started and turns its lines into [`AgentSignal`]s and our wishes into
+//! lines. It does no I/O and keeps no clock: the session's task owns the process and calls the driver. What the agent
+//! writes is an attacker's; a driver never fails on it and keeps what it does not know.
+
+mod claude;
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use bytes::Bytes;
+use secrecy::SecretString;
+
+pub use self::claude::ClaudeCode;
+use crate::event::EventKind;
+use crate::turn::TurnOutcome;
+
+/// The longest prompt, in bytes: what fits into a model's context with room to spare.
+pub const MAX_PROMPT_BYTES: usize = 4 << 20;
+/// The longest text of a tool's result in an event, in bytes. The agent has the whole; the log keeps the start.
+pub const MAX_TOOL_RESULT_BYTES: usize = 16 << 10;
+/// The longest line of an agent that is parsed, in bytes. A longer one is cut and kept as unknown.
+pub const MAX_LINE_BYTES: usize = 16 << 20;
+
+/// What a driver needs to know to start its agent.
+#[derive(Debug, Clone)]
+pub struct AgentContext {
+    /// The model proxy as seen from inside, for example `http://127.0.0.1:9101`.
+    pub model_url: String,
+    /// The session's token at the gateway; the only credential that an agent ever sees.
+    pub token: SecretString,
+    /// The model, when one was asked for.
+    pub model: Option<String>,
+    /// The session's environment; the driver's own variables win.
+    pub env: BTreeMap<String, String>,
+    /// The conversation to go on with, as an earlier [`AgentSignal::Ready`] named it.
+    pub resume: Option<String>,
+}
+
+/// How an agent's process is started.
+#[derive(Debug, Clone)]
+pub struct AgentLaunch {
+    /// The argument vector.
+    pub argv: Vec<String>,
+    /// The whole environment. The token in it is the session's own.
+    pub env: BTreeMap<String, String>,
+}
+
+/// What a line of an agent means.
+#[derive(Debug, Clone, PartialEq)]
+pub enum AgentSignal {
+    /// It is up; the name of its conversation, when it says so.
+    Ready {
+        /// The name by which the conversation can be resumed.
+        conversation: Option<String>,
+    },
+    /// Something for the log.
+    Event(EventKind),
+    /// The running turn ended.
+    TurnEnded(TurnOutcome),
+    /// The agent took an interrupt.
+    Interrupted,
+}
+
+/// Translates between a session and one kind of agent.
+pub trait AgentDriver: fmt::Debug + Send + Sync + 'static {
+    /// The agent's name, for example `claude`.
+    fn name(&self) -> &'static str;
+
+    /// How to start it.
+    fn launch(&self, context: &AgentContext) -> AgentLaunch;
+
+    /// The bytes that give it a prompt.
+    fn prompt(&self, text: &str) -> Bytes;
+
+    /// The bytes that interrupt it; `id` is unique within the session.
+    fn interrupt(&self, id: u64) -> Bytes;
+
+    /// What a line means, without its line end. Never fails: what is not known becomes [`EventKind::AgentOther`].
+    fn parse(&self, line: &[u8]) -> Vec<AgentSignal>;
+}

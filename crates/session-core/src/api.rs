@@ -1,0 +1,178 @@
+//! The one lifecycle API: what every front end consumes.
+//!
+//! [`SessionApi`] is implemented by the `SessionManager` in this process, and later by a client of a
+//! manager in another one, so nothing in it assumes shared memory. Front ends know this trait and never a runtime (I1).
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::stream::BoxStream;
+
+use crate::command::{CommandEvent, CommandOutput, CommandRequest, OutputStream, RunningCommand};
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::{Event, EventKind};
+use crate::id::{CommandId, SessionId, TurnId};
+use crate::session::{
+    CopyReport, CreateSession, EventQuery, PromptRequest, SessionDetails, SessionFilter, SessionInfo,
+    WorkspaceDiff,
+};
+use crate::turn::{TurnInfo, TurnOutcome};
+
+/// Events from a number on: first those that are stored, then each as it happens. Never ends by itself, except after
+/// the last event of a destroyed or failed session.
+pub type EventStream = BoxStream<'static, Result<Event>>;
+
+/// A tar archive as it is read. Ends after the last byte of a complete archive; anything else is an error item.
+pub type ArchiveStream = BoxStream<'static, Result<Bytes>>;
+
+/// Everything that can be done with sessions.
+///
+/// Every method may be called from many tasks at once. What a method acknowledges is durable when it returns. Dropping
+/// a returned future may leave the operation running; it never leaves it half done.
+#[async_trait]
+pub trait SessionApi: Send + Sync {
+    /// Makes a session and waits until it is ready.
+    ///
+    /// # Errors
+    /// `WorkspaceMissing`, `WorkspaceRefused`, `WorkspaceNotWritable`, `ImageNotFound`, `EngineUnavailable`,
+    /// `EngineFailed`, `LinkLost`: then nothing of it is left on the engine and the session, if it was recorded, says
+    /// `Failed`. `IdempotencyMismatch` when the key was used for a different request.
+    async fn create(&self, request: CreateSession) -> Result<SessionInfo>;
+
+    /// The sessions, newest first.
+    async fn list(&self, filter: SessionFilter) -> Result<Vec<SessionInfo>>;
+
+    /// One session as recorded, brought in line with what is true on the engine.
+    async fn inspect(&self, session: &SessionId) -> Result<SessionDetails>;
+
+    /// Accepts a prompt. Turns of a session run one at a time, in order; the answer comes at once, the turn's course in
+    /// [`SessionApi::events`].
+    ///
+    /// # Errors
+    /// `StateConflict` when the session cannot work, `LimitExceeded` when too many turns wait, `InvalidArgument` for an
+    /// empty or over-long prompt.
+    async fn prompt(&self, session: &SessionId, request: PromptRequest) -> Result<TurnInfo>;
+
+    /// A turn as it is now.
+    async fn turn(&self, session: &SessionId, turn: &TurnId) -> Result<TurnInfo>;
+
+    /// The turns of a session, oldest first.
+    async fn turns(&self, session: &SessionId) -> Result<Vec<TurnInfo>>;
+
+    /// Interrupts the running turn and takes back those that wait. The session stays usable. Answers whether anything
+    /// was running or waiting.
+    async fn interrupt(&self, session: &SessionId) -> Result<bool>;
+
+    /// Events after the number `after` (0 for all), live.
+    async fn events(&self, session: &SessionId, after: u64) -> Result<EventStream>;
+
+    /// Stored events, at once.
+    async fn event_page(&self, session: &SessionId, query: EventQuery) -> Result<Vec<Event>>;
+
+    /// Runs a command.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for an empty vector, a NUL, or more than the kernel takes. A program that does not exist is not
+    /// an error here: it is how the command ended.
+    async fn command(&self, session: &SessionId, request: CommandRequest) -> Result<RunningCommand>;
+
+    /// Comes back to a command that was started with [`crate::command::OnDisconnect::Detach`], reading from `offset`.
+    async fn attach_command(
+        &self,
+        session: &SessionId,
+        command: &CommandId,
+        offset: u64,
+    ) -> Result<RunningCommand>;
+
+    /// Unpacks a tar archive at `dest` inside (absolute, or relative to the workspace), as the session's user.
+    async fn copy_in(&self, session: &SessionId, dest: &str, archive: ArchiveStream) -> Result<CopyReport>;
+
+    /// Packs `path` inside (absolute, or relative to the workspace). The archive is the session's own work: hostile.
+    /// Use `transfer` to unpack it.
+    async fn copy_out(&self, session: &SessionId, path: &str) -> Result<ArchiveStream>;
+
+    /// What changed in the workspace since the first turn or diff.
+    async fn diff(&self, session: &SessionId) -> Result<WorkspaceDiff>;
+
+    /// Freezes the session's processes.
+    async fn pause(&self, session: &SessionId) -> Result<()>;
+
+    /// Lets them go on.
+    async fn resume(&self, session: &SessionId) -> Result<()>;
+
+    /// Ends and removes the session. Its history stays readable. Destroying a destroyed session succeeds.
+    async fn destroy(&self, session: &SessionId) -> Result<()>;
+}
+
+/// Sugar over [`SessionApi`] that needs nothing but it.
+#[async_trait]
+pub trait SessionApiExt: SessionApi {
+    /// Waits until the turn has ended.
+    async fn wait_turn(&self, turn: &TurnInfo) -> Result<TurnOutcome> {
+        let mut events = self
+            .events(&turn.session, turn.first_event.saturating_sub(1))
+            .await?;
+        while let Some(event) = events.next().await {
+            let event = event?;
+            if event.turn == Some(turn.id)
+                && let EventKind::TurnFinished { outcome } = event.kind
+            {
+                return Ok(outcome);
+            }
+        }
+        Err(Error::new(
+            ErrorKind::StateConflict,
+            "wait for the turn",
+            "the session ended before the turn did",
+        )
+        .with_context("session", turn.session))
+    }
+
+    /// Prompts and waits for the outcome.
+    async fn prompt_and_wait(&self, session: &SessionId, request: PromptRequest) -> Result<TurnOutcome> {
+        let turn = self.prompt(session, request).await?;
+        self.wait_turn(&turn).await
+    }
+
+    /// Runs a command to its end and keeps at most `limit` bytes of each stream.
+    async fn command_output(
+        &self,
+        session: &SessionId,
+        request: CommandRequest,
+        limit: usize,
+    ) -> Result<CommandOutput> {
+        let mut running = self.command(session, request).await?;
+        let (mut stdout, mut stderr, mut truncated) = (Vec::new(), Vec::new(), false);
+        while let Some(event) = running.events.next().await {
+            match event? {
+                CommandEvent::Output { stream, bytes, .. } => {
+                    let kept = if stream == OutputStream::Stdout {
+                        &mut stdout
+                    } else {
+                        &mut stderr
+                    };
+                    let room = limit.saturating_sub(kept.len()).min(bytes.len());
+                    kept.extend_from_slice(&bytes[..room]);
+                    truncated |= room < bytes.len();
+                }
+                CommandEvent::Gap { .. } => truncated = true,
+                CommandEvent::Exited(exit) => {
+                    return Ok(CommandOutput {
+                        stdout,
+                        stderr,
+                        truncated,
+                        exit,
+                    });
+                }
+            }
+        }
+        Err(Error::new(
+            ErrorKind::LinkLost,
+            "run a command",
+            "the connection ended before the command did",
+        )
+        .with_context("session", session))
+    }
+}
+
+impl<T: SessionApi + ?Sized> SessionApiExt for T {}

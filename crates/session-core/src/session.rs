@@ -1,0 +1,211 @@
+//! Sessions as callers ask for them and see them.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+
+use crate::gateway::ModelUsage;
+use crate::id::{ImageRef, SessionId};
+use crate::runtime::{HostMount, NetworkMode, ResourceLimits, UserIds};
+use crate::state::SessionState;
+
+/// What a caller wants a session to be. `Default` is a sealed session with an empty workspace in the default image.
+#[derive(Debug, Clone, Default)]
+pub struct CreateSession {
+    /// A name for people; not unique.
+    pub name: Option<String>,
+    /// What is at `/workspace`.
+    pub workspace: WorkspaceSource,
+    /// The image; the manager's default when `None`.
+    pub image: Option<ImageRef>,
+    /// What it can reach by itself.
+    pub network: NetworkMode,
+    /// Limits; the manager's defaults when `None`.
+    pub limits: Option<ResourceLimits>,
+    /// Further directories of the host.
+    pub mounts: Vec<HostMount>,
+    /// The model, when not the agent's own choice.
+    pub model: Option<String>,
+    /// Environment of the agent and of commands. No secrets: whatever runs inside can read it.
+    pub env: BTreeMap<String, String>,
+    /// Labels for the caller's own use, at most 64.
+    pub labels: BTreeMap<String, String>,
+    /// The provider credential of this session alone. Stays in the memory of this process.
+    pub credential: Option<SecretString>,
+    /// The same key gives the same session: a second request does not create a second one.
+    pub idempotency_key: Option<String>,
+    /// Start the agent at once, so that the first prompt does not wait for it.
+    pub warm_agent: bool,
+}
+
+/// Where the workspace comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum WorkspaceSource {
+    /// Nothing: an empty directory.
+    #[default]
+    Empty,
+    /// The host's directory itself: what the agent changes is changed.
+    Mount {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// A copy of the host's directory, without what its `.gitignore` files exclude.
+    Copy {
+        /// The directory.
+        path: PathBuf,
+    },
+}
+
+/// A session as callers see it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SessionInfo {
+    /// The session.
+    pub id: SessionId,
+    /// Its name for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Where it is in its life.
+    #[serde(flatten)]
+    pub state: SessionState,
+    /// When it was asked for.
+    pub created_at: Timestamp,
+    /// When its record last changed.
+    pub updated_at: Timestamp,
+    /// The image.
+    pub image: ImageRef,
+    /// What it can reach by itself.
+    pub network: NetworkMode,
+    /// Limits in force.
+    pub limits: ResourceLimits,
+    /// Where its workspace comes from.
+    pub workspace: WorkspaceSource,
+    /// Further directories of the host.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mounts: Vec<HostMount>,
+    /// Who runs inside.
+    pub user: UserIds,
+    /// The agent's name, for example `claude`.
+    pub agent: String,
+    /// The model, when one was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// Environment of the agent and of commands.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, String>,
+    /// Labels.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// How many turns it had.
+    pub turns: u64,
+    /// The number of its latest event.
+    pub last_event: u64,
+    /// What its turns cost so far in US dollars, as the agent reckons it.
+    pub cost_usd: f64,
+}
+
+/// A session looked at closely: what it takes an exchange with its container to know.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SessionDetails {
+    /// What is known without asking.
+    #[serde(flatten)]
+    pub info: SessionInfo,
+    /// The container's name on the engine.
+    pub container: String,
+    /// How the link is carried, when it is up: `socket` or `bridge`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub carrier: Option<Carrier>,
+    /// What it uses, when its container could be asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resources: Option<ResourceUse>,
+    /// What its doors counted since this process serves them.
+    pub model_usage: ModelUsage,
+}
+
+/// How a link is carried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Carrier {
+    /// A Unix socket in a directory of the session alone.
+    Socket,
+    /// The engine's exec stream.
+    Bridge,
+}
+
+/// What a session uses now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResourceUse {
+    /// Memory in bytes.
+    pub memory_bytes: u64,
+    /// CPU time so far, in milliseconds.
+    pub cpu_ms: u64,
+    /// Processes and threads.
+    pub pids: u64,
+    /// How often the kernel killed a process of it for lack of memory.
+    pub oom_kills: u64,
+    /// Since when it runs, in milliseconds.
+    pub uptime_ms: u64,
+}
+
+/// Which sessions to list.
+#[derive(Debug, Clone, Default)]
+pub struct SessionFilter {
+    /// Destroyed and failed ones too.
+    pub all: bool,
+    /// Only those that bear all of these labels.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// A prompt.
+#[derive(Debug, Clone, Default)]
+pub struct PromptRequest {
+    /// What the agent shall do, at most [`crate::agent::MAX_PROMPT_BYTES`].
+    pub prompt: String,
+    /// When the turn is interrupted; `None` means never.
+    pub time_limit: Option<std::time::Duration>,
+    /// The same key gives the same turn: a second request does not run a second one.
+    pub idempotency_key: Option<String>,
+}
+
+/// What changed in a workspace since the session began.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkspaceDiff {
+    /// The changes as a git patch (binary files included), lossily decoded; complete unless `truncated`.
+    pub patch: String,
+    /// The changed paths with their status letter (`A`, `M`, `D`, …), at most 10,000.
+    pub files: Vec<ChangedFile>,
+    /// Whether the patch was cut at its bound.
+    pub truncated: bool,
+}
+
+/// One changed path.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangedFile {
+    /// git's status letter.
+    pub status: char,
+    /// The path, relative to the workspace, lossily decoded.
+    pub path: String,
+}
+
+/// Which events to read at once.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct EventQuery {
+    /// Only events after this number.
+    pub after: u64,
+    /// At most so many, the newest ones when `tail`; at most 10,000 in any case.
+    pub limit: usize,
+    /// The newest instead of the oldest ones, still in ascending order.
+    pub tail: bool,
+}
+
+/// What went through a copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct CopyReport {
+    /// Files, directories and links.
+    pub entries: u64,
+    /// Bytes of content.
+    pub bytes: u64,
+}
