@@ -16,5 +16,7 @@ pub mod policy;
 pub mod runtime;
 pub mod session;
 pub mod state;
+pub mod state_dir;
+pub mod store;
 pub mod transfer;
 pub mod turn;

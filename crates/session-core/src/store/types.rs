@@ -1,0 +1,118 @@
+//! What goes into the store and what comes out of it.
+
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+use crate::event::EventKind;
+use crate::id::{ContainerName, TurnId};
+use crate::session::SessionInfo;
+use crate::state::{SessionState, StateName};
+use crate::turn::{TurnInfo, TurnOutcome, TurnStatus};
+
+/// Everything that is known about a session.
+#[derive(Debug, Clone)]
+pub struct SessionRecord {
+    /// What callers see.
+    pub info: SessionInfo,
+    /// Its container; always the one that [`ContainerName::of`] derives.
+    pub container: ContainerName,
+    /// The session's own token for the gateway; worth nothing elsewhere.
+    pub token: SecretString,
+    /// A digest of the request that made it, to tell a repeated request from another one with the same key.
+    pub request_digest: Option<String>,
+    /// The key under which the request may be repeated.
+    pub idempotency_key: Option<String>,
+    /// Its agent.
+    pub agent: AgentRecord,
+    /// The tree with which the workspace is compared.
+    pub base_tree: Option<String>,
+}
+
+/// Where the conversation with a session's agent stands.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct AgentRecord {
+    /// The agent's process id on the link.
+    pub process: Option<String>,
+    /// The first byte of its output that was not yet turned into events.
+    pub offset: u64,
+    /// The conversation, as the agent names it.
+    pub conversation: Option<String>,
+    /// The highest exactly-once key that was handed out for its standard input.
+    pub stdin_key: u64,
+}
+
+/// What became of a session that was to be inserted.
+#[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "there is one per created session")]
+pub enum Inserted {
+    /// It is new.
+    New,
+    /// The same request was recorded before, as this session.
+    Existing(SessionRecord),
+}
+
+/// A turn to be queued.
+#[derive(Debug, Clone)]
+pub struct NewTurn {
+    /// Its id.
+    pub id: TurnId,
+    /// The prompt.
+    pub prompt: String,
+    /// The key under which the request may be repeated.
+    pub idempotency_key: Option<String>,
+    /// When it is interrupted.
+    pub time_limit: Option<Duration>,
+}
+
+/// What became of a turn that was to be queued.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Accepted {
+    /// It waits for its place.
+    New(TurnInfo),
+    /// The same request was accepted before, as this turn.
+    Existing(TurnInfo),
+}
+
+impl Accepted {
+    /// The turn, whichever it is.
+    pub fn into_turn(self) -> TurnInfo {
+        match self {
+            Self::New(turn) | Self::Existing(turn) => turn,
+        }
+    }
+}
+
+/// Changes to one session that become true together or not at all.
+///
+/// The events of a batch get their numbers in this order: `TurnStarted`, [`Batch::events`] as they are,
+/// `TurnFinished`, `StateChanged`.
+#[derive(Debug, Clone, Default)]
+pub struct Batch {
+    /// The session's new state; also appends a `StateChanged` event.
+    pub state: Option<SessionState>,
+    /// Events, with the turn to which each belongs.
+    pub events: Vec<(Option<TurnId>, EventKind)>,
+    /// A turn that starts or ends.
+    pub turn: Option<TurnUpdate>,
+    /// Where the conversation stands now.
+    pub agent: Option<AgentRecord>,
+    /// The tree with which the workspace is compared.
+    pub base_tree: Option<String>,
+    /// Nothing is changed when the stored state is not this one: then another process was faster.
+    pub expect_state: Option<StateName>,
+}
+
+/// A turn that starts or ends.
+///
+/// [`TurnStatus::Running`] appends `TurnStarted` and needs a queued turn and that no other runs; an ended status appends
+/// `TurnFinished`, needs a turn that has not ended, and adds its cost to the session.
+#[derive(Debug, Clone)]
+pub struct TurnUpdate {
+    /// The turn.
+    pub id: TurnId,
+    /// Its new status.
+    pub status: TurnStatus,
+    /// How it ended; required with an ended status.
+    pub outcome: Option<TurnOutcome>,
+}
