@@ -1,0 +1,326 @@
+use std::time::Duration;
+
+use proptest::prelude::*;
+use secrecy::SecretString;
+
+use super::*;
+
+fn env(name: &str, value: &str) -> BTreeMap<String, String> {
+    BTreeMap::from([(name.to_owned(), value.to_owned())])
+}
+
+fn create() -> CreateSession {
+    CreateSession::default()
+}
+
+fn refuse(result: Result<()>) -> Error {
+    let error = result.expect_err("must be refused");
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+    error
+}
+
+fn mount(target: &str) -> HostMount {
+    HostMount {
+        source: "/srv/data".into(),
+        target: target.to_owned(),
+        read_only: true,
+    }
+}
+
+#[test]
+fn a_full_and_reasonable_request_passes() {
+    validate_create(&CreateSession {
+        name: Some("naïve project".into()),
+        labels: BTreeMap::from([("team/app".to_owned(), "a\nb".to_owned())]),
+        env: BTreeMap::from([
+            ("RUST_LOG".to_owned(), "debug".to_owned()),
+            (
+                "ANTHROPIC_DEFAULT_HAIKU_MODEL".to_owned(),
+                "claude-haiku-4-5".to_owned(),
+            ),
+            ("npm_config_cache".to_owned(), "/tmp/npm_cache".to_owned()),
+        ]),
+        limits: Some(ResourceLimits::default()),
+        mounts: vec![
+            mount("/data"),
+            mount("/workspace/cache"),
+            mount("/home/agent/.cargo"),
+        ],
+        model: Some("claude-opus-5-5[1m]".into()),
+        credential: Some(SecretString::from("sk-ant-api03-abc")),
+        idempotency_key: Some("9b2e".into()),
+        ..create()
+    })
+    .unwrap();
+}
+
+#[test]
+fn names_labels_models_and_keys_are_bounded() {
+    for name in ["", " ", "a\nb", "a\0b", &"x".repeat(MAX_NAME_BYTES + 1)] {
+        refuse(validate_create(&CreateSession {
+            name: Some(name.to_owned()),
+            ..create()
+        }));
+    }
+    for (key, value) in [
+        ("", ""),
+        ("-a", ""),
+        ("a b", ""),
+        ("dev.cofferdam.owner", "me"),
+        ("a", "\0"),
+        ("a", &"x".repeat(MAX_LABEL_VALUE_BYTES + 1)),
+        (&"k".repeat(MAX_LABEL_KEY_BYTES + 1), ""),
+    ] {
+        refuse(validate_create(&CreateSession {
+            labels: env(key, value),
+            ..create()
+        }));
+    }
+    let many = (0..=MAX_LABELS)
+        .map(|number| (format!("l{number}"), String::new()))
+        .collect();
+    refuse(validate_create(&CreateSession {
+        labels: many,
+        ..create()
+    }));
+    for model in ["", "--resume", "a b", "a\n"] {
+        refuse(validate_create(&CreateSession {
+            model: Some(model.to_owned()),
+            ..create()
+        }));
+    }
+    for key in ["", "a b", "é", &"k".repeat(MAX_IDEMPOTENCY_KEY_BYTES + 1)] {
+        refuse(validate_idempotency_key(key));
+    }
+}
+
+#[test]
+fn no_credential_gets_into_an_environment_or_an_error() {
+    let canary = format!("ghp_{}", "c".repeat(36));
+    for (name, value) in [
+        ("ANTHROPIC_API_KEY", "canary"),
+        ("anthropic_api_key", "canary"),
+        ("AWS_SECRET_ACCESS_KEY", "canary"),
+        ("GITHUB_TOKEN", "canary"),
+        ("INNOCENT", &canary),
+        ("PADDED", &format!("  {canary}\n")),
+        (
+            "KEY",
+            &format!("-----BEGIN OPENSSH PRIVATE KEY-----\n{}", "canary".repeat(20)),
+        ),
+    ] {
+        let error = refuse(validate_env(&env(name, value)));
+        assert!(
+            error.hint().is_some_and(|hint| hint.contains("gateway")),
+            "{name}"
+        );
+        assert!(!format!("{error} {error:?}").contains(value.trim()), "{name}");
+    }
+    let error = refuse(validate_create(&CreateSession {
+        credential: Some(SecretString::from("sk-ant-canary\n")),
+        ..create()
+    }));
+    assert!(!format!("{error:?}").contains("canary"));
+}
+
+#[test]
+fn nothing_steers_the_agent_past_the_gateway() {
+    for name in [
+        "ANTHROPIC_BASE_URL",
+        "ANTHROPIC_BEDROCK_BASE_URL",
+        "ANTHROPIC_CUSTOM_HEADERS",
+        "CLAUDE_CODE_USE_VERTEX",
+        "CLAUDE_CODE_PROVIDER_MANAGED_BY_HOST",
+        "CLAUDE_CONFIG_DIR",
+    ] {
+        refuse(validate_env(&env(name, "x")));
+    }
+}
+
+#[test]
+fn environments_that_no_program_can_be_given_are_refused() {
+    for (name, value) in [("", "x"), ("A=B", "x"), ("A\0", "x"), ("A", "x\0"), ("A\n", "x")] {
+        refuse(validate_env(&env(name, value)));
+    }
+    refuse(validate_env(&env("A", &"x".repeat((64 << 10) + 1))));
+    refuse(validate_env(
+        &(0..10).map(|n| (format!("V{n}"), "x".repeat(60 << 10))).collect(),
+    ));
+    refuse(validate_env(
+        &(0..1025).map(|n| (format!("V{n}"), String::new())).collect(),
+    ));
+}
+
+#[test]
+fn argument_vectors_are_what_the_kernel_takes() {
+    let command = |argv: Vec<Vec<u8>>| validate_command(&CommandRequest::new(argv));
+    command(vec![
+        b"printf".to_vec(),
+        vec![],
+        vec![0xff, b'\n'],
+        vec![b'x'; MAX_ARGUMENT_BYTES],
+    ])
+    .unwrap();
+    for argv in [
+        vec![],
+        vec![vec![]],
+        vec![b"a\0b".to_vec()],
+        vec![b"a".to_vec(), vec![b'x'; MAX_ARGUMENT_BYTES + 1]],
+        vec![vec![b'x'; 100_000]; 12],
+        vec![b"x".to_vec(); 200_000],
+    ] {
+        refuse(command(argv));
+    }
+    let zero = CommandRequest {
+        time_limit: Some(Duration::ZERO),
+        ..CommandRequest::new(["a"])
+    };
+    refuse(validate_command(&zero));
+}
+
+#[test]
+fn working_directories_stay_out_of_the_kernels_file_systems() {
+    for good in ["/workspace", "src", "./src/../lib", "/tmp", "/process", "..", "/"] {
+        validate_cwd(good).unwrap();
+    }
+    for bad in [
+        "",
+        "a\0",
+        "/proc",
+        "/proc/self/fd/8",
+        "//proc//1",
+        "../proc/self",
+        "/tmp/../sys",
+        "/dev/fd",
+    ] {
+        refuse(validate_cwd(bad));
+    }
+}
+
+#[test]
+fn copies_name_a_path_without_steps_up() {
+    for good in [".", "src", "/workspace/a b", "/tmp/x", "a..b"] {
+        validate_copy_path(good).unwrap();
+    }
+    for bad in [
+        "",
+        "..",
+        "a/..",
+        "../x",
+        "/workspace/../etc",
+        "a\0",
+        "/proc/1/environ",
+        "/dev/zero",
+        &"x".repeat(4096),
+    ] {
+        refuse(validate_copy_path(bad));
+    }
+}
+
+#[test]
+fn mounts_never_hide_what_a_session_needs() {
+    for bad in [
+        "/",
+        "",
+        "data",
+        "/data/",
+        "/a/../b",
+        "/a//b",
+        "/./a",
+        "/a\0",
+        "/proc",
+        "/proc/1",
+        "/sys/fs",
+        "/dev/shm",
+        "/opt",
+        "/opt/cofferdam",
+        "/opt/cofferdam/bin",
+        "/run",
+        "/run/cofferdam/link",
+        "/workspace",
+        "/home",
+        "/home/agent",
+        "/tmp",
+    ] {
+        refuse(validate_create(&CreateSession {
+            mounts: vec![mount(bad)],
+            ..create()
+        }));
+    }
+    refuse(validate_create(&CreateSession {
+        mounts: vec![mount("/data"), mount("/data")],
+        ..create()
+    }));
+    refuse(validate_create(&CreateSession {
+        mounts: (0..=MAX_MOUNTS).map(|n| mount(&format!("/m{n}"))).collect(),
+        ..create()
+    }));
+}
+
+#[test]
+fn resources_have_a_floor_and_a_ceiling() {
+    let good = ResourceLimits::default();
+    for bad in [
+        ResourceLimits {
+            memory_bytes: 1,
+            ..good
+        },
+        ResourceLimits {
+            memory_bytes: u64::MAX,
+            ..good
+        },
+        ResourceLimits {
+            milli_cpus: 0,
+            ..good
+        },
+        ResourceLimits { pids: 1, ..good },
+        ResourceLimits {
+            pids: u32::MAX,
+            ..good
+        },
+    ] {
+        let error = refuse(validate_create(&CreateSession {
+            limits: Some(bad),
+            ..create()
+        }));
+        assert!(error.hint().is_some());
+    }
+}
+
+#[test]
+fn prompts_say_something_and_fit() {
+    validate_prompt("do it\0").unwrap();
+    refuse(validate_prompt(" \n\t"));
+    refuse(validate_prompt(&"x".repeat(MAX_PROMPT_BYTES + 1)));
+    let request = PromptRequest {
+        prompt: "x".into(),
+        time_limit: Some(Duration::ZERO),
+        idempotency_key: None,
+    };
+    refuse(validate_prompt_request(&request));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_text_makes_a_check_panic(text in "[/.a-z=\\x00\\PC]{0,60}") {
+        let _ = validate_cwd(&text);
+        let _ = validate_copy_path(&text);
+        let _ = validate_mount_target(&text);
+        let _ = validate_prompt(&text);
+        let _ = validate_env(&env(&text, &text));
+        let _ = validate_command(&CommandRequest::new([text.clone().into_bytes()]));
+        let _ = validate_create(&CreateSession { name: Some(text.clone()), model: Some(text), ..create() });
+    }
+
+    /// A target that is accepted is never within, above or at what a session needs, however it was spelled.
+    #[test]
+    fn accepted_targets_are_spelled_one_way(parts in prop::collection::vec("\\.|\\.\\.|proc|opt|cofferdam|data|", 0..5)) {
+        let target = format!("/{}", parts.join("/"));
+        if validate_mount_target(&target).is_ok() {
+            prop_assert!(parts.iter().all(|part| !part.is_empty() && part != "." && part != ".."));
+            prop_assert!(parts[0] != "proc" && !target.starts_with("/opt/cofferdam") && target != "/opt");
+        }
+    }
+}
