@@ -1,2 +1,56 @@
-//! Placeholder.
-fn main() {}
+//! The project's own tasks: what a developer or CI needs besides `cargo build`.
+//!
+//! One module per command; `reporter`, `process`, `error` and `workspace` serve them all. Commands are plain
+//! functions that take a [`Reporter`], so that one task can call another (`demo` calls `engine` and `image`).
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::error::Result;
+use crate::reporter::Reporter;
+
+mod apt;
+mod engine;
+mod error;
+mod image;
+mod process;
+mod reporter;
+mod workspace;
+
+/// The project's tasks. Each says what it will do before it changes the machine.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Find, start or stop a container engine
+    #[command(subcommand)]
+    Engine(engine::Command),
+    /// Build the default session image, cofferdam-session:latest
+    Image(image::Args),
+}
+
+/// Exit status: 0 done, 1 the task failed (stderr says why and what to do), 2 the command line is wrong.
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let reporter = Reporter::new();
+    match run(cli.task, &reporter) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            reporter.failure(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: Task, reporter: &Reporter) -> Result<()> {
+    match task {
+        Task::Engine(command) => engine::run(command, reporter),
+        Task::Image(args) => image::run(&args, reporter),
+    }
+}

@@ -1,0 +1,113 @@
+//! `session-init` as one static program: it is PID 1 in images that may hold no C library at all.
+
+use std::path::Path;
+
+use crate::error::{Error, Result};
+use crate::process::Tool;
+use crate::reporter::Reporter;
+use crate::workspace;
+
+const PROGRAM: &str = "session-init";
+const PROFILE: &str = "init";
+
+/// Builds the program and returns its bytes.
+pub(crate) fn build(reporter: &Reporter) -> Result<Vec<u8>> {
+    if !cfg!(target_os = "linux") {
+        return Err(Error::new("session-init is built on Linux only")
+            .hint("give a Linux build of it with `--session-init PATH`"));
+    }
+    let mut step = reporter.step(format!("build {PROGRAM}"));
+    let triple = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+    let target = workspace::target();
+    Tool::new(workspace::env("CARGO").unwrap_or_else(|| "cargo".to_owned()))
+        .args([
+            "build",
+            "--package",
+            PROGRAM,
+            "--bin",
+            PROGRAM,
+            "--profile",
+            PROFILE,
+            "--target",
+            &triple,
+        ])
+        .arg("--target-dir")
+        .arg(&target)
+        // With `--target` these flags reach the program alone, never a build script or a macro.
+        .env("RUSTFLAGS", "-C target-feature=+crt-static")
+        .dir(workspace::root())
+        .run(|line| step.update(line))
+        .map_err(|error| {
+            error.hint("if the linker misses libc, install the static C library (libc6-dev, or glibc-static on Fedora)")
+        })?;
+    let program = given(&target.join(triple).join(PROFILE).join(PROGRAM))?;
+    step.done(&format!("{} kB, static", program.len() / 1024));
+    Ok(program)
+}
+
+/// The bytes of a program that was built elsewhere.
+pub(crate) fn given(path: &Path) -> Result<Vec<u8>> {
+    let program = super::read(path)?;
+    match needs_interpreter(&program) {
+        Some(false) => Ok(program),
+        Some(true) => Err(Error::new(format!("{} is not a static program", path.display()))
+            .hint("build it with RUSTFLAGS='-C target-feature=+crt-static'")),
+        None => Err(
+            Error::new(format!("{} is no 64-bit Linux program", path.display()))
+                .hint("give the session-init that `cargo build` made"),
+        ),
+    }
+}
+
+/// Whether an ELF file asks for a dynamic loader (a `PT_INTERP` header); `None` if it is no 64-bit little-endian ELF file.
+fn needs_interpreter(elf: &[u8]) -> Option<bool> {
+    const PT_INTERP: u32 = 3;
+    if !elf.starts_with(b"\x7fELF\x02\x01") {
+        return None;
+    }
+    let table = usize::try_from(u64::from_le_bytes(field(elf, 32)?)).ok()?;
+    let entry = usize::from(u16::from_le_bytes(field(elf, 54)?));
+    let count = usize::from(u16::from_le_bytes(field(elf, 56)?));
+    let mut interpreter = false;
+    for index in 0..count {
+        let at = table.checked_add(index.checked_mul(entry)?)?;
+        interpreter |= u32::from_le_bytes(field(elf, at)?) == PT_INTERP;
+    }
+    Some(interpreter)
+}
+
+fn field<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
+    bytes.get(at..at.checked_add(N)?)?.try_into().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An ELF header with one program header of that type.
+    fn elf(kind: u32) -> Vec<u8> {
+        let mut elf = vec![0; 64 + 56];
+        elf[..6].copy_from_slice(b"\x7fELF\x02\x01");
+        elf[32] = 64;
+        elf[54] = 56;
+        elf[56] = 1;
+        elf[64..68].copy_from_slice(&kind.to_le_bytes());
+        elf
+    }
+
+    #[test]
+    fn tells_static_from_dynamic_and_from_nonsense() {
+        assert_eq!(needs_interpreter(&elf(1)), Some(false));
+        assert_eq!(needs_interpreter(&elf(3)), Some(true));
+        assert_eq!(needs_interpreter(b"#!/bin/sh\n"), None);
+        assert_eq!(needs_interpreter(&elf(3)[..70]), Some(true));
+        assert_eq!(needs_interpreter(&elf(3)[..66]), None);
+    }
+
+    #[test]
+    fn a_dynamic_program_is_refused_with_a_hint() {
+        let this = std::env::current_exe().expect("a path");
+        let refused = given(&this).expect_err("tests are dynamic programs");
+        assert!(refused.report().contains("crt-static"), "{}", refused.report());
+    }
+}
