@@ -1,0 +1,11 @@
+//! The model proxy from end to end: a session's connection on one side, a provider on loopback on the other.
+
+#![expect(clippy::unwrap_used, reason = "a helper that cannot go on fails its test")]
+
+mod admission;
+mod forwarding;
+mod gateway;
+mod lifetime;
+mod secrets;
+mod support;
+mod usage;
