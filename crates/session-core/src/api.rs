@@ -1,6 +1,6 @@
 //! The one lifecycle API: what every front end consumes.
 //!
-//! [`SessionApi`] is implemented by the `SessionManager` in this process, and later by a client of a
+//! [`SessionApi`] is implemented by [`crate::manager::SessionManager`] in this process, and later by a client of a
 //! manager in another one, so nothing in it assumes shared memory. Front ends know this trait and never a runtime (I1).
 
 use async_trait::async_trait;
@@ -88,7 +88,7 @@ pub trait SessionApi: Send + Sync {
     async fn copy_in(&self, session: &SessionId, dest: &str, archive: ArchiveStream) -> Result<CopyReport>;
 
     /// Packs `path` inside (absolute, or relative to the workspace). The archive is the session's own work: hostile.
-    /// Use `transfer` to unpack it.
+    /// Use [`crate::transfer`] to unpack it.
     async fn copy_out(&self, session: &SessionId, path: &str) -> Result<ArchiveStream>;
 
     /// What changed in the workspace since the first turn or diff.

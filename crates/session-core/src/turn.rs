@@ -44,6 +44,9 @@ pub struct TurnInfo {
     pub first_event: u64,
     /// When it was accepted.
     pub created_at: Timestamp,
+    /// After how many milliseconds of work it is interrupted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_limit_ms: Option<u64>,
     /// How it ended, once it has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<TurnOutcome>,

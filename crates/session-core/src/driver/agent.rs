@@ -1,0 +1,367 @@
+//! The agent's process: owned by whoever holds the session's agent lock, one for the whole session.
+//!
+//! Every prompt is written with a key that grows and is stored before the write; `session-init` writes each key once.
+//! So a manager that died between storing and writing is followed by one that writes again, and the agent reads each
+//! prompt exactly once. Prompts have even keys and interrupts odd ones: the parity of the last key says what may have to
+//! be written again.
+
+use bytes::Bytes;
+use session_link::{
+    Door, ErrorKind as LinkKind, ExitCause, ExitReport, Link, LinkError, OnDisconnect, Process, ProcessEvent,
+    ProcessId, Signal, SpawnSpec, StdinMode,
+};
+use tokio::time::Instant;
+
+use super::Driver;
+use super::lines::{Lines, Piece};
+use super::turns::ActiveTurn;
+use crate::agent::{AgentContext, AgentSignal};
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::EventKind;
+use crate::gateway::{MODEL_PORT, SessionGrant};
+use crate::id::TurnId;
+use crate::link_error::from_link;
+use crate::runtime::ContainerSpec;
+use crate::state_dir::AgentLock;
+use crate::store::{AgentRecord, Batch, SessionRecord};
+
+/// How many bytes of the agent's last remarks are kept to explain its end.
+const LAST_WORDS: usize = 2 << 10;
+
+/// An agent that this process owns.
+pub(super) struct OwnedAgent {
+    _lock: AgentLock,
+    link: Link,
+    process: Process,
+    lines: Lines,
+    /// As in the store.
+    pub(super) record: AgentRecord,
+    pub(super) turn: Option<ActiveTurn>,
+    last_words: Vec<u8>,
+}
+
+impl OwnedAgent {
+    /// When something is to be done about the running turn.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.turn.as_ref().and_then(ActiveTurn::deadline)
+    }
+
+    /// The next key for a prompt (even) or an interrupt (odd).
+    pub(super) fn next_key(&self, interrupt: bool) -> u64 {
+        let next = self.record.stdin_key + 1;
+        if (next % 2 == 1) == interrupt {
+            next
+        } else {
+            next + 1
+        }
+    }
+
+    /// Gives the agent bytes under the key that is stored already.
+    pub(super) async fn write(&self, bytes: Bytes) -> Result<(), LinkError> {
+        self.link
+            .write_stdin(self.process.id(), self.record.stdin_key, bytes)
+            .await
+            .map(drop)
+    }
+
+    /// Ends the agent's whole process tree; its exit is reported like any other.
+    pub(super) async fn kill(&self) -> Result<(), LinkError> {
+        self.link.signal(self.process.id(), Signal::Kill).await
+    }
+
+    pub(super) fn last_words(&self) -> String {
+        String::from_utf8_lossy(&self.last_words)
+            .trim()
+            .escape_debug()
+            .to_string()
+    }
+
+    fn remember(&mut self, stderr: &[u8]) {
+        self.last_words.extend_from_slice(stderr);
+        let excess = self.last_words.len().saturating_sub(LAST_WORDS);
+        self.last_words.drain(..excess);
+    }
+}
+
+/// The agent's next output; never without an agent.
+pub(super) async fn next(agent: &mut Option<OwnedAgent>) -> Result<Option<ProcessEvent>, LinkError> {
+    match agent {
+        Some(agent) => agent.process.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+impl Driver {
+    /// Starts the agent if it does not run, so that the first prompt does not wait for it.
+    pub(super) async fn warm(&mut self) -> Result<()> {
+        if self.agent.is_none() {
+            self.own_agent().await?;
+        }
+        Ok(())
+    }
+
+    /// Takes the agent lock and the agent. `false` when another process holds it.
+    pub(super) async fn own_agent(&mut self) -> Result<bool> {
+        let Some(lock) = self.foundation.state_dir.try_lock_agent(&self.id)? else {
+            return Ok(false);
+        };
+        let (link, _) = self.connect().await?;
+        // Read after the lock is taken: whoever held it before may have changed it until then.
+        let record = self.record().await?;
+        self.open_doors(&link, &record).await?;
+        let (process, agent) = self.start_or_attach(&link, &record).await?;
+        self.agent = Some(OwnedAgent {
+            _lock: lock,
+            link,
+            lines: Lines::from(agent.offset),
+            process,
+            record: agent,
+            turn: None,
+            last_words: Vec::new(),
+        });
+        Ok(true)
+    }
+
+    async fn open_doors(&self, link: &Link, record: &SessionRecord) -> Result<()> {
+        let grant = SessionGrant {
+            token: record.token.clone(),
+            credential: self.credential.clone(),
+        };
+        let doors = self.foundation.gateway.admit(&self.id, grant).await?;
+        let doors = doors
+            .into_iter()
+            .map(|door| Door {
+                name: door.name,
+                port: door.port,
+            })
+            .collect();
+        link.open_doors(doors)
+            .await
+            .map_err(|error| from_link("open the session's doors", error))
+    }
+
+    async fn start_or_attach(&self, link: &Link, record: &SessionRecord) -> Result<(Process, AgentRecord)> {
+        if let Some(process) = &record.agent.process {
+            let id = process_id(process)?;
+            match link.attach(&id, record.agent.offset).await {
+                Ok(process) => return Ok((process, record.agent.clone())),
+                // Stored and never started, or the container has started anew since.
+                Err(error) if error.kind() == LinkKind::NoSuchProcess => {}
+                Err(error) => return Err(from_link("attach to the agent", error)),
+            }
+        }
+        self.start(link, record).await
+    }
+
+    async fn start(&self, link: &Link, record: &SessionRecord) -> Result<(Process, AgentRecord)> {
+        let id = process_id(&format!("agent-{:016x}", rand::random::<u64>()))?;
+        let agent = AgentRecord {
+            process: Some(id.as_str().to_owned()),
+            offset: 0,
+            ..record.agent.clone()
+        };
+        let batch = Batch {
+            agent: Some(agent.clone()),
+            ..Batch::default()
+        };
+        self.foundation.store.commit(&self.id, batch).await?;
+        let launch = self.foundation.agent.launch(&AgentContext {
+            model_url: format!("http://127.0.0.1:{MODEL_PORT}"),
+            token: record.token.clone(),
+            model: record.info.model.clone(),
+            env: record.info.env.clone(),
+            resume: record.agent.conversation.clone(),
+        });
+        let mut spec = SpawnSpec::new(id, launch.argv);
+        spec.env = launch.env.into_iter().collect();
+        spec.cwd = Some(ContainerSpec::WORKSPACE_DIR.to_owned());
+        spec.stdin = StdinMode::Piped;
+        spec.on_disconnect = OnDisconnect::KeepRunning;
+        let process = link
+            .run(spec)
+            .await
+            .map_err(|error| from_link("start the agent", error))?;
+        Ok((process, agent))
+    }
+
+    /// Turns output into events. Events and the offset behind them are stored in one transaction, so each piece of
+    /// output becomes events exactly once, whoever reads it.
+    pub(super) async fn agent_output(&mut self, output: Result<Option<ProcessEvent>, LinkError>) {
+        let Some(agent) = &mut self.agent else { return };
+        let outcome = match output {
+            Ok(Some(ProcessEvent::Output {
+                stream,
+                offset,
+                bytes,
+            })) => {
+                let pieces = match stream {
+                    session_link::OutputStream::Stdout => agent.lines.stdout(offset, bytes),
+                    session_link::OutputStream::Stderr => agent.lines.stderr(offset, bytes),
+                };
+                self.settle(pieces, Vec::new()).await
+            }
+            Ok(Some(ProcessEvent::Gap { from, to })) => {
+                let pieces = agent.lines.gap(to);
+                self.settle(
+                    pieces,
+                    vec![EventKind::AgentOutputLost {
+                        bytes: to.saturating_sub(from),
+                    }],
+                )
+                .await
+            }
+            Ok(Some(ProcessEvent::Exited(report))) => self.agent_exited(&report).await,
+            Ok(None) => {
+                self.agent = None;
+                Ok(())
+            }
+            Err(error) => {
+                tracing::debug!(session = %self.id, %error, "the agent's output broke off");
+                self.link_lost().await;
+                Ok(())
+            }
+        };
+        if let Err(error) = outcome {
+            // What could not be stored was not acknowledged either: owning the agent again reads it again.
+            tracing::error!(session = %self.id, %error, "the agent's output could not be stored");
+            self.agent = None;
+            self.wants_work = true;
+        }
+    }
+
+    async fn settle(&mut self, pieces: Vec<Piece>, extra: Vec<EventKind>) -> Result<()> {
+        let Some(agent) = &mut self.agent else {
+            return Ok(());
+        };
+        let turn = agent.turn.as_ref().map(|turn| turn.id);
+        let mut events: Vec<(Option<TurnId>, EventKind)> =
+            extra.into_iter().map(|kind| (turn, kind)).collect();
+        let mut ended = None;
+        let mut signals = Vec::new();
+        for piece in pieces {
+            signals.extend(translate(&*self.foundation.agent, agent, piece));
+        }
+        for signal in signals {
+            match signal {
+                AgentSignal::Event(kind) => events.push((turn, kind)),
+                AgentSignal::Ready { conversation } => {
+                    agent.record.conversation = conversation.or(agent.record.conversation.take());
+                }
+                AgentSignal::TurnEnded(outcome) if turn.is_some() => ended = Some(outcome),
+                AgentSignal::TurnEnded(_) | AgentSignal::Interrupted => {}
+            }
+        }
+        let settled = agent.lines.settled();
+        if events.is_empty() && ended.is_none() && settled == agent.record.offset {
+            return Ok(());
+        }
+        agent.record.offset = settled;
+        let batch = Batch {
+            events,
+            agent: Some(agent.record.clone()),
+            ..Batch::default()
+        };
+        match ended {
+            Some(outcome) => self.finish_turn(outcome, batch).await,
+            None => self.foundation.store.commit(&self.id, batch).await.map(drop),
+        }
+    }
+
+    async fn agent_exited(&mut self, report: &ExitReport) -> Result<()> {
+        let Some(agent) = &mut self.agent else {
+            return Ok(());
+        };
+        let rest = agent.lines.finish();
+        self.settle(rest, Vec::new()).await?;
+        let Some(mut agent) = self.agent.take() else {
+            return Ok(());
+        };
+        let cause = describe(report);
+        let gone = agent.record.process.take();
+        agent.record.offset = 0;
+        let turn = agent.turn.as_ref().map(|turn| turn.id);
+        let batch = Batch {
+            events: vec![(turn, EventKind::AgentExited { cause: cause.clone() })],
+            agent: Some(agent.record.clone()),
+            ..Batch::default()
+        };
+        match &agent.turn {
+            Some(active) => {
+                let outcome = active.outcome_of_dead_agent(report, &cause, &agent.last_words());
+                self.finish_turn_of(active.id, outcome, batch).await?;
+            }
+            None => drop(self.foundation.store.commit(&self.id, batch).await?),
+        }
+        if let Some(id) = gone.and_then(|id| ProcessId::new(id).ok()) {
+            let _ = agent.link.forget(&id).await;
+        }
+        self.wants_work = true;
+        Ok(())
+    }
+
+    /// Interrupts an agent that another process owns: the bytes go in without a key, and the owner sees the result.
+    pub(super) async fn interrupt_foreign(&mut self) -> Result<()> {
+        let record = self.record().await?;
+        let Some(process) = &record.agent.process else {
+            return Ok(());
+        };
+        let (link, _) = self.connect().await?;
+        let id = process_id(process)?;
+        let operation = "interrupt the agent";
+        let all = link
+            .processes()
+            .await
+            .map_err(|error| from_link(operation, error))?;
+        let Some(info) = all.into_iter().find(|info| info.id == id) else {
+            return Ok(());
+        };
+        let mut attached = link
+            .attach(&id, info.end)
+            .await
+            .map_err(|error| from_link(operation, error))?;
+        let bytes = self.foundation.agent.interrupt(rand::random::<u32>().into());
+        attached
+            .write(bytes)
+            .await
+            .map_err(|error| from_link(operation, error))
+    }
+}
+
+fn process_id(text: &str) -> Result<ProcessId> {
+    ProcessId::new(text).map_err(|error| {
+        Error::new(ErrorKind::Internal, "name the agent's process", "bad id").with_source(error)
+    })
+}
+
+fn translate(
+    driver: &dyn crate::agent::AgentDriver,
+    agent: &mut OwnedAgent,
+    piece: Piece,
+) -> Vec<AgentSignal> {
+    match piece {
+        Piece::Line(line) if line.iter().all(u8::is_ascii_whitespace) => Vec::new(),
+        Piece::Line(line) => driver.parse(&line),
+        Piece::LongLine(start) => {
+            let text = String::from_utf8_lossy(&start[..start.len().min(LAST_WORDS)]).into_owned();
+            vec![AgentSignal::Event(EventKind::AgentOther {
+                raw: serde_json::Value::String(text),
+            })]
+        }
+        Piece::Stderr(bytes) => {
+            agent.remember(&bytes);
+            let text = String::from_utf8_lossy(&bytes).into_owned();
+            vec![AgentSignal::Event(EventKind::AgentStderr { text })]
+        }
+    }
+}
+
+fn describe(report: &ExitReport) -> String {
+    match (report.cause, report.code, report.signal) {
+        (ExitCause::OutOfMemory, ..) => "the kernel ended it for lack of memory".to_owned(),
+        (ExitCause::NotFound, ..) => "its program is not in the session".to_owned(),
+        (ExitCause::NotExecutable, ..) => "its program cannot be executed in this image".to_owned(),
+        (_, Some(code), _) => format!("it ended with exit code {code}"),
+        (_, None, Some(signal)) => format!("signal {signal} ended it"),
+        (cause, None, None) => format!("it ended: {cause:?}"),
+    }
+}

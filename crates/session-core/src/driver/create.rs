@@ -1,0 +1,227 @@
+//! How a session is made: image, directory, container and link, then the workspace.
+//!
+//! The record says `Creating` before anything is made, and the session's agent lock is held until it says `Ready` or
+//! `Failed`: a reconciler that can take the lock of a `Creating` session knows that its maker died, and cleans up.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::EventKind;
+use crate::id::ImageRef;
+use crate::link_error::from_link;
+use crate::runtime::{
+    BoxedByteStream, ContainerRuntime, ContainerSpec, PreparedImage, Progress, WorkspaceVolume,
+};
+use crate::session::{Carrier, SessionInfo, WorkspaceSource};
+use crate::state::Transition;
+use crate::transfer::{PackOptions, pack};
+
+use super::Driver;
+use futures::StreamExt;
+use session_link::CopyInOptions;
+use tokio::sync::mpsc;
+
+/// What it takes to launch a session that is recorded already.
+pub(crate) struct LaunchPlan {
+    pub(crate) info: SessionInfo,
+    /// Start the agent at once.
+    pub(crate) warm_agent: bool,
+    pub(crate) credential: Option<secrecy::SecretString>,
+}
+
+/// Progress of an image's preparation, on its way into the session's events. Messages that come faster than they can be
+/// stored are dropped: each replaces the one before.
+struct ProgressQueue(mpsc::Sender<String>);
+
+impl Progress for ProgressQueue {
+    fn update(&self, message: &str) {
+        let _ = self.0.try_send(message.to_owned());
+    }
+}
+
+impl Driver {
+    pub(super) async fn create(&mut self, plan: LaunchPlan) -> Result<()> {
+        let lock = self.foundation.state_dir.try_lock_agent(&self.id)?;
+        self.credential = plan.credential.clone();
+        let outcome = match self.launch(&plan.info).await {
+            Ok(()) => self.transition(Transition::Launched).await.map(drop),
+            Err(error) => Err(error),
+        };
+        match outcome {
+            Ok(()) => {
+                drop(lock);
+                if plan.warm_agent {
+                    self.warm().await?;
+                }
+                Ok(())
+            }
+            Err(error) => {
+                self.clean_up_failed(&error).await;
+                drop(lock);
+                self.ended = true;
+                Err(error.with_context("session", self.id))
+            }
+        }
+    }
+
+    async fn launch(&mut self, info: &SessionInfo) -> Result<()> {
+        let image = self.prepare(&info.image, info).await?;
+        let listener = self.listen()?;
+        let spec = self.container_spec(info, listener.is_some())?;
+        let runtime = self.foundation.runtime.clone();
+        let launching = async move { runtime.launch(&spec, &image).await };
+        let (io, carrier) = match &listener {
+            Some(listener) => self.launch_and_accept(launching, listener).await?,
+            None => {
+                launching.await?;
+                (
+                    self.foundation.runtime.bridge(&self.container).await?,
+                    Carrier::Bridge,
+                )
+            }
+        };
+        self.establish(io, carrier).await?;
+        self.fill_workspace(&info.workspace).await
+    }
+
+    /// `session-init` dials while the engine is still busy answering, so both are awaited at once. The launch is always
+    /// seen to its end: a container must not appear after a failure was reported.
+    async fn launch_and_accept(
+        &self,
+        launching: impl Future<Output = Result<()>> + Send,
+        listener: &session_link::LinkListener,
+    ) -> Result<(BoxedByteStream, Carrier)> {
+        tokio::pin!(launching);
+        let accepted = tokio::select! {
+            // Cancelling `accept` leaves the connection in the socket's queue.
+            accepted = listener.accept() => Some(accepted),
+            launched = &mut launching => { launched?; None }
+        };
+        match accepted {
+            Some(accepted) => {
+                launching.await?;
+                let io = accepted.map_err(|error| from_link("accept the session's link", error))?;
+                Ok((Box::new(io), Carrier::Socket))
+            }
+            None => self.dialled(listener).await,
+        }
+    }
+
+    async fn prepare(&self, image: &ImageRef, info: &SessionInfo) -> Result<PreparedImage> {
+        let (progress, mut messages) = mpsc::channel(8);
+        let progress = ProgressQueue(progress);
+        let runtime: Arc<dyn ContainerRuntime> = self.foundation.runtime.clone();
+        let preparing = runtime.prepare(image, info.user, &progress);
+        tokio::pin!(preparing);
+        loop {
+            tokio::select! {
+                prepared = &mut preparing => return prepared,
+                // `recv` is cancel safe; a message that is not logged is replaced by the next.
+                Some(message) = messages.recv() => self.log(EventKind::Progress { message }).await,
+            }
+        }
+    }
+
+    fn container_spec(&self, info: &SessionInfo, socket: bool) -> Result<ContainerSpec> {
+        let workspace = match &info.workspace {
+            WorkspaceSource::Mount { path } => WorkspaceVolume::Host {
+                path: path.clone(),
+                read_only: false,
+            },
+            WorkspaceSource::Empty | WorkspaceSource::Copy { .. } => WorkspaceVolume::Scratch,
+        };
+        let link_dir: Option<PathBuf> = socket
+            .then(|| self.foundation.state_dir.create_link_dir(&self.id))
+            .transpose()?;
+        Ok(ContainerSpec {
+            name: self.container.clone(),
+            session: self.id,
+            labels: self.foundation.signer.labels(&self.id),
+            user: info.user,
+            network: info.network,
+            limits: info.limits,
+            workspace,
+            mounts: info.mounts.clone(),
+            link_dir,
+        })
+    }
+
+    async fn fill_workspace(&self, workspace: &WorkspaceSource) -> Result<()> {
+        let WorkspaceSource::Copy { path } = workspace else {
+            return Ok(());
+        };
+        self.log(EventKind::Progress {
+            message: format!("copying {}", path.display()),
+        })
+        .await;
+        let connection = self.connection.as_ref().ok_or_else(|| {
+            Error::new(
+                ErrorKind::LinkLost,
+                "copy the workspace",
+                "the link closed before the copy began",
+            )
+        })?;
+        let archive = pack(
+            path,
+            PackOptions {
+                respect_gitignore: true,
+                as_contents: true,
+            },
+        );
+        let report = send_archive(
+            &connection.link,
+            ContainerSpec::WORKSPACE_DIR,
+            archive,
+            "copy the workspace",
+        )
+        .await?;
+        self.log(EventKind::FilesCopied {
+            inward: true,
+            path: ContainerSpec::WORKSPACE_DIR.to_owned(),
+            bytes: report.bytes,
+            entries: report.entries,
+        })
+        .await;
+        Ok(())
+    }
+
+    async fn clean_up_failed(&mut self, error: &Error) {
+        self.drop_connection();
+        self.foundation.gateway.dismiss(&self.id).await;
+        if let Err(left) = self.foundation.runtime.remove(&self.container).await {
+            tracing::warn!(session = %self.id, error = %left, "a container that failed to start was not removed; the reconciler will");
+        }
+        let cause = error.to_string();
+        if let Err(unsaid) = self.transition(Transition::LaunchFailed { cause }).await {
+            tracing::warn!(session = %self.id, error = %unsaid, "the failure could not be recorded");
+        }
+        if let Err(left) = self.foundation.state_dir.remove_session_dir(&self.id) {
+            tracing::warn!(session = %self.id, error = %left, "the session's directory was not removed");
+        }
+    }
+}
+
+/// Streams an archive to `dest` inside.
+pub(crate) async fn send_archive(
+    link: &session_link::Link,
+    dest: &str,
+    mut archive: crate::api::ArchiveStream,
+    operation: &'static str,
+) -> Result<crate::session::CopyReport> {
+    let mut copy = link
+        .copy_in(dest, CopyInOptions::default())
+        .await
+        .map_err(|error| from_link(operation, error))?;
+    while let Some(chunk) = archive.next().await {
+        // Dropping `copy` on an error aborts it on the other side.
+        copy.write(chunk?)
+            .await
+            .map_err(|error| from_link(operation, error))?;
+    }
+    let report = copy.finish().await.map_err(|error| from_link(operation, error))?;
+    Ok(crate::session::CopyReport {
+        entries: report.files + report.directories + report.symlinks,
+        bytes: report.bytes,
+    })
+}

@@ -1,0 +1,385 @@
+//! One task owns one live session (I8).
+//!
+//! Requests come in by a bounded queue, the link goes out by a watch. The task alone changes the session's state,
+//! starts and reads the agent, and hands it turns. What it knows is in the store before anybody hears of it, so that
+//! another process can go on where this one stopped:
+//!
+//! ```text
+//!             connect             agent lock + attach
+//!   idle ───────────────▶ linked ───────────────────▶ owning ──▶ turn ─▶ turn ─▶ …
+//!    ▲                      │ ▲                          │
+//!    └──── link lost ───────┘ └──── agent exited ────────┘
+//! ```
+//!
+//! Only the process that holds the session's agent lock reads the agent's output and gives it prompts. Others may link
+//! at the same time, run commands and copy files; a turn that they accept waits in the store until the owner takes it,
+//! or until the lock is free.
+
+mod agent;
+mod connect;
+mod create;
+mod destroy;
+mod lines;
+mod snapshot;
+mod turns;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use secrecy::SecretString;
+use session_link::Link;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
+
+pub(crate) use self::create::{LaunchPlan, send_archive};
+use crate::agent::AgentDriver;
+use crate::driver::agent::OwnedAgent;
+use crate::driver::connect::Connection;
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::EventKind;
+use crate::gateway::Gateway;
+use crate::id::{ContainerName, SessionId};
+use crate::label::Signer;
+use crate::runtime::{ContainerEventKind, ContainerRuntime, ContainerState, ContainerStatus};
+use crate::session::Carrier;
+use crate::state::{InterruptCause, SessionState, Transition};
+use crate::state_dir::StateDir;
+use crate::store::{Batch, SessionRecord, Store};
+
+/// How many requests may wait for a session's task.
+const QUEUE: usize = 64;
+/// How often a process that is not the owner looks whether the agent lock is free while turns wait.
+const CONTEND_EVERY: Duration = Duration::from_millis(200);
+/// How long an interrupted agent may take before it is ended and started anew.
+const INTERRUPT_GRACE: Duration = Duration::from_secs(10);
+
+/// What every session's task rests on.
+#[derive(Clone)]
+pub(crate) struct Foundation {
+    pub(crate) state_dir: Arc<StateDir>,
+    pub(crate) store: Store,
+    pub(crate) runtime: Arc<dyn ContainerRuntime>,
+    pub(crate) gateway: Arc<dyn Gateway>,
+    pub(crate) agent: Arc<dyn AgentDriver>,
+    pub(crate) signer: Signer,
+    /// How long a container may take to dial the socket before the bridge is tried.
+    pub(crate) socket_patience: Duration,
+}
+
+/// A way to a session's task.
+#[derive(Clone)]
+pub(crate) struct DriverHandle {
+    requests: mpsc::Sender<Request>,
+    link: watch::Receiver<Option<(Link, Carrier)>>,
+}
+
+type Answer<T> = oneshot::Sender<Result<T>>;
+
+pub(crate) enum Request {
+    Create(Box<LaunchPlan>, Answer<()>),
+    Link(Answer<(Link, Carrier)>),
+    /// Turns wait in the store.
+    Work(Option<SecretString>),
+    Interrupt(Answer<bool>),
+    Snapshot(Answer<String>),
+    Pause(Answer<()>),
+    Resume(Answer<()>),
+    Destroy(Answer<()>),
+    /// The engine reported a fact.
+    Container(ContainerEventKind),
+    /// Somebody wants the truth about the container.
+    Refresh(Answer<()>),
+}
+
+impl DriverHandle {
+    /// Starts the task of a session; `record` is its record as stored. The returned future is the task.
+    pub(crate) fn new(
+        foundation: Foundation,
+        record: &SessionRecord,
+        shutdown: tokio_util::sync::CancellationToken,
+    ) -> (Self, impl Future<Output = ()> + Send + 'static) {
+        let (requests, inbox) = mpsc::channel(QUEUE);
+        let (link_out, link) = watch::channel(None);
+        let driver = Driver {
+            id: record.info.id,
+            container: record.container.clone(),
+            foundation,
+            link_out,
+            connection: None,
+            agent: None,
+            credential: None,
+            wants_work: false,
+            ended: false,
+        };
+        (Self { requests, link }, driver.run(inbox, shutdown))
+    }
+
+    /// Whether the task has ended.
+    pub(crate) fn is_ended(&self) -> bool {
+        self.requests.is_closed()
+    }
+
+    /// Asks the task and waits for its answer.
+    pub(crate) async fn ask<T>(&self, request: impl FnOnce(Answer<T>) -> Request) -> Result<T> {
+        let (answer, reply) = oneshot::channel();
+        self.requests.send(request(answer)).await.map_err(|_| ended())?;
+        reply.await.map_err(|_| ended())?
+    }
+
+    /// Tells the task; it answers by what it does.
+    pub(crate) async fn tell(&self, request: Request) -> Result<()> {
+        self.requests.send(request).await.map_err(|_| ended())
+    }
+
+    /// The link, made if there is none. Does not pass through the task when it is up.
+    pub(crate) async fn link(&self) -> Result<(Link, Carrier)> {
+        let current = self.link.borrow().clone();
+        match current {
+            Some(up) => Ok(up),
+            None => self.ask(Request::Link).await,
+        }
+    }
+}
+
+fn ended() -> Error {
+    Error::new(
+        ErrorKind::StateConflict,
+        "reach the session",
+        "the session was destroyed or the manager stops",
+    )
+}
+
+/// The task's own state.
+struct Driver {
+    id: SessionId,
+    container: ContainerName,
+    foundation: Foundation,
+    link_out: watch::Sender<Option<(Link, Carrier)>>,
+    connection: Option<Connection>,
+    agent: Option<OwnedAgent>,
+    credential: Option<SecretString>,
+    /// Turns may wait in the store and nobody here has looked since.
+    wants_work: bool,
+    ended: bool,
+}
+
+impl Driver {
+    async fn run(
+        mut self,
+        mut inbox: mpsc::Receiver<Request>,
+        shutdown: tokio_util::sync::CancellationToken,
+    ) {
+        while !self.ended {
+            if self.wants_work {
+                self.take_work().await;
+            }
+            let deadline = self.next_deadline();
+            // Every arm may be cancelled by another: `recv`, `cancelled` and `closed` lose nothing when dropped, the
+            // agent's reader hands out each chunk once and keeps it until asked again, and a timer is a timer.
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled() => break,
+                request = inbox.recv() => match request {
+                    Some(request) => self.handle(request).await,
+                    None => break,
+                },
+                output = agent::next(&mut self.agent) => self.agent_output(output).await,
+                () = connect::closed(&self.connection) => self.link_lost().await,
+                () = wait_until(deadline) => self.deadline_passed().await,
+            }
+        }
+        self.disconnect().await;
+    }
+
+    async fn handle(&mut self, request: Request) {
+        match request {
+            Request::Create(plan, answer) => {
+                let outcome = self.create(*plan).await;
+                let _ = answer.send(outcome);
+            }
+            Request::Link(answer) => {
+                let outcome = self.connect().await;
+                let _ = answer.send(outcome);
+            }
+            Request::Work(credential) => {
+                self.credential = credential.or(self.credential.take());
+                self.wants_work = true;
+            }
+            Request::Interrupt(answer) => {
+                let outcome = self.interrupt().await;
+                let _ = answer.send(outcome);
+            }
+            Request::Snapshot(answer) => {
+                let outcome = self.snapshot().await;
+                let _ = answer.send(outcome);
+            }
+            Request::Pause(answer) => {
+                let outcome = self.pause().await;
+                let _ = answer.send(outcome);
+            }
+            Request::Resume(answer) => {
+                let outcome = self.resume().await;
+                let _ = answer.send(outcome);
+            }
+            Request::Destroy(answer) => {
+                let outcome = self.destroy().await;
+                self.ended = outcome.is_ok();
+                let _ = answer.send(outcome);
+            }
+            Request::Container(event) => self.container_event(event).await,
+            Request::Refresh(answer) => {
+                let outcome = self.refresh().await;
+                let _ = answer.send(outcome);
+            }
+        }
+    }
+
+    /// The record as it is stored now: other processes may have changed it.
+    async fn record(&self) -> Result<SessionRecord> {
+        self.foundation.store.session(&self.id).await?.ok_or_else(|| {
+            Error::new(
+                ErrorKind::NotFound,
+                "read the session",
+                "there is no such session",
+            )
+            .with_context("session", self.id)
+        })
+    }
+
+    /// Makes one step of the state machine, durable when it returns.
+    async fn transition(&self, transition: Transition) -> Result<SessionState> {
+        let record = self.record().await?;
+        let next = record.info.state.after(transition)?;
+        if next != record.info.state {
+            let batch = Batch {
+                state: Some(next.clone()),
+                expect_state: Some(record.info.state.name()),
+                ..Batch::default()
+            };
+            self.foundation.store.commit(&self.id, batch).await?;
+        }
+        Ok(next)
+    }
+
+    async fn log(&self, kind: EventKind) {
+        let batch = Batch {
+            events: vec![(None, kind)],
+            ..Batch::default()
+        };
+        if let Err(error) = self.foundation.store.commit(&self.id, batch).await {
+            tracing::warn!(session = %self.id, %error, "an event could not be stored");
+        }
+    }
+
+    async fn pause(&mut self) -> Result<()> {
+        let record = self.record().await?;
+        record.info.state.permits(crate::state::Operation::Pause)?;
+        if !self.foundation.runtime.capability().pause {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                "pause the session",
+                "this runtime cannot pause",
+            ));
+        }
+        self.foundation.runtime.pause(&self.container).await?;
+        if record.info.state == SessionState::Ready {
+            self.transition(Transition::Paused).await?;
+        }
+        Ok(())
+    }
+
+    async fn resume(&mut self) -> Result<()> {
+        let record = self.record().await?;
+        record.info.state.permits(crate::state::Operation::Resume)?;
+        self.foundation.runtime.resume(&self.container).await?;
+        if record.info.state == SessionState::Paused {
+            self.transition(Transition::Resumed).await?;
+        }
+        self.wants_work = true;
+        Ok(())
+    }
+
+    /// Brings the record in line with what the engine says.
+    async fn refresh(&mut self) -> Result<()> {
+        let record = self.record().await?;
+        if matches!(
+            record.info.state,
+            SessionState::Ready | SessionState::Busy | SessionState::Paused
+        ) {
+            let status = self.foundation.runtime.inspect(&self.container).await?;
+            self.apply_status(&record, &status).await?;
+        }
+        Ok(())
+    }
+
+    async fn apply_status(&mut self, record: &SessionRecord, status: &ContainerStatus) -> Result<()> {
+        match (status.state, &record.info.state) {
+            (ContainerState::Absent, _) => self.lost(InterruptCause::ContainerRemoved).await,
+            (ContainerState::Exited | ContainerState::Created, _) => self.lost(cause_of(status)).await,
+            (ContainerState::Paused, SessionState::Ready) => {
+                self.transition(Transition::Paused).await.map(drop)
+            }
+            (ContainerState::Running, SessionState::Paused) => {
+                self.transition(Transition::Resumed).await.map(drop)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn container_event(&mut self, event: ContainerEventKind) {
+        let outcome = match event {
+            ContainerEventKind::Started => Ok(()),
+            // The details (exit code, out of memory) are in the status.
+            _ => self.refresh().await,
+        };
+        if let Err(error) = outcome {
+            tracing::debug!(session = %self.id, %error, "the container's event could not be applied");
+        }
+    }
+
+    /// The container is gone although nobody asked for it.
+    async fn lost(&mut self, cause: InterruptCause) -> Result<()> {
+        self.agent = None;
+        self.drop_connection();
+        self.fail_turns_of_lost_session(cause).await?;
+        match self.transition(Transition::Lost { cause }).await {
+            Err(error) if error.kind() == ErrorKind::StateConflict => Ok(()),
+            outcome => outcome.map(drop),
+        }
+    }
+
+    async fn link_lost(&mut self) {
+        tracing::debug!(session = %self.id, "the link was lost");
+        self.drop_connection();
+        let owned = self.agent.take().is_some();
+        match self.refresh().await {
+            // The container lives: an owner comes back at once, so that a turn goes on.
+            Ok(()) if owned => self.wants_work = true,
+            Ok(()) => {}
+            Err(error) => {
+                tracing::warn!(session = %self.id, %error, "the container could not be looked at");
+                self.wants_work = owned;
+            }
+        }
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        let contend = (self.wants_work && self.agent.is_none()).then(|| Instant::now() + CONTEND_EVERY);
+        self.agent.as_ref().and_then(OwnedAgent::deadline).or(contend)
+    }
+}
+
+fn cause_of(status: &ContainerStatus) -> InterruptCause {
+    if status.out_of_memory {
+        InterruptCause::OutOfMemory
+    } else {
+        InterruptCause::ContainerExited
+    }
+}
+
+async fn wait_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}

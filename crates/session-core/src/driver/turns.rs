@@ -1,0 +1,418 @@
+//! Turns: taken from the store in order, handed to the agent, ended by its result or by what became of it.
+
+use std::time::Duration;
+
+use session_link::{ExitCause, ExitReport};
+use tokio::time::Instant;
+
+use super::{Driver, INTERRUPT_GRACE};
+use crate::error::{Error, ErrorKind, ErrorReport, Result};
+use crate::id::TurnId;
+use crate::state::{InterruptCause, SessionState, StateName};
+use crate::store::{Batch, TurnUpdate};
+use crate::turn::{TokenUsage, TurnFailure, TurnFailureCause, TurnInfo, TurnOutcome, TurnStatus};
+
+/// The turn that the agent works on.
+pub(super) struct ActiveTurn {
+    pub(super) id: TurnId,
+    started: Instant,
+    limit: Option<Duration>,
+    interrupt: Option<Interrupt>,
+}
+
+/// Why a turn is being interrupted, and when the agent is ended if it does not obey.
+#[derive(Clone, Copy)]
+struct Interrupt {
+    timed_out: bool,
+    force_at: Instant,
+}
+
+impl ActiveTurn {
+    fn new(turn: &TurnInfo) -> Self {
+        Self {
+            id: turn.id,
+            started: Instant::now(),
+            limit: turn.time_limit_ms.map(Duration::from_millis),
+            interrupt: None,
+        }
+    }
+
+    /// When something is to be done about it.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        match self.interrupt {
+            Some(interrupt) => Some(interrupt.force_at),
+            None => self.limit.map(|limit| self.started + limit),
+        }
+    }
+
+    /// What the agent's own result becomes when we interrupted it.
+    fn judge(&self, mut outcome: TurnOutcome) -> TurnOutcome {
+        if let Some(interrupt) = self.interrupt
+            && outcome.status != TurnStatus::Succeeded
+        {
+            outcome.status = if interrupt.timed_out {
+                TurnStatus::Failed
+            } else {
+                TurnStatus::Interrupted
+            };
+            outcome.failure = interrupt.timed_out.then(|| self.timed_out());
+        }
+        outcome
+    }
+
+    fn timed_out(&self) -> TurnFailure {
+        let limit = self.limit.unwrap_or_default().as_millis();
+        failure(
+            TurnFailureCause::TimedOut,
+            ErrorKind::LimitExceeded,
+            format!("the turn took longer than {limit} ms"),
+        )
+        .hint("raise the turn's time limit, or split the work; the conversation goes on with the next prompt")
+    }
+
+    /// The outcome of a turn whose agent ended in the middle.
+    pub(super) fn outcome_of_dead_agent(
+        &self,
+        report: &ExitReport,
+        cause: &str,
+        last_words: &str,
+    ) -> TurnOutcome {
+        let said = if last_words.is_empty() {
+            String::new()
+        } else {
+            format!("; it said: {last_words}")
+        };
+        let message = format!("the agent's process ended in the middle of the turn: {cause}{said}");
+        let outcome = match (self.interrupt, report.cause) {
+            (Some(interrupt), _) if !interrupt.timed_out => ended(TurnStatus::Interrupted, None),
+            (Some(_), _) => ended(TurnStatus::Failed, Some(self.timed_out())),
+            (None, ExitCause::OutOfMemory) => ended(
+                TurnStatus::Failed,
+                Some(
+                    failure(TurnFailureCause::OutOfMemory, ErrorKind::LimitExceeded, message)
+                        .hint("raise the session's memory limit"),
+                ),
+            ),
+            (None, _) => ended(
+                TurnStatus::Failed,
+                Some(
+                    failure(TurnFailureCause::AgentDied, ErrorKind::AgentFailed, message)
+                        .hint("the next prompt starts the agent again and resumes the conversation"),
+                ),
+            ),
+        };
+        TurnOutcome {
+            duration_ms: millis(self.started.elapsed()),
+            ..outcome
+        }
+    }
+}
+
+impl Driver {
+    /// Takes up turns that wait in the store, or one that runs and has no owner any more.
+    pub(super) async fn take_work(&mut self) {
+        self.wants_work = false;
+        if self.agent.as_ref().is_some_and(|agent| agent.turn.is_some()) {
+            return;
+        }
+        if let Err(error) = self.try_take_work().await {
+            tracing::warn!(session = %self.id, %error, "a turn could not be handed to the agent");
+            self.fail_waiting(&error).await;
+        }
+    }
+
+    async fn try_take_work(&mut self) -> Result<()> {
+        let store = self.foundation.store.clone();
+        let running = store.running_turn(&self.id).await?;
+        let queued = store.next_queued_turn(&self.id).await?;
+        let state = self.record().await?.info.state;
+        if (running.is_none() && queued.is_none())
+            || !matches!(state, SessionState::Ready | SessionState::Busy)
+        {
+            return Ok(());
+        }
+        if self.agent.is_none() && !self.own_agent().await? {
+            // Another process owns the agent and takes the turns; look again soon, in case it dies.
+            self.wants_work = true;
+            return Ok(());
+        }
+        // Only now is the truth stable: whoever owned the agent before may have ended the turn meanwhile.
+        if let Some(turn) = store.running_turn(&self.id).await? {
+            return self.go_on(turn).await;
+        }
+        match store.next_queued_turn(&self.id).await? {
+            Some(turn) => self.start_turn(turn).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn start_turn(&mut self, turn: TurnInfo) -> Result<()> {
+        self.ensure_base_tree().await;
+        let Some(agent) = &mut self.agent else {
+            return Ok(());
+        };
+        agent.record.stdin_key = agent.next_key(false);
+        agent.turn = Some(ActiveTurn::new(&turn));
+        let batch = Batch {
+            state: Some(SessionState::Busy),
+            expect_state: Some(StateName::Ready),
+            turn: Some(TurnUpdate {
+                id: turn.id,
+                status: TurnStatus::Running,
+                outcome: None,
+            }),
+            agent: Some(agent.record.clone()),
+            ..Batch::default()
+        };
+        if let Err(error) = self.foundation.store.commit(&self.id, batch).await {
+            agent.turn = None;
+            return Err(error);
+        }
+        self.write_prompt(&turn).await;
+        Ok(())
+    }
+
+    /// A turn that was running when its owner died. If its prompt was the last thing written, it is written again: the
+    /// key makes sure that the agent reads it once.
+    async fn go_on(&mut self, turn: TurnInfo) -> Result<()> {
+        let Some(agent) = &mut self.agent else {
+            return Ok(());
+        };
+        agent.turn = Some(ActiveTurn::new(&turn));
+        if agent.record.stdin_key % 2 == 0 {
+            self.write_prompt(&turn).await;
+        }
+        Ok(())
+    }
+
+    async fn write_prompt(&mut self, turn: &TurnInfo) {
+        let Some(agent) = &self.agent else { return };
+        // A write that fails means that the agent or the link is gone; its exit or the lost link say what becomes of the
+        // turn.
+        if let Err(error) = agent.write(self.foundation.agent.prompt(&turn.prompt)).await {
+            tracing::debug!(session = %self.id, %error, "the prompt could not be written");
+        }
+    }
+
+    /// Ends the active turn with the agent's result, in the transaction that settles the output that said so.
+    pub(super) async fn finish_turn(&mut self, outcome: TurnOutcome, batch: Batch) -> Result<()> {
+        let Some(active) = self.agent.as_mut().and_then(|agent| agent.turn.take()) else {
+            return Ok(());
+        };
+        let outcome = active.judge(outcome);
+        let finished = self.finish_turn_of(active.id, outcome, batch).await;
+        if finished.is_err()
+            && let Some(agent) = &mut self.agent
+        {
+            agent.turn = Some(active);
+        }
+        finished
+    }
+
+    pub(super) async fn finish_turn_of(
+        &mut self,
+        turn: TurnId,
+        outcome: TurnOutcome,
+        batch: Batch,
+    ) -> Result<()> {
+        self.wants_work = true;
+        let still_busy = self.record().await?.info.state == SessionState::Busy;
+        let batch = Batch {
+            state: still_busy.then_some(SessionState::Ready),
+            expect_state: still_busy.then_some(StateName::Busy),
+            turn: Some(TurnUpdate {
+                id: turn,
+                status: outcome.status,
+                outcome: Some(outcome),
+            }),
+            ..batch
+        };
+        self.foundation.store.commit(&self.id, batch).await.map(drop)
+    }
+
+    /// Interrupts the running turn and takes back those that wait.
+    pub(super) async fn interrupt(&mut self) -> Result<bool> {
+        let store = self.foundation.store.clone();
+        let mut anything = false;
+        while let Some(turn) = store.next_queued_turn(&self.id).await? {
+            self.end_unstarted(turn.id, ended(TurnStatus::Interrupted, None))
+                .await?;
+            anything = true;
+        }
+        if self.agent.as_ref().is_some_and(|agent| agent.turn.is_some()) {
+            self.interrupt_active(false).await?;
+            return Ok(true);
+        }
+        if store.running_turn(&self.id).await?.is_some() {
+            self.interrupt_foreign().await?;
+            return Ok(true);
+        }
+        Ok(anything)
+    }
+
+    async fn interrupt_active(&mut self, timed_out: bool) -> Result<()> {
+        let Some(agent) = &mut self.agent else {
+            return Ok(());
+        };
+        let key = agent.next_key(true);
+        let Some(active) = &mut agent.turn else {
+            return Ok(());
+        };
+        if active.interrupt.is_some() {
+            return Ok(());
+        }
+        active.interrupt = Some(Interrupt {
+            timed_out,
+            force_at: Instant::now() + INTERRUPT_GRACE,
+        });
+        agent.record.stdin_key = key;
+        let batch = Batch {
+            agent: Some(agent.record.clone()),
+            ..Batch::default()
+        };
+        self.foundation.store.commit(&self.id, batch).await?;
+        if let Err(error) = agent.write(self.foundation.agent.interrupt(key)).await {
+            tracing::debug!(session = %self.id, %error, "the interrupt could not be written");
+        }
+        Ok(())
+    }
+
+    /// The running turn reached its limit, or an interrupt was not obeyed.
+    pub(super) async fn deadline_passed(&mut self) {
+        let Some(agent) = &self.agent else { return };
+        let Some(active) = &agent.turn else { return };
+        if active.deadline().is_none_or(|deadline| deadline > Instant::now()) {
+            return;
+        }
+        let outcome = match active.interrupt {
+            None => self.interrupt_active(true).await,
+            Some(_) => {
+                let killed = agent.kill().await;
+                if let Some(Interrupt { force_at, .. }) = self
+                    .agent
+                    .as_mut()
+                    .and_then(|agent| agent.turn.as_mut()?.interrupt.as_mut())
+                {
+                    *force_at = Instant::now() + INTERRUPT_GRACE;
+                }
+                killed.map_err(|error| crate::link_error::from_link("end the agent", error))
+            }
+        };
+        if let Err(error) = outcome {
+            tracing::warn!(session = %self.id, %error, "the turn could not be interrupted");
+        }
+    }
+
+    /// The session's container is gone: no turn of it will end by itself.
+    pub(super) async fn fail_turns_of_lost_session(&mut self, cause: InterruptCause) -> Result<()> {
+        let kind = match cause {
+            InterruptCause::OutOfMemory => TurnFailureCause::OutOfMemory,
+            _ => TurnFailureCause::SessionLost,
+        };
+        let outcome = || {
+            let message = format!("the session's container went away: {}", cause.as_str());
+            let failure = failure(kind, ErrorKind::ContainerLost, message).hint("create a new session");
+            ended(TurnStatus::Failed, Some(failure))
+        };
+        self.end_all(outcome).await
+    }
+
+    pub(super) async fn cancel_turns_of_destroyed_session(&mut self) -> Result<()> {
+        self.end_all(|| ended(TurnStatus::Interrupted, None)).await
+    }
+
+    async fn end_all(&mut self, outcome: impl Fn() -> TurnOutcome) -> Result<()> {
+        let store = self.foundation.store.clone();
+        if let Some(turn) = store.running_turn(&self.id).await? {
+            self.end_unstarted(turn.id, outcome()).await?;
+        }
+        while let Some(turn) = store.next_queued_turn(&self.id).await? {
+            self.end_unstarted(turn.id, outcome()).await?;
+        }
+        Ok(())
+    }
+
+    async fn end_unstarted(&self, turn: TurnId, outcome: TurnOutcome) -> Result<()> {
+        let update = TurnUpdate {
+            id: turn,
+            status: outcome.status,
+            outcome: Some(outcome),
+        };
+        let batch = Batch {
+            turn: Some(update),
+            ..Batch::default()
+        };
+        match self.foundation.store.commit(&self.id, batch).await {
+            // Another process ended it first.
+            Err(error) if error.kind() == ErrorKind::StateConflict => Ok(()),
+            outcome => outcome.map(drop),
+        }
+    }
+
+    /// Whoever waits for a turn hears why it cannot run.
+    async fn fail_waiting(&mut self, error: &Error) {
+        let store = self.foundation.store.clone();
+        let turn = match store.running_turn(&self.id).await {
+            Ok(None) => store.next_queued_turn(&self.id).await,
+            running => running,
+        };
+        let Ok(Some(turn)) = turn else { return };
+        let cause = match error.kind() {
+            ErrorKind::ContainerLost | ErrorKind::LinkLost | ErrorKind::StateConflict => {
+                TurnFailureCause::SessionLost
+            }
+            _ => TurnFailureCause::AgentError,
+        };
+        let failure = TurnFailure {
+            cause,
+            error: error.report(),
+        };
+        if let Err(unsaid) = self
+            .finish_turn_of(
+                turn.id,
+                ended(TurnStatus::Failed, Some(failure)),
+                Batch::default(),
+            )
+            .await
+        {
+            tracing::error!(session = %self.id, error = %unsaid, "the turn's failure could not be stored");
+            self.wants_work = false;
+        }
+    }
+}
+
+fn ended(status: TurnStatus, failure: Option<TurnFailure>) -> TurnOutcome {
+    TurnOutcome {
+        status,
+        text: String::new(),
+        usage: TokenUsage::default(),
+        cost_usd: None,
+        model_calls: 0,
+        duration_ms: 0,
+        permission_denials: Vec::new(),
+        failure,
+    }
+}
+
+fn failure(cause: TurnFailureCause, code: ErrorKind, message: String) -> TurnFailure {
+    TurnFailure {
+        cause,
+        error: ErrorReport {
+            code,
+            message,
+            hint: None,
+            retryable: true,
+        },
+    }
+}
+
+impl TurnFailure {
+    fn hint(mut self, hint: &str) -> Self {
+        self.error.hint = Some(hint.to_owned());
+        self
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,185 @@
+//! The lifecycle API, answered by this process.
+
+use async_trait::async_trait;
+
+use super::SessionManager;
+use crate::api::{ArchiveStream, EventStream, SessionApi};
+use crate::command::{CommandRequest, RunningCommand};
+use crate::driver::Request;
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::Event;
+use crate::id::{CommandId, SessionId, TurnId};
+use crate::policy;
+use crate::session::{
+    CopyReport, CreateSession, EventQuery, PromptRequest, ResourceUse, SessionDetails, SessionFilter,
+    SessionInfo, WorkspaceDiff,
+};
+use crate::state::{Operation, SessionState};
+use crate::store::{Accepted, NewTurn};
+use crate::turn::TurnInfo;
+
+#[async_trait]
+impl SessionApi for SessionManager {
+    async fn create(&self, request: CreateSession) -> Result<SessionInfo> {
+        self.create_session(request).await
+    }
+
+    async fn list(&self, filter: SessionFilter) -> Result<Vec<SessionInfo>> {
+        let records = self.inner.foundation.store.sessions(&filter).await?;
+        Ok(records.into_iter().map(|record| record.info).collect())
+    }
+
+    async fn inspect(&self, session: &SessionId) -> Result<SessionDetails> {
+        let record = self.record(session, "inspect the session").await?;
+        let mut carrier = None;
+        let mut resources = None;
+        if matches!(
+            record.info.state,
+            SessionState::Ready | SessionState::Busy | SessionState::Paused
+        ) {
+            let driver = self.driver(&record);
+            driver.ask(Request::Refresh).await?;
+            let now = self.record(session, "inspect the session").await?;
+            if now.info.state.permits(Operation::Command).is_ok()
+                && let Ok((link, carried)) = driver.link().await
+            {
+                carrier = Some(carried);
+                resources = link.health().await.ok().map(resource_use);
+            }
+        }
+        let record = self.record(session, "inspect the session").await?;
+        Ok(SessionDetails {
+            container: record.container.to_string(),
+            carrier,
+            resources,
+            model_usage: self.inner.foundation.gateway.usage(session),
+            info: record.info,
+        })
+    }
+
+    async fn prompt(&self, session: &SessionId, request: PromptRequest) -> Result<TurnInfo> {
+        policy::limits::validate_prompt(&request.prompt)?;
+        let record = self.record(session, "prompt the agent").await?;
+        record.info.state.permits(Operation::Prompt)?;
+        let turn = NewTurn {
+            id: TurnId::new(),
+            prompt: request.prompt,
+            idempotency_key: request.idempotency_key,
+            time_limit: request.time_limit,
+        };
+        let turn = match self.inner.foundation.store.insert_turn(session, turn).await? {
+            Accepted::New(turn) | Accepted::Existing(turn) => turn,
+        };
+        // Also for a turn that existed: whoever accepted it may have died before telling anybody.
+        self.driver(&record)
+            .tell(Request::Work(self.credential(session)))
+            .await?;
+        Ok(turn)
+    }
+
+    async fn turn(&self, session: &SessionId, turn: &TurnId) -> Result<TurnInfo> {
+        self.inner
+            .foundation
+            .store
+            .turn(session, turn)
+            .await?
+            .ok_or_else(|| {
+                Error::new(
+                    ErrorKind::NotFound,
+                    "read the turn",
+                    "this session has no such turn",
+                )
+                .with_context("session", session)
+                .with_context("turn", turn)
+            })
+    }
+
+    async fn turns(&self, session: &SessionId) -> Result<Vec<TurnInfo>> {
+        self.record(session, "list the turns").await?;
+        self.inner.foundation.store.turns(session).await
+    }
+
+    async fn interrupt(&self, session: &SessionId) -> Result<bool> {
+        let record = self.record(session, "interrupt the agent").await?;
+        record.info.state.permits(Operation::Interrupt)?;
+        self.driver(&record).ask(Request::Interrupt).await
+    }
+
+    async fn events(&self, session: &SessionId, after: u64) -> Result<EventStream> {
+        self.record(session, "follow the session").await?;
+        Ok(self.inner.foundation.store.follow(*session, after))
+    }
+
+    async fn event_page(&self, session: &SessionId, query: EventQuery) -> Result<Vec<Event>> {
+        self.record(session, "read the session's log").await?;
+        self.inner.foundation.store.events(session, query).await
+    }
+
+    async fn command(&self, session: &SessionId, request: CommandRequest) -> Result<RunningCommand> {
+        self.run_command(session, request).await
+    }
+
+    async fn attach_command(
+        &self,
+        session: &SessionId,
+        command: &CommandId,
+        offset: u64,
+    ) -> Result<RunningCommand> {
+        self.attach_to_command(session, command, offset).await
+    }
+
+    async fn copy_in(&self, session: &SessionId, dest: &str, archive: ArchiveStream) -> Result<CopyReport> {
+        self.copy_archive_in(session, dest, archive).await
+    }
+
+    async fn copy_out(&self, session: &SessionId, path: &str) -> Result<ArchiveStream> {
+        self.copy_archive_out(session, path).await
+    }
+
+    async fn diff(&self, session: &SessionId) -> Result<WorkspaceDiff> {
+        self.workspace_diff(session).await
+    }
+
+    async fn pause(&self, session: &SessionId) -> Result<()> {
+        let record = self.record(session, "pause the session").await?;
+        self.driver(&record).ask(Request::Pause).await
+    }
+
+    async fn resume(&self, session: &SessionId) -> Result<()> {
+        let record = self.record(session, "resume the session").await?;
+        self.driver(&record).ask(Request::Resume).await
+    }
+
+    async fn destroy(&self, session: &SessionId) -> Result<()> {
+        self.destroy_session(session).await
+    }
+}
+
+impl SessionManager {
+    pub(super) async fn destroy_session(&self, session: &SessionId) -> Result<()> {
+        let record = self.record(session, "destroy the session").await?;
+        if record.info.state.is_final() {
+            return Ok(());
+        }
+        let outcome = self.driver(&record).ask(Request::Destroy).await;
+        if outcome.is_ok() {
+            self.forget(session);
+            return outcome;
+        }
+        // The task may have ended because somebody else destroyed the session meanwhile.
+        match self.record(session, "destroy the session").await?.info.state {
+            SessionState::Destroyed => Ok(()),
+            _ => outcome,
+        }
+    }
+}
+
+fn resource_use(health: session_link::Health) -> ResourceUse {
+    ResourceUse {
+        memory_bytes: health.memory.unwrap_or_default(),
+        cpu_ms: health.cpu_micros.unwrap_or_default() / 1000,
+        pids: health.pids.unwrap_or_default(),
+        oom_kills: health.oom_kills.unwrap_or_default(),
+        uptime_ms: u64::try_from(health.uptime.as_millis()).unwrap_or(u64::MAX),
+    }
+}

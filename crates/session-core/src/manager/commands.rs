@@ -1,0 +1,352 @@
+//! Commands: run over the link, steered and watched by their caller.
+//!
+//! Nothing of the output is kept here. What the caller does not read waits in the container's spool, so a slow reader
+//! costs the manager nothing.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream;
+use session_link::{
+    ExitCause as LinkExit, ExitReport, Link, OnDisconnect as LinkDisconnect, OutputStream as LinkStream,
+    Process, ProcessEvent, ProcessId, ProcessReader, ProcessWriter, Signal, SpawnSpec, StdinMode,
+};
+
+use super::SessionManager;
+use crate::command::{
+    CommandControl, CommandEvent, CommandExit, CommandRequest, ExitCause, OnDisconnect, OutputStream,
+    RunningCommand,
+};
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::EventKind;
+use crate::id::{CommandId, SessionId};
+use crate::link_error::from_link;
+use crate::policy;
+use crate::runtime::ContainerSpec;
+use crate::session::SessionInfo;
+use crate::state::Operation;
+use crate::store::Batch;
+
+const OPERATION: &str = "run a command";
+/// How much of an argument vector stands in an event, in arguments and characters of each.
+const LOGGED_ARGS: (usize, usize) = (32, 256);
+
+impl SessionManager {
+    pub(super) async fn run_command(
+        &self,
+        session: &SessionId,
+        request: CommandRequest,
+    ) -> Result<RunningCommand> {
+        policy::limits::validate_command(&request)?;
+        let record = self.record(session, OPERATION).await?;
+        record.info.state.permits(Operation::Command)?;
+        let id = CommandId::new();
+        let spec = spawn_spec(&id, &record.info, &request)?;
+        let (link, _) = self.driver(&record).link().await?;
+        let process = link
+            .run(spec)
+            .await
+            .map_err(|error| from_link(OPERATION, error))?;
+        self.note(
+            session,
+            EventKind::CommandStarted {
+                command: id,
+                argv: logged(&request.argv),
+            },
+        );
+        Ok(self.running(*session, id, link, process, request.on_disconnect, 0))
+    }
+
+    pub(super) async fn attach_to_command(
+        &self,
+        session: &SessionId,
+        command: &CommandId,
+        offset: u64,
+    ) -> Result<RunningCommand> {
+        let operation = "attach to a command";
+        let record = self.record(session, operation).await?;
+        record.info.state.permits(Operation::Command)?;
+        let (link, _) = self.driver(&record).link().await?;
+        let process = link
+            .attach(&process_id(command)?, offset)
+            .await
+            .map_err(|error| {
+                from_link(operation, error)
+                    .with_context("command", command)
+                    .with_hint(
+                        "a command is forgotten once its end was read, and when its session's container ends",
+                    )
+            })?;
+        Ok(self.running(*session, *command, link, process, OnDisconnect::Detach, offset))
+    }
+
+    fn running(
+        &self,
+        session: SessionId,
+        id: CommandId,
+        link: Link,
+        process: Process,
+        on_disconnect: OnDisconnect,
+        offset: u64,
+    ) -> RunningCommand {
+        let (reader, writer) = process.into_split();
+        let watcher = Watcher {
+            manager: self.clone(),
+            session,
+            id,
+            link,
+            reader,
+            on_disconnect,
+            end: offset,
+            done: false,
+        };
+        let events = stream::unfold(watcher, |mut watcher| async move {
+            let event = watcher.next().await?;
+            Some((event, watcher))
+        });
+        RunningCommand {
+            id,
+            events: Box::pin(events),
+            control: Box::new(Control { writer }),
+        }
+    }
+
+    /// Records an event that nobody waits for. The manager's shutdown does.
+    pub(super) fn note(&self, session: &SessionId, kind: EventKind) {
+        let (store, session) = (self.inner.foundation.store.clone(), *session);
+        self.inner.tasks.spawn(async move {
+            let batch = Batch {
+                events: vec![(None, kind)],
+                ..Batch::default()
+            };
+            if let Err(error) = store.commit(&session, batch).await {
+                tracing::warn!(%session, %error, "an event could not be stored");
+            }
+        });
+    }
+}
+
+/// Reads a command's events. Dropped before the end, it does what [`OnDisconnect`] says.
+struct Watcher {
+    manager: SessionManager,
+    session: SessionId,
+    id: CommandId,
+    link: Link,
+    reader: ProcessReader,
+    on_disconnect: OnDisconnect,
+    end: u64,
+    done: bool,
+}
+
+impl Watcher {
+    async fn next(&mut self) -> Option<Result<CommandEvent>> {
+        if self.done {
+            return None;
+        }
+        let event = match self.reader.next().await {
+            Ok(Some(ProcessEvent::Output {
+                stream,
+                offset,
+                bytes,
+            })) => {
+                self.end = offset + bytes.len() as u64;
+                let stream = match stream {
+                    LinkStream::Stdout => OutputStream::Stdout,
+                    LinkStream::Stderr => OutputStream::Stderr,
+                };
+                CommandEvent::Output {
+                    stream,
+                    offset,
+                    bytes,
+                }
+            }
+            Ok(Some(ProcessEvent::Gap { from, to })) => CommandEvent::Gap { from, to },
+            Ok(Some(ProcessEvent::Exited(report))) => {
+                let exit = command_exit(&report, self.end);
+                self.ended(&exit);
+                CommandEvent::Exited(exit)
+            }
+            Ok(None) => {
+                self.done = true;
+                return None;
+            }
+            Err(error) => {
+                self.done = true;
+                return Some(Err(
+                    from_link(OPERATION, error).with_context("session", self.session)
+                ));
+            }
+        };
+        Some(Ok(event))
+    }
+
+    fn ended(&mut self, exit: &CommandExit) {
+        self.done = true;
+        self.manager.note(
+            &self.session,
+            EventKind::CommandFinished {
+                command: self.id,
+                code: exit.code,
+                signal: exit.signal,
+                cause: exit.cause,
+            },
+        );
+        let (link, id) = (self.link.clone(), self.reader.id().clone());
+        self.manager.inner.tasks.spawn(async move {
+            let _ = link.forget(&id).await;
+        });
+    }
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        if self.done || self.on_disconnect == OnDisconnect::Detach {
+            return;
+        }
+        let (link, id) = (self.link.clone(), self.reader.id().clone());
+        // The tracker is this task's owner; a manager that stops waits for it.
+        self.manager.inner.tasks.spawn(async move {
+            let _ = link.signal(&id, Signal::Kill).await;
+            let _ = link.forget(&id).await;
+        });
+    }
+}
+
+struct Control {
+    writer: ProcessWriter,
+}
+
+#[async_trait]
+impl CommandControl for Control {
+    async fn write(&self, bytes: Bytes) -> Result<()> {
+        self.writer
+            .write(bytes)
+            .await
+            .map_err(|error| from_link("write to the command", error))
+    }
+
+    async fn close_stdin(&self) -> Result<()> {
+        self.writer
+            .close_stdin()
+            .await
+            .map_err(|error| from_link("end the command's input", error))
+    }
+
+    async fn signal(&self, signal: i32) -> Result<()> {
+        let operation = "signal the command";
+        let signal = known_signal(signal).ok_or_else(|| {
+            Error::new(
+                ErrorKind::InvalidArgument,
+                operation,
+                "this signal cannot be sent",
+            )
+            .with_context("signal", signal)
+            .with_hint("1, 2, 3, 9, 10, 12, 15, 18 and 19 can")
+        })?;
+        self.writer
+            .signal(signal)
+            .await
+            .map_err(|error| from_link(operation, error))
+    }
+}
+
+/// Linux numbers, as in signal(7).
+fn known_signal(number: i32) -> Option<Signal> {
+    Some(match number {
+        1 => Signal::Hangup,
+        2 => Signal::Interrupt,
+        3 => Signal::Quit,
+        9 => Signal::Kill,
+        10 => Signal::User1,
+        12 => Signal::User2,
+        15 => Signal::Terminate,
+        18 => Signal::Continue,
+        19 => Signal::Stop,
+        _ => return None,
+    })
+}
+
+fn process_id(command: &CommandId) -> Result<ProcessId> {
+    ProcessId::new(command.to_string()).map_err(|error| from_link(OPERATION, error))
+}
+
+fn spawn_spec(id: &CommandId, info: &SessionInfo, request: &CommandRequest) -> Result<SpawnSpec> {
+    let mut spec = SpawnSpec::new(
+        process_id(id)?,
+        request.argv.iter().cloned().map(OsString::from_vec),
+    );
+    let mut env = base_env();
+    env.extend(info.env.clone());
+    env.extend(request.env.clone());
+    spec.env = env.into_iter().collect();
+    spec.cwd = Some(inside(request.cwd.as_deref().unwrap_or(".")));
+    spec.stdin = if request.stdin {
+        StdinMode::Piped
+    } else {
+        StdinMode::Null
+    };
+    spec.time_limit = request.time_limit;
+    spec.output_limit = request.output_limit;
+    spec.on_disconnect = match request.on_disconnect {
+        OnDisconnect::Cancel => LinkDisconnect::Kill,
+        OnDisconnect::Detach => LinkDisconnect::KeepRunning,
+    };
+    Ok(spec)
+}
+
+/// What every command finds in its environment.
+fn base_env() -> BTreeMap<String, String> {
+    [
+        (
+            "PATH",
+            "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        ),
+        ("HOME", ContainerSpec::HOME_DIR),
+        ("LANG", "C.UTF-8"),
+        ("USER", "agent"),
+    ]
+    .into_iter()
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .collect()
+}
+
+/// A path inside, absolute: relative ones start at the workspace.
+pub(super) fn inside(path: &str) -> String {
+    match path {
+        "" | "." => ContainerSpec::WORKSPACE_DIR.to_owned(),
+        path if path.starts_with('/') => path.to_owned(),
+        path => format!("{}/{path}", ContainerSpec::WORKSPACE_DIR),
+    }
+}
+
+fn logged(argv: &[Vec<u8>]) -> Vec<String> {
+    let (args, chars) = LOGGED_ARGS;
+    argv.iter()
+        .take(args)
+        .map(|arg| String::from_utf8_lossy(arg).chars().take(chars).collect())
+        .collect()
+}
+
+fn command_exit(report: &ExitReport, output_bytes: u64) -> CommandExit {
+    CommandExit {
+        cause: match report.cause {
+            LinkExit::Exited => ExitCause::Exited,
+            LinkExit::Signaled => ExitCause::Signaled,
+            LinkExit::TimedOut => ExitCause::TimedOut,
+            LinkExit::OutputLimit => ExitCause::OutputLimit,
+            LinkExit::OutOfMemory => ExitCause::OutOfMemory,
+            LinkExit::Cancelled => ExitCause::Cancelled,
+            LinkExit::NotFound => ExitCause::NotFound,
+            LinkExit::NotExecutable => ExitCause::NotExecutable,
+            LinkExit::BadWorkingDirectory => ExitCause::BadWorkingDirectory,
+            LinkExit::SupervisorLost => ExitCause::SupervisorLost,
+        },
+        code: report.code,
+        signal: report.signal,
+        duration_ms: u64::try_from(report.duration.as_millis()).unwrap_or(u64::MAX),
+        output_bytes,
+    }
+}

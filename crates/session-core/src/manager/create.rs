@@ -1,0 +1,225 @@
+//! What happens before a session's task takes over: judging the request and writing the record.
+
+use std::path::Path;
+use std::sync::PoisonError;
+
+use futures::StreamExt;
+use jiff::Timestamp;
+use secrecy::SecretString;
+use sha2::{Digest, Sha256};
+
+use super::SessionManager;
+use crate::driver::{LaunchPlan, Request};
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::{ContainerName, SessionId};
+use crate::policy;
+use crate::policy::mounts::JudgedDir;
+use crate::runtime::{HostMount, NetworkMode};
+use crate::session::{CreateSession, SessionInfo, WorkspaceSource};
+use crate::state::SessionState;
+use crate::store::{AgentRecord, Inserted, SessionRecord};
+
+/// The directories of a request, opened and judged.
+struct Judged {
+    workspace: Option<JudgedDir>,
+    mounts: Vec<HostMount>,
+}
+
+impl SessionManager {
+    pub(super) async fn create_session(&self, request: CreateSession) -> Result<SessionInfo> {
+        policy::limits::validate_create(&request)?;
+        self.check_capability(&request)?;
+        let digest = request
+            .idempotency_key
+            .is_some()
+            .then(|| digest(&request))
+            .transpose()?;
+        let judged = self.judge(&request)?;
+        let record = self.new_record(&request, &judged, digest);
+        if let Inserted::Existing(existing) =
+            self.inner.foundation.store.insert_session(record.clone()).await?
+        {
+            return self.wait_created(&existing.info.id).await;
+        }
+        let id = record.info.id;
+        if let Some(credential) = request.credential.clone() {
+            self.inner
+                .credentials
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .insert(id, credential);
+        }
+        let plan = LaunchPlan {
+            info: record.info.clone(),
+            warm_agent: request.warm_agent,
+            credential: request.credential,
+        };
+        let driver = self.driver(&record);
+        let launched = driver.ask(|answer| Request::Create(Box::new(plan), answer)).await;
+        if launched.is_err() {
+            self.forget(&id);
+        }
+        launched?;
+        if let Some(workspace) = &judged.workspace {
+            // The engine resolved the path again when it mounted it: it must still be what was judged.
+            if let Err(moved) = workspace.verify_unmoved() {
+                self.destroy_session(&id).await?;
+                return Err(moved);
+            }
+        }
+        Ok(self.record(&id, "create the session").await?.info)
+    }
+
+    /// Waits until a session that somebody else makes is ready.
+    async fn wait_created(&self, id: &SessionId) -> Result<SessionInfo> {
+        let mut events = self.inner.foundation.store.follow(*id, 0);
+        loop {
+            let info = self.record(id, "create the session").await?.info;
+            match &info.state {
+                SessionState::Creating => {}
+                SessionState::Failed { cause } => {
+                    return Err(
+                        Error::new(ErrorKind::EngineFailed, "create the session", cause.clone())
+                            .with_context("session", id)
+                            .with_hint("use another idempotency key to try again"),
+                    );
+                }
+                _ => return Ok(info),
+            }
+            // Every change of the state is an event; whichever comes, the record says what is true now.
+            if events.next().await.transpose()?.is_none() {
+                return Ok(info);
+            }
+        }
+    }
+
+    fn check_capability(&self, request: &CreateSession) -> Result<()> {
+        let capability = self.inner.foundation.runtime.capability();
+        let wants_mount =
+            matches!(request.workspace, WorkspaceSource::Mount { .. }) || !request.mounts.is_empty();
+        if wants_mount && !capability.host_mounts {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                "create the session",
+                "the engine does not run on this host, so it cannot mount this host's directories",
+            )
+            .with_hint("use a copy of the workspace instead"));
+        }
+        if request.network == NetworkMode::Open && !capability.open_network {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                "create the session",
+                "this runtime has no open network",
+            ));
+        }
+        Ok(())
+    }
+
+    fn judge(&self, request: &CreateSession) -> Result<Judged> {
+        let host = &self.inner.options.host;
+        let workspace = match &request.workspace {
+            WorkspaceSource::Empty => None,
+            WorkspaceSource::Mount { path } | WorkspaceSource::Copy { path } => {
+                Some(policy::mounts::judge(path, host)?)
+            }
+        };
+        if let (WorkspaceSource::Mount { .. }, Some(dir)) = (&request.workspace, &workspace) {
+            policy::mounts::check_writable(dir, policy::mounts::user_for(Some(dir)))?;
+        }
+        let mounts = request.mounts.iter().map(|mount| {
+            let source = policy::mounts::judge_mount_source(&mount.source, host)?;
+            Ok(HostMount {
+                source: source.path().to_owned(),
+                ..mount.clone()
+            })
+        });
+        Ok(Judged {
+            mounts: mounts.collect::<Result<_>>()?,
+            workspace,
+        })
+    }
+
+    fn new_record(&self, request: &CreateSession, judged: &Judged, digest: Option<String>) -> SessionRecord {
+        let id = SessionId::new();
+        let now = Timestamp::now();
+        let options = &self.inner.options;
+        let path = |fallback: &Path| match &judged.workspace {
+            Some(dir) => dir.path().to_owned(),
+            None => fallback.to_owned(),
+        };
+        let workspace = match &request.workspace {
+            WorkspaceSource::Empty => WorkspaceSource::Empty,
+            WorkspaceSource::Mount { path: asked } => WorkspaceSource::Mount { path: path(asked) },
+            WorkspaceSource::Copy { path: asked } => WorkspaceSource::Copy { path: path(asked) },
+        };
+        SessionRecord {
+            container: ContainerName::of(&id),
+            token: new_token(),
+            request_digest: digest,
+            idempotency_key: request.idempotency_key.clone(),
+            agent: AgentRecord::default(),
+            base_tree: None,
+            info: SessionInfo {
+                id,
+                name: request.name.clone(),
+                state: SessionState::Creating,
+                created_at: now,
+                updated_at: now,
+                image: request
+                    .image
+                    .clone()
+                    .unwrap_or_else(|| options.default_image.clone()),
+                network: request.network,
+                limits: request.limits.unwrap_or(options.default_limits),
+                workspace,
+                mounts: judged.mounts.clone(),
+                user: policy::mounts::user_for(judged.workspace.as_ref()),
+                agent: self.inner.foundation.agent.name().to_owned(),
+                model: request.model.clone().or_else(|| options.default_model.clone()),
+                env: request.env.clone(),
+                labels: request.labels.clone(),
+                turns: 0,
+                last_event: 0,
+                cost_usd: 0.0,
+            },
+        }
+    }
+}
+
+/// A session's token at the gateway: 256 random bits in a form that an agent takes for a key.
+fn new_token() -> SecretString {
+    use std::fmt::Write as _;
+    let mut token = String::from("cofferdam-session-");
+    for byte in rand::random::<[u8; 32]>() {
+        let _ = write!(token, "{byte:02x}");
+    }
+    token.into()
+}
+
+/// What makes two requests the same. The credential is left out: rotating a key does not make another session.
+fn digest(request: &CreateSession) -> Result<String> {
+    let canonical = serde_json::to_vec(&serde_json::json!({
+        "name": request.name,
+        "workspace": request.workspace,
+        "image": request.image,
+        "network": request.network,
+        "limits": request.limits,
+        "mounts": request.mounts,
+        "model": request.model,
+        "env": request.env,
+        "labels": request.labels,
+        "warm_agent": request.warm_agent,
+    }))
+    .map_err(|source| {
+        Error::new(
+            ErrorKind::InvalidArgument,
+            "create the session",
+            "a path in the request is not valid UTF-8",
+        )
+        .with_source(source)
+    })?;
+    Ok(Sha256::digest(&canonical)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect())
+}

@@ -1,0 +1,261 @@
+//! The manager: every session of one state directory, in this process.
+//!
+//! It holds no truth of its own. Records are in the store, containers on the engine, and a task per session that is in
+//! use ([`crate::driver`]) ties them together. Several managers may work on one state directory at once; what must be
+//! one at a time (owning an agent, making a session) is guarded by locks that die with their process.
+
+mod api;
+mod commands;
+mod create;
+mod diff;
+mod files;
+mod reconcile;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::StreamExt;
+use secrecy::SecretString;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use self::reconcile::Reconciled;
+use crate::agent::{AgentDriver, ClaudeCode};
+use crate::driver::{DriverHandle, Foundation, Request};
+use crate::error::{Error, ErrorKind, Result};
+use crate::gateway::Gateway;
+use crate::id::{ContainerName, ImageRef, SessionId};
+use crate::label::Signer;
+use crate::policy::mounts::HostPaths;
+use crate::runtime::{ContainerRuntime, Guarded, ResourceLimits, RuntimeHealth, TimeLimits};
+use crate::state_dir::StateDir;
+use crate::store::{SessionRecord, Store};
+
+/// How long a manager that stops waits for what it has begun.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
+
+/// What a manager is told when it opens.
+#[derive(Debug, Clone)]
+pub struct ManagerOptions {
+    /// The image of sessions that name none.
+    pub default_image: ImageRef,
+    /// Limits of sessions that name none.
+    pub default_limits: ResourceLimits,
+    /// The model of sessions that name none.
+    pub default_model: Option<String>,
+    /// What is particular to this host.
+    pub host: HostPaths,
+    /// Time limits of the engine's calls.
+    pub time_limits: TimeLimits,
+    /// How long a container may take to dial the link's socket before the bridge is tried.
+    pub socket_patience: Duration,
+    /// Watch the engine and remove orphans for as long as the manager lives; for servers, not for short commands.
+    pub supervise: bool,
+}
+
+impl ManagerOptions {
+    /// Defaults for a host.
+    pub fn new(default_image: ImageRef, host: HostPaths) -> Self {
+        Self {
+            default_image,
+            default_limits: ResourceLimits::default(),
+            default_model: None,
+            host,
+            time_limits: TimeLimits::default(),
+            socket_patience: Duration::from_secs(3),
+            supervise: false,
+        }
+    }
+}
+
+/// Owns the sessions of one state directory; see [`crate::api::SessionApi`] for what can be done with them.
+///
+/// Cheap to clone. [`SessionManager::shutdown`] lets go of every session without ending any: they go on where they run,
+/// and the next manager finds them.
+#[derive(Clone)]
+pub struct SessionManager {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    options: ManagerOptions,
+    foundation: Foundation,
+    drivers: Mutex<HashMap<SessionId, DriverHandle>>,
+    /// Credentials of single sessions, in memory only.
+    credentials: Mutex<HashMap<SessionId, SecretString>>,
+    tasks: TaskTracker,
+    shutdown: CancellationToken,
+}
+
+impl std::fmt::Debug for SessionManager {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SessionManager")
+            .field("state_dir", &self.inner.foundation.state_dir.path())
+            .finish()
+    }
+}
+
+impl SessionManager {
+    /// Opens a state directory. Needs no engine that answers: what needs one says so when it is asked for.
+    ///
+    /// # Errors
+    /// `StateDirRefused`, `StoreFailed`.
+    pub async fn open(
+        state_dir: StateDir,
+        options: ManagerOptions,
+        runtime: Arc<dyn ContainerRuntime>,
+        gateway: Arc<dyn Gateway>,
+    ) -> Result<Self> {
+        Self::open_with_agent(state_dir, options, runtime, gateway, Arc::new(ClaudeCode)).await
+    }
+
+    /// [`SessionManager::open`] with another agent than Claude Code.
+    pub async fn open_with_agent(
+        state_dir: StateDir,
+        options: ManagerOptions,
+        runtime: Arc<dyn ContainerRuntime>,
+        gateway: Arc<dyn Gateway>,
+        agent: Arc<dyn AgentDriver>,
+    ) -> Result<Self> {
+        let signer = Signer::new(state_dir.signing_key()?);
+        let store = Store::open(&state_dir).await?;
+        let foundation = Foundation {
+            state_dir: Arc::new(state_dir),
+            store,
+            runtime: Arc::new(Guarded::new(runtime, options.time_limits)),
+            gateway,
+            agent,
+            signer,
+            socket_patience: options.socket_patience,
+        };
+        let manager = Self {
+            inner: Arc::new(Inner {
+                options,
+                foundation,
+                drivers: Mutex::default(),
+                credentials: Mutex::default(),
+                tasks: TaskTracker::new(),
+                shutdown: CancellationToken::new(),
+            }),
+        };
+        if manager.inner.options.supervise {
+            manager.supervise();
+        }
+        Ok(manager)
+    }
+
+    /// Whether the engine works, and what it cannot promise.
+    pub async fn probe(&self) -> Result<RuntimeHealth> {
+        self.inner.foundation.runtime.probe().await
+    }
+
+    /// Lets go of every session and waits, a few seconds at most, for what was begun.
+    pub async fn shutdown(&self) {
+        self.inner.shutdown.cancel();
+        self.inner.tasks.close();
+        if tokio::time::timeout(SHUTDOWN_GRACE, self.inner.tasks.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!("some sessions did not let go in time");
+        }
+        self.inner.foundation.store.clone().close().await;
+    }
+
+    async fn record(&self, session: &SessionId, operation: &'static str) -> Result<SessionRecord> {
+        self.inner
+            .foundation
+            .store
+            .session(session)
+            .await?
+            .ok_or_else(|| {
+                Error::new(ErrorKind::NotFound, operation, "there is no such session")
+                    .with_context("session", session)
+                    .with_hint("see `cofferdam ls --all`")
+            })
+    }
+
+    /// The task of a session, started if it does not run here.
+    fn driver(&self, record: &SessionRecord) -> DriverHandle {
+        let mut drivers = self.inner.drivers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(handle) = drivers.get(&record.info.id)
+            && !handle.is_ended()
+        {
+            return handle.clone();
+        }
+        let (handle, task) = DriverHandle::new(
+            self.inner.foundation.clone(),
+            record,
+            self.inner.shutdown.child_token(),
+        );
+        drivers.insert(record.info.id, handle.clone());
+        self.inner.tasks.spawn(task);
+        handle
+    }
+
+    fn live_driver(&self, session: &SessionId) -> Option<DriverHandle> {
+        let drivers = self.inner.drivers.lock().unwrap_or_else(PoisonError::into_inner);
+        drivers.get(session).filter(|handle| !handle.is_ended()).cloned()
+    }
+
+    fn credential(&self, session: &SessionId) -> Option<SecretString> {
+        self.inner
+            .credentials
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(session)
+            .cloned()
+    }
+
+    fn forget(&self, session: &SessionId) {
+        self.inner
+            .drivers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(session);
+        self.inner
+            .credentials
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(session);
+    }
+
+    /// Watches the engine and reconciles for as long as the manager lives.
+    fn supervise(&self) {
+        let watching = self.clone();
+        self.inner.tasks.spawn(async move {
+            let stop = watching.inner.shutdown.clone();
+            // Both arms only wait or read; what they lead to runs in the sessions' own tasks.
+            tokio::select! { () = stop.cancelled() => {}, () = watching.watch() => {} }
+        });
+        let reconciling = self.clone();
+        self.inner.tasks.spawn(async move {
+            let stop = reconciling.inner.shutdown.clone();
+            loop {
+                if let Err(error) = reconciling.reconcile().await {
+                    tracing::warn!(%error, "reconciling failed");
+                }
+                tokio::select! { () = stop.cancelled() => break, () = tokio::time::sleep(reconcile::PERIOD) => {} }
+            }
+        });
+    }
+
+    async fn watch(&self) {
+        let foundation = &self.inner.foundation;
+        loop {
+            match foundation.runtime.watch(foundation.signer.owner()).await {
+                Ok(mut events) => {
+                    while let Some(Ok(event)) = events.next().await {
+                        let session = ContainerName::session(event.name.as_str());
+                        if let Some(driver) = session.and_then(|session| self.live_driver(&session)) {
+                            let _ = driver.tell(Request::Container(event.kind)).await;
+                        }
+                    }
+                }
+                Err(error) => tracing::debug!(%error, "the engine cannot be watched now"),
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! What changed in a workspace: two git trees and their difference, all of it made inside the session.
+//!
+//! Trees are written with an index and an object directory of our own in the session's home, so that neither the
+//! project's index nor its object store changes. A workspace that is no repository gets a bare one in the home
+//! directory. Nothing of this runs on the host, and hooks, monitors and external helpers are off all the same (I6).
+
+use session_link::{ExitReport, Link, OutputStream, ProcessEvent, ProcessId, SpawnSpec};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::link_error::from_link;
+use crate::runtime::ContainerSpec;
+
+const OPERATION: &str = "compare the workspace";
+/// The longest patch that is kept, in bytes.
+pub(crate) const MAX_PATCH_BYTES: usize = 16 << 20;
+
+/// Sets the environment of all the git calls below.
+const PRELUDE: &str = r#"
+set -eu
+command -v git >/dev/null 2>&1 || exit 97
+cd /workspace
+state=$HOME/.cofferdam
+mkdir -p "$state/objects"
+export GIT_CONFIG_NOSYSTEM=1 GIT_CONFIG_GLOBAL=/dev/null GIT_OPTIONAL_LOCKS=0 GIT_TERMINAL_PROMPT=0 GIT_PAGER=cat
+export GIT_CONFIG_COUNT=6
+export GIT_CONFIG_KEY_0=safe.directory GIT_CONFIG_VALUE_0='*'
+export GIT_CONFIG_KEY_1=core.hooksPath GIT_CONFIG_VALUE_1=/dev/null
+export GIT_CONFIG_KEY_2=core.fsmonitor GIT_CONFIG_VALUE_2=false
+export GIT_CONFIG_KEY_3=core.autocrlf GIT_CONFIG_VALUE_3=false
+export GIT_CONFIG_KEY_4=core.excludesFile GIT_CONFIG_VALUE_4=/dev/null
+export GIT_CONFIG_KEY_5=advice.addEmbeddedRepo GIT_CONFIG_VALUE_5=false
+if [ -e .git ] && own=$(git rev-parse --absolute-git-dir 2>/dev/null); then
+  export GIT_DIR=$own GIT_ALTERNATE_OBJECT_DIRECTORIES=$(git rev-parse --path-format=absolute --git-path objects)
+else
+  [ -d "$state/base.git" ] || git init -q --bare "$state/base.git"
+  export GIT_DIR=$state/base.git GIT_ALTERNATE_OBJECT_DIRECTORIES=$state/base.git/objects
+fi
+export GIT_WORK_TREE=/workspace GIT_OBJECT_DIRECTORY=$state/objects GIT_INDEX_FILE=$state/index
+[ -e "$GIT_INDEX_FILE" ] || [ ! -e "$GIT_DIR/index" ] || cp "$GIT_DIR/index" "$GIT_INDEX_FILE"
+snapshot() { git add -A -- . 2>/dev/null || git add -A --ignore-errors -- . 2>/dev/null || :; git write-tree; }
+"#;
+
+/// Writes the workspace as a tree and gives its name.
+pub(crate) async fn snapshot(link: &Link) -> Result<String> {
+    let output = script(link, "snapshot", &[], 256).await?;
+    let name = String::from_utf8_lossy(&output.bytes).trim().to_owned();
+    if is_object_name(&name) {
+        return Ok(name);
+    }
+    Err(Error::new(
+        ErrorKind::Internal,
+        OPERATION,
+        "git in the session named no tree",
+    ))
+}
+
+/// A difference between two trees.
+pub(crate) struct RawDiff {
+    /// `git diff --name-status -z`.
+    pub(crate) names: Vec<u8>,
+    /// `git diff --binary`.
+    pub(crate) patch: Vec<u8>,
+    pub(crate) truncated: bool,
+}
+
+/// What changed since the tree `base`.
+pub(crate) async fn diff(link: &Link, base: &str) -> Result<RawDiff> {
+    let now = snapshot(link).await?;
+    let names = script(
+        link,
+        "git diff --no-renames --name-status -z \"$1\" \"$2\"",
+        &[base, &now],
+        4 << 20,
+    )
+    .await?;
+    let patch = script(
+        link,
+        "git diff --no-color --no-ext-diff --no-textconv --binary --find-renames \"$1\" \"$2\"",
+        &[base, &now],
+        MAX_PATCH_BYTES,
+    )
+    .await?;
+    Ok(RawDiff {
+        names: names.bytes,
+        patch: patch.bytes,
+        truncated: patch.truncated || names.truncated,
+    })
+}
+
+/// Whether `name` is what git calls an object: hexadecimal, SHA-1 or SHA-256.
+pub(crate) fn is_object_name(name: &str) -> bool {
+    matches!(name.len(), 40 | 64) && name.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+struct Output {
+    bytes: Vec<u8>,
+    truncated: bool,
+}
+
+async fn script(link: &Link, body: &str, args: &[&str], limit: usize) -> Result<Output> {
+    let id = ProcessId::new(format!("tree-{:016x}", rand::random::<u64>()))
+        .map_err(|error| from_link(OPERATION, error))?;
+    let text = format!("{PRELUDE}\n{body}\n");
+    let mut argv = vec!["/bin/sh", "-c", &text, "cofferdam"];
+    argv.extend(args);
+    let mut spec = SpawnSpec::new(id.clone(), argv);
+    spec.env = vec![
+        ("HOME".into(), ContainerSpec::HOME_DIR.into()),
+        (
+            "PATH".into(),
+            "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into(),
+        ),
+        ("LC_ALL".into(), "C.UTF-8".into()),
+    ];
+    spec.cwd = Some("/".into());
+    let mut process = link
+        .run(spec)
+        .await
+        .map_err(|error| from_link(OPERATION, error))?;
+    let (mut output, mut stderr) = (
+        Output {
+            bytes: Vec::new(),
+            truncated: false,
+        },
+        Vec::new(),
+    );
+    let report = loop {
+        match process
+            .next()
+            .await
+            .map_err(|error| from_link(OPERATION, error))?
+        {
+            Some(ProcessEvent::Output {
+                stream: OutputStream::Stdout,
+                bytes,
+                ..
+            }) => {
+                let room = limit.saturating_sub(output.bytes.len()).min(bytes.len());
+                output.bytes.extend_from_slice(&bytes[..room]);
+                output.truncated |= room < bytes.len();
+            }
+            Some(ProcessEvent::Output { bytes, .. }) => {
+                let room = 1024_usize.saturating_sub(stderr.len()).min(bytes.len());
+                stderr.extend_from_slice(&bytes[..room]);
+            }
+            Some(ProcessEvent::Gap { .. }) => output.truncated = true,
+            Some(ProcessEvent::Exited(report)) => break report,
+            None => {
+                return Err(Error::new(
+                    ErrorKind::LinkLost,
+                    OPERATION,
+                    "git's end was not reported",
+                ));
+            }
+        }
+    };
+    let _ = link.forget(&id).await;
+    judge(&report, &stderr).map(|()| output)
+}
+
+fn judge(report: &ExitReport, stderr: &[u8]) -> Result<()> {
+    if report.success() {
+        return Ok(());
+    }
+    if report.code == Some(97) || report.code == Some(127) {
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            OPERATION,
+            "the session's image has no git",
+        )
+        .with_hint("use an image with git and a shell, or copy the files out"));
+    }
+    Err(
+        Error::new(ErrorKind::Internal, OPERATION, "git failed in the session")
+            .with_context("exit_code", report.code.unwrap_or(-1))
+            .with_context("said", String::from_utf8_lossy(stderr).trim().escape_debug()),
+    )
+}
