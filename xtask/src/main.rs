@@ -16,6 +16,7 @@ mod error;
 mod image;
 mod process;
 mod reporter;
+mod tidy;
 mod workspace;
 
 /// The project's tasks. Each says what it will do before it changes the machine.
@@ -33,6 +34,8 @@ enum Task {
     Engine(engine::Command),
     /// Build the default session image, cofferdam-session:latest
     Image(image::Args),
+    /// Check the house rules: dependencies, files, documents
+    Tidy,
 }
 
 /// Exit status: 0 done, 1 the task failed (stderr says why and what to do), 2 the command line is wrong.
@@ -52,5 +55,6 @@ fn run(task: Task, reporter: &Reporter) -> Result<()> {
     match task {
         Task::Engine(command) => engine::run(command, reporter),
         Task::Image(args) => image::run(&args, reporter),
+        Task::Tidy => tidy::run(reporter),
     }
 }
