@@ -69,8 +69,8 @@ chown agent:agent /workspace
 
 say check
 for tool in git rg jq curl node npm npx python3 pip uv; do
-    printf '%s: ' $tool
-    $tool --version | head -n 1
+    version=$($tool --version)
+    echo "$tool: $version"
 done
 ps --version
 test -s /etc/ssl/certs/ca-certificates.crt
