@@ -63,8 +63,6 @@ mod tests {
         assert_eq!(judge("crates/a/src/b.rs", "fn f() {}\n").len(), 1);
         assert_eq!(judge("crates/a/src/b.rs", &format!("//! Why.\n// {} later\n", PROMISES[0])).len(), 1);
         assert_eq!(judge("crates/a/src/b.rs", &format!("//! Why.\n{}", "\n".repeat(LONGEST_FILE))).len(), 1);
-        assert_eq!(judge("crates/a/src/b.rs", concat!("//! Why.
-#![allow(unsafe", "_code)]
-")).len(), 1);
+        assert_eq!(judge("crates/a/src/b.rs", concat!("//! Why.\n#![allow(unsafe", "_code)]\n")).len(), 1);
     }
 }
