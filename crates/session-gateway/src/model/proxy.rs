@@ -267,7 +267,7 @@ impl Inner {
                 return Err(refusal);
             }
         };
-        if !answer.status.is_success() {
+        if answer.status.is_client_error() || answer.status.is_server_error() {
             exchange.failed();
         }
         let counts = route == Route::Messages && answer.status.is_success();

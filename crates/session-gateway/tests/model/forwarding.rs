@@ -150,11 +150,17 @@ async fn a_connection_is_kept_for_the_next_request() {
     assert_eq!(paths, ["/v1/models?limit=5", "/v1/models/claude", "/v1/models"]);
 }
 
+/// An address that refuses connections; the socket keeps other tests from listening there.
+fn port_without_a_server() -> (tokio::net::TcpSocket, std::net::SocketAddr) {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = socket.local_addr().unwrap();
+    (socket, address)
+}
+
 #[tokio::test]
 async fn an_upstream_that_is_not_there_is_said_to_be() {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    drop(listener);
+    let (_reserved, address) = port_without_a_server();
     let fixture = Fixture::new(&format!("http://{address}").parse().unwrap());
     let response = fixture.send(prompt()).await;
     assert_eq!(response.headers()["x-should-retry"], "true");
@@ -177,9 +183,7 @@ async fn an_upstream_that_is_not_there_is_said_to_be() {
 
 #[tokio::test]
 async fn a_large_request_reads_why_it_failed() {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    drop(listener);
+    let (_reserved, address) = port_without_a_server();
     let fixture = Fixture::new(&format!("http://{address}").parse().unwrap());
     // Written in full before anything is read, as some clients do: it must be taken to its end.
     let length = 4 * 1024 * 1024;
