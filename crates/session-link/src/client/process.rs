@@ -56,8 +56,9 @@ pub struct ProcessReader {
 /// The half of a [`Process`] that writes.
 #[derive(Clone, Debug)]
 pub struct ProcessWriter {
+    id: ProcessId,
     outbox: Outbox,
-    _link: Link,
+    link: Link,
 }
 
 impl Process {
@@ -68,7 +69,7 @@ impl Process {
             .map_err(|error| error.with_context("process", id.as_str()))?;
         let outbox = Outbox::new(call.writer);
         let reader = ProcessReader {
-            id,
+            id: id.clone(),
             spawned,
             replies: call.replies,
             next_offset: from,
@@ -80,7 +81,7 @@ impl Process {
         };
         Ok(Self {
             reader,
-            writer: ProcessWriter { outbox, _link: link },
+            writer: ProcessWriter { id, outbox, link },
         })
     }
 
@@ -136,10 +137,10 @@ impl Process {
         self.writer.close_stdin().await
     }
 
-    /// Sends a signal to it and all it started.
+    /// Sends a signal to it and all it started. See [`ProcessWriter::signal`].
     ///
     /// # Errors
-    /// `Closed`.
+    /// See [`Link::signal`].
     pub async fn signal(&mut self, signal: Signal) -> Result<()> {
         self.writer.signal(signal).await
     }
@@ -276,15 +277,12 @@ impl ProcessWriter {
             .await
     }
 
-    /// Sends a signal to the process and all it started.
+    /// Sends a signal to the process and all it started. It does not wait for input that the process has not read.
     ///
     /// # Errors
-    /// `Closed`.
+    /// See [`Link::signal`].
     pub async fn signal(&self, signal: Signal) -> Result<()> {
-        let json = serde_json::to_vec(&signal).map_err(|error| {
-            LinkError::invalid("signal", "the signal cannot be encoded").with_source(error)
-        })?;
-        self.outbox.send(Frame::new(Kind::Signal, 0, json)).await
+        self.link.signal(&self.id, signal).await
     }
 }
 

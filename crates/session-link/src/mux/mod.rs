@@ -63,6 +63,8 @@ pub enum Term {
     Short,
     /// For as long as something runs: refused when there are too many.
     Long,
+    /// For as long as a connection lasts, opened by the container's end: refused when there are too many.
+    Tunnel,
 }
 
 type OpenRequest = oneshot::Sender<Result<yamux::Stream>>;
@@ -73,6 +75,7 @@ pub struct Opener {
     requests: mpsc::Sender<OpenRequest>,
     short: Arc<Semaphore>,
     long: Arc<Semaphore>,
+    tunnels: Arc<Semaphore>,
     ending: Ending,
 }
 
@@ -115,6 +118,7 @@ where
         requests,
         short: Arc::new(Semaphore::new(MAX_SHORT)),
         long: Arc::new(Semaphore::new(MAX_LONG)),
+        tunnels: Arc::new(Semaphore::new(MAX_INCOMING)),
         ending: ending.clone(),
     };
     (
@@ -141,22 +145,22 @@ impl Opener {
     }
 
     async fn permit(&self, operation: &'static str, term: Term) -> Result<OwnedSemaphorePermit> {
-        match term {
-            Term::Short => self
-                .short
-                .clone()
-                .acquire_owned()
-                .await
-                .map_err(|_closed| LinkError::closed(operation)),
-            Term::Long => self.long.clone().try_acquire_owned().map_err(|_full| {
-                LinkError::new(
-                    ErrorKind::LimitReached,
-                    operation,
-                    "too many attached processes and transfers on this link",
-                )
-                .with_context("limit", MAX_LONG.to_string())
-            }),
-        }
+        let (places, limit) = match term {
+            Term::Short => {
+                let place = self.short.clone().acquire_owned().await;
+                return place.map_err(|_closed| LinkError::closed(operation));
+            }
+            Term::Long => (&self.long, MAX_LONG),
+            Term::Tunnel => (&self.tunnels, MAX_INCOMING),
+        };
+        places.clone().try_acquire_owned().map_err(|_full| {
+            LinkError::new(
+                ErrorKind::LimitReached,
+                operation,
+                "too many streams of this kind are open on this link",
+            )
+            .with_context("limit", limit.to_string())
+        })
     }
 
     /// How this link ends.

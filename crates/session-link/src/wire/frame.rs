@@ -45,10 +45,8 @@ pub enum Kind {
     Stdin = 9,
     /// To init: no more input.
     StdinEnd = 10,
-    /// To init: the JSON of a [`Signal`](crate::Signal).
-    Signal = 11,
     /// To init: output before the offset was handled.
-    Acknowledge = 12,
+    Acknowledge = 11,
 }
 
 impl Kind {
@@ -64,8 +62,7 @@ impl Kind {
             8 => Self::End,
             9 => Self::Stdin,
             10 => Self::StdinEnd,
-            11 => Self::Signal,
-            12 => Self::Acknowledge,
+            11 => Self::Acknowledge,
             _ => return None,
         })
     }

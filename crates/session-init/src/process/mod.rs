@@ -1,0 +1,219 @@
+//! Processes: started through a supervisor, read into a spool, ended as whole trees, remembered until forgotten.
+//!
+//! ```text
+//!  Registry ── id ──▶ Process ◀── pump: the one task per process; pipes → spool, supervisor's reports → exit
+//!                        ▲
+//!                        └── attach: one future per reader; spool → link, acknowledgements and input back
+//! ```
+//!
+//! Everything runs on one thread: state is in cells, and is never borrowed across an await.
+
+mod attach;
+mod pump;
+mod registry;
+mod source;
+mod spawn;
+mod stdin;
+pub(crate) mod supervise;
+pub(crate) mod tree;
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    time::Instant,
+};
+
+use session_link::{
+    ExitCause, ExitReport, OnDisconnect, ProcessId, ProcessInfo, ProcessState, Signal, Spawned, SpoolLimits,
+};
+use tokio::sync::Notify;
+
+use crate::spool::{Chunk, Spool};
+pub(crate) use attach::serve;
+pub(crate) use registry::Registry;
+pub(crate) use stdin::Stdin;
+
+/// How far a process may be ahead of what was sent to the reader that is furthest, before it is made to wait. What was
+/// sent counts, not what was acknowledged: acknowledgements travel behind input, which such a process may not be reading.
+const ATTACHED_WINDOW: u64 = 512 << 10;
+
+/// What may stay in memory while somebody reads: the window, and what is on its way to be acknowledged.
+const ATTACHED_MEMORY: usize = 2 << 20;
+
+/// A link, as far as processes tell them apart.
+pub(crate) type LinkId = u64;
+
+/// One process that was started and not forgotten.
+#[derive(Debug)]
+pub(crate) struct Process {
+    id: ProcessId,
+    link: LinkId,
+    on_disconnect: OnDisconnect,
+    began: Instant,
+    memory: usize,
+    /// Known once it was started, or could not be.
+    pid: Cell<Option<u32>>,
+    started: Cell<bool>,
+    /// Gone once it was reaped.
+    supervisor: Cell<Option<i32>>,
+    /// Why init ended it, if init did.
+    ended_for: Cell<Option<ExitCause>>,
+    exit: RefCell<Option<ExitReport>>,
+    /// Somebody was told of its end.
+    delivered: Cell<bool>,
+    spool: RefCell<Spool>,
+    acknowledged: Cell<u64>,
+    /// For each attached reader, what was sent to it.
+    readers: RefCell<BTreeMap<u64, u64>>,
+    stdin: Stdin,
+    /// Output, start or end: readers look again.
+    changed: Notify,
+    /// Acknowledged or detached: the pump looks again.
+    room: Notify,
+}
+
+impl Process {
+    fn new(
+        id: ProcessId,
+        link: LinkId,
+        on_disconnect: OnDisconnect,
+        limits: SpoolLimits,
+        spool: Spool,
+        stdin: Stdin,
+    ) -> Self {
+        Self {
+            id,
+            link,
+            on_disconnect,
+            began: Instant::now(),
+            memory: usize::try_from(limits.memory).unwrap_or(usize::MAX),
+            pid: Cell::new(None),
+            started: Cell::new(false),
+            supervisor: Cell::new(None),
+            ended_for: Cell::new(None),
+            exit: RefCell::new(None),
+            delivered: Cell::new(false),
+            spool: RefCell::new(spool),
+            acknowledged: Cell::new(0),
+            readers: RefCell::new(BTreeMap::new()),
+            stdin,
+            changed: Notify::new(),
+            room: Notify::new(),
+        }
+    }
+
+    pub(crate) fn stdin(&self) -> &Stdin {
+        &self.stdin
+    }
+
+    pub(crate) fn spawned(&self, existed: bool) -> Spawned {
+        Spawned {
+            pid: self.pid.get(),
+            existed,
+        }
+    }
+
+    /// Waits until it was started, or could not be.
+    pub(crate) async fn started(&self) {
+        loop {
+            let changed = self.changed.notified();
+            if self.started.get() {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// Sends a signal to the whole tree; `Kill` returns when nothing of it runs.
+    pub(crate) async fn signal(&self, signal: Signal) {
+        self.started().await;
+        match signal_number(signal) {
+            rustix::process::Signal::KILL => self.end(ExitCause::Cancelled).await,
+            number => {
+                if let Some(supervisor) = self.supervisor.get() {
+                    tree::signal(supervisor, number);
+                }
+            }
+        }
+    }
+
+    /// Ends the whole tree. The first cause that is given before the command ends by itself is the one reported.
+    async fn end(&self, cause: ExitCause) {
+        self.started().await;
+        if self.exit.borrow().is_none() && self.ended_for.get().is_none() {
+            self.ended_for.set(Some(cause));
+        }
+        if let Some(supervisor) = self.supervisor.get() {
+            tree::kill(supervisor).await;
+        }
+    }
+
+    /// Output before `upto` was handled.
+    pub(crate) fn acknowledge(&self, upto: u64) {
+        let upto = upto.min(self.spool.borrow().end());
+        self.acknowledged.set(self.acknowledged.get().max(upto));
+        self.release();
+    }
+
+    fn release(&self) {
+        let slowest = self.readers.borrow().values().copied().min();
+        let upto = self.acknowledged.get();
+        self.spool
+            .borrow_mut()
+            .release(slowest.map_or(upto, |sent| sent.min(upto)));
+        self.room.notify_one();
+    }
+
+    /// Whether the process must wait: somebody reads, and nobody keeps up. Those that lag behind one that does lose.
+    fn must_wait(&self) -> bool {
+        let readers = self.readers.borrow();
+        let Some(furthest) = readers.values().max() else {
+            return false;
+        };
+        self.spool.borrow().end() - furthest >= ATTACHED_WINDOW
+    }
+
+    fn append(&self, chunk: Chunk) {
+        let attached = !self.readers.borrow().is_empty();
+        let memory = if attached {
+            self.memory.max(ATTACHED_MEMORY)
+        } else {
+            self.memory
+        };
+        self.spool.borrow_mut().append(chunk, memory);
+        self.changed.notify_waiters();
+    }
+
+    fn info(&self) -> ProcessInfo {
+        let spool = self.spool.borrow();
+        ProcessInfo {
+            id: self.id.clone(),
+            pid: self.pid.get(),
+            state: self
+                .exit
+                .borrow()
+                .clone()
+                .map_or(ProcessState::Running, ProcessState::Exited),
+            start: spool.start(),
+            end: spool.end(),
+            acknowledged: self.acknowledged.get(),
+            stdin_key: self.stdin.key(),
+            age: self.began.elapsed(),
+        }
+    }
+}
+
+fn signal_number(signal: Signal) -> rustix::process::Signal {
+    use rustix::process::Signal as Number;
+    match signal {
+        Signal::Hangup => Number::HUP,
+        Signal::Interrupt => Number::INT,
+        Signal::Quit => Number::QUIT,
+        Signal::Terminate => Number::TERM,
+        Signal::Kill => Number::KILL,
+        Signal::User1 => Number::USR1,
+        Signal::User2 => Number::USR2,
+        Signal::Stop => Number::STOP,
+        Signal::Continue => Number::CONT,
+    }
+}

@@ -1,0 +1,315 @@
+//! `session-init supervise`: the parent of one command.
+//!
+//! Init starts one for every command and talks to it over its standard input, a socket, so that no file descriptor has to
+//! be passed by number. It adopts whatever the command leaves behind, says how the command itself ended as soon as it
+//! did, reaps the rest, and ends when nothing is left below it.
+//!
+//! ```text
+//! init ──▶ one byte with three file descriptors (the command's stdin, stdout, stderr), length, JSON of a Job
+//! init ◀── Started or Failed, then Exited; nine bytes each
+//! ```
+
+use std::{
+    ffi::{OsStr, OsString},
+    io::{self, IoSlice, IoSliceMut, Read, Write},
+    mem::MaybeUninit,
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::{ffi::OsStrExt, net::UnixStream, process::CommandExt},
+    },
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use rustix::{
+    net::{
+        RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+        SendFlags,
+    },
+    process::{DumpableBehavior, Pid, WaitOptions},
+};
+use session_link::SpawnSpec;
+
+/// Where programs are looked for when the environment does not say.
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Bytes of a report.
+pub(super) const REPORT: usize = 9;
+
+/// Why a command could not be started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    NotFound,
+    NotExecutable,
+    BadWorkingDirectory,
+}
+
+/// What a supervisor says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Report {
+    /// The command runs.
+    Started { pid: u32 },
+    /// It does not.
+    Failed { refusal: Refusal, errno: i32 },
+    /// The command itself ended; its descendants may run on.
+    Exited { code: Option<i32>, signal: Option<i32> },
+}
+
+impl Report {
+    pub(super) fn encode(self) -> [u8; REPORT] {
+        let (tag, value, errno) = match self {
+            Self::Started { pid } => (1, pid, 0),
+            Self::Failed {
+                refusal: Refusal::NotFound,
+                errno,
+            } => (2, 0, errno),
+            Self::Failed {
+                refusal: Refusal::NotExecutable,
+                errno,
+            } => (2, 1, errno),
+            Self::Failed {
+                refusal: Refusal::BadWorkingDirectory,
+                errno,
+            } => (2, 2, errno),
+            Self::Exited { code, signal } => (
+                if signal.is_some() { 4 } else { 3 },
+                0,
+                signal.or(code).unwrap_or_default(),
+            ),
+        };
+        let mut bytes = [tag; REPORT];
+        bytes[1..5].copy_from_slice(&value.to_ne_bytes());
+        bytes[5..].copy_from_slice(&errno.to_ne_bytes());
+        bytes
+    }
+
+    pub(super) fn decode(bytes: [u8; REPORT]) -> Option<Self> {
+        let [tag, v0, v1, v2, v3, e0, e1, e2, e3] = bytes;
+        let value = u32::from_ne_bytes([v0, v1, v2, v3]);
+        let number = i32::from_ne_bytes([e0, e1, e2, e3]);
+        Some(match (tag, value) {
+            (1, pid) => Self::Started { pid },
+            (2, 0) => Self::Failed {
+                refusal: Refusal::NotFound,
+                errno: number,
+            },
+            (2, 1) => Self::Failed {
+                refusal: Refusal::NotExecutable,
+                errno: number,
+            },
+            (2, 2) => Self::Failed {
+                refusal: Refusal::BadWorkingDirectory,
+                errno: number,
+            },
+            (3, _) => Self::Exited {
+                code: Some(number),
+                signal: None,
+            },
+            (4, _) => Self::Exited {
+                code: None,
+                signal: Some(number),
+            },
+            _ => return None,
+        })
+    }
+}
+
+/// Init's side: hands the three ends of the command's streams to the supervisor at the other end of `control`.
+pub(super) fn send_streams(control: impl AsFd, streams: [&OwnedFd; 3]) -> io::Result<()> {
+    let fds = streams.map(AsFd::as_fd);
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    ancillary.push(SendAncillaryMessage::ScmRights(&fds));
+    rustix::net::sendmsg(
+        control,
+        &[IoSlice::new(&[0])],
+        &mut ancillary,
+        SendFlags::NOSIGNAL,
+    )?;
+    Ok(())
+}
+
+fn receive_streams(control: impl AsFd) -> io::Result<[OwnedFd; 3]> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let mut byte = [0];
+    rustix::net::recvmsg(
+        control,
+        &mut [IoSliceMut::new(&mut byte)],
+        &mut ancillary,
+        RecvFlags::CMSG_CLOEXEC,
+    )?;
+    let mut fds = Vec::new();
+    for message in ancillary.drain() {
+        if let RecvAncillaryMessage::ScmRights(received) = message {
+            fds.extend(received);
+        }
+    }
+    fds.try_into()
+        .map_err(|_wrong| io::Error::other("not three file descriptors"))
+}
+
+/// The whole program. An error means that init is gone or broke its own protocol: there is nobody to tell.
+pub(crate) fn run() -> io::Result<()> {
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    // A duplicate is closed on exec; descriptor 0 itself is replaced in the command.
+    let mut control = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let [stdin, stdout, stderr] = receive_streams(&control)?;
+    let spec = receive_spec(&mut control)?;
+    // Init started it for this: a failure of either leaves it as it was, and says nothing about the command.
+    let _ = rustix::process::setsid();
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
+    let started = start(&spec, [stdin.into(), stdout.into(), stderr.into()]);
+    drop(spec);
+    match started {
+        Ok(pid) => {
+            control.write_all(&Report::Started { pid }.encode())?;
+            reap(pid, &mut control)
+        }
+        Err((refusal, error)) => {
+            let errno = error.raw_os_error().unwrap_or_default();
+            control.write_all(&Report::Failed { refusal, errno }.encode())
+        }
+    }
+}
+
+fn receive_spec(control: &mut UnixStream) -> io::Result<SpawnSpec> {
+    let mut length = [0; 4];
+    control.read_exact(&mut length)?;
+    let mut json = vec![0; u32::from_ne_bytes(length) as usize];
+    control.read_exact(&mut json)?;
+    serde_json::from_slice(&json).map_err(io::Error::other)
+}
+
+fn start(spec: &SpawnSpec, streams: [Stdio; 3]) -> Result<u32, (Refusal, io::Error)> {
+    if let Some(cwd) = &spec.cwd {
+        enter(Path::new(cwd)).map_err(|error| (Refusal::BadWorkingDirectory, error))?;
+    }
+    let program = spec.argv.first().map_or(OsStr::new(""), OsString::as_os_str);
+    let [stdin, stdout, stderr] = streams;
+    let mut command = Command::new(find(program, &spec.env)?);
+    command.arg0(program).args(spec.argv.iter().skip(1));
+    command
+        .env_clear()
+        .envs(spec.env.iter().map(|(name, value)| (name, value)));
+    command
+        .stdin(stdin)
+        .stdout(stdout)
+        .stderr(stderr)
+        .process_group(0);
+    match command.spawn() {
+        Ok(child) => Ok(child.id()),
+        // The file is there, so it is its interpreter that is not, or it is no program at all.
+        Err(error) => Err((Refusal::NotExecutable, error)),
+    }
+}
+
+/// Goes to the working directory, which must not lie in `/proc`: a link there can lead out of the container.
+fn enter(cwd: &Path) -> io::Result<()> {
+    std::env::set_current_dir(cwd)?;
+    if std::env::current_dir()?.starts_with("/proc") {
+        return Err(io::ErrorKind::PermissionDenied.into());
+    }
+    Ok(())
+}
+
+/// Finds a program as `execvp` would, but in the environment it will have.
+fn find(program: &OsStr, env: &[(String, String)]) -> Result<PathBuf, (Refusal, io::Error)> {
+    if program.as_bytes().contains(&b'/') {
+        return executable(Path::new(program)).map(|()| program.into());
+    }
+    let path = env
+        .iter()
+        .rev()
+        .find(|(name, _)| name == "PATH")
+        .map_or(DEFAULT_PATH, |(_, value)| value);
+    let mut refused = (Refusal::NotFound, io::Error::from(io::ErrorKind::NotFound));
+    for directory in path.split(':') {
+        let directory = if directory.is_empty() { "." } else { directory };
+        let candidate = Path::new(directory).join(program);
+        match executable(&candidate) {
+            Ok(()) => return Ok(candidate),
+            Err((Refusal::NotExecutable, error)) => refused = (Refusal::NotExecutable, error),
+            Err(_) => {}
+        }
+    }
+    Err(refused)
+}
+
+fn executable(path: &Path) -> Result<(), (Refusal, io::Error)> {
+    let metadata = std::fs::metadata(path).map_err(|error| match error.kind() {
+        io::ErrorKind::PermissionDenied => (Refusal::NotExecutable, error),
+        _ => (Refusal::NotFound, error),
+    })?;
+    let allowed = rustix::fs::access(path, rustix::fs::Access::EXEC_OK);
+    match allowed {
+        Ok(()) if metadata.is_file() => Ok(()),
+        Ok(()) => Err((Refusal::NotExecutable, io::ErrorKind::PermissionDenied.into())),
+        Err(error) => Err((Refusal::NotExecutable, error.into())),
+    }
+}
+
+/// Waits for everything below, reports the command itself.
+fn reap(command: u32, control: &mut UnixStream) -> io::Result<()> {
+    let command = i32::try_from(command).ok().and_then(Pid::from_raw);
+    loop {
+        match rustix::process::wait(WaitOptions::empty()) {
+            Ok(Some((pid, status))) if Some(pid) == command => {
+                let report = Report::Exited {
+                    code: status.exit_status(),
+                    signal: status.terminating_signal(),
+                };
+                control.write_all(&report.encode())?;
+            }
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(rustix::io::Errno::CHILD) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Refusal, Report, find};
+
+    #[test]
+    fn reports_round_trip() {
+        for report in [
+            Report::Started { pid: 70_000 },
+            Report::Failed {
+                refusal: Refusal::NotExecutable,
+                errno: 13,
+            },
+            Report::Failed {
+                refusal: Refusal::BadWorkingDirectory,
+                errno: 2,
+            },
+            Report::Exited {
+                code: Some(255),
+                signal: None,
+            },
+            Report::Exited {
+                code: None,
+                signal: Some(9),
+            },
+        ] {
+            assert_eq!(Report::decode(report.encode()), Some(report));
+        }
+        assert_eq!(Report::decode([9; super::REPORT]), None);
+    }
+
+    #[test]
+    fn programs_are_looked_for_in_the_path_given() {
+        let env = |path: &str| vec![("PATH".to_owned(), path.to_owned())];
+        assert!(find("sh".as_ref(), &env("/nonexistent:/bin")).is_ok());
+        assert!(matches!(
+            find("sh".as_ref(), &env("/nonexistent")),
+            Err((Refusal::NotFound, _))
+        ));
+        assert!(matches!(
+            find("passwd".as_ref(), &env("/etc")),
+            Err((Refusal::NotExecutable, _))
+        ));
+        assert!(find("sh".as_ref(), &[]).is_ok());
+    }
+}
