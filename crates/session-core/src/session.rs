@@ -37,6 +37,11 @@ pub struct CreateSession {
     pub credential: Option<SecretString>,
     /// The same key gives the same session: a second request does not create a second one.
     pub idempotency_key: Option<String>,
+    /// Whether the agent asks before it uses a tool.
+    pub permissions: PermissionMode,
+    /// MCP servers for the agent, as the value of Claude Code's `--mcp-config` (`{"mcpServers": {…}}`); they run inside
+    /// the session. No secrets: whatever runs inside can read it.
+    pub mcp_config: Option<serde_json::Value>,
     /// Start the agent at once, so that the first prompt does not wait for it.
     pub warm_agent: bool,
 }
@@ -58,6 +63,25 @@ pub enum WorkspaceSource {
         /// The directory.
         path: PathBuf,
     },
+    /// A git repository, cloned inside the session.
+    Clone {
+        /// Its address, judged by [`crate::policy::clone`].
+        url: String,
+        /// The branch, tag or commit; the repository's own default when `None`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reference: Option<String>,
+    },
+}
+
+/// Whether the agent asks before it uses a tool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PermissionMode {
+    /// It does not ask: the container is the wall.
+    #[default]
+    Bypass,
+    /// It uses only tools that were allowed; what is not is denied and reported in the turn's outcome.
+    Strict,
 }
 
 /// A session as callers see it.
@@ -93,6 +117,12 @@ pub struct SessionInfo {
     /// The model, when one was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
+    /// Whether the agent asks before it uses a tool.
+    #[serde(default)]
+    pub permissions: PermissionMode,
+    /// MCP servers of the agent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mcp_config: Option<serde_json::Value>,
     /// Environment of the agent and of commands.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,

@@ -1,4 +1,4 @@
-//! What changed in a workspace: two git trees and their difference, all of it made inside the session.
+//! git in a session: cloning into the workspace, and what changed in it: two trees and their difference.
 //!
 //! Trees are written with an index and an object directory of our own in the session's home, so that neither the
 //! project's index nor its object store changes. A workspace that is no repository gets a bare one in the home
@@ -39,6 +39,26 @@ export GIT_WORK_TREE=/workspace GIT_OBJECT_DIRECTORY=$state/objects GIT_INDEX_FI
 [ -e "$GIT_INDEX_FILE" ] || [ ! -e "$GIT_DIR/index" ] || cp "$GIT_DIR/index" "$GIT_INDEX_FILE"
 snapshot() { git add -A -- . 2>/dev/null || git add -A --ignore-errors -- . 2>/dev/null || :; git write-tree; }
 "#;
+
+/// Clones a repository that [`crate::policy::clone`] has judged into the empty workspace.
+pub(crate) async fn clone(link: &Link, url: &str, reference: Option<&str>) -> Result<()> {
+    let body = r#"
+unset GIT_DIR GIT_WORK_TREE GIT_OBJECT_DIRECTORY GIT_ALTERNATE_OBJECT_DIRECTORIES GIT_INDEX_FILE
+export GIT_ALLOW_PROTOCOL=http:https GIT_ASKPASS=/bin/false
+git clone -q --no-recurse-submodules -- "$1" /workspace
+[ -z "$2" ] || git -C /workspace checkout -q "$2" --
+"#;
+    script(link, body, &[url, reference.unwrap_or_default()], 1024)
+        .await
+        .map(drop)
+        .map_err(|error| {
+            let message = "git could not clone the repository into the session";
+            Error::new(ErrorKind::InvalidArgument, "clone the repository", message)
+                .with_context("url", url)
+                .with_hint("see the cause: is the address right, public, and reachable from this machine?")
+                .with_source(error)
+        })
+}
 
 /// Writes the workspace as a tree and gives its name.
 pub(crate) async fn snapshot(link: &Link) -> Result<String> {

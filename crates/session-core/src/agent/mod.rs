@@ -14,6 +14,7 @@ use secrecy::SecretString;
 
 pub use self::claude::ClaudeCode;
 use crate::event::EventKind;
+use crate::session::PermissionMode;
 use crate::turn::TurnOutcome;
 
 /// The longest prompt, in bytes: what fits into a model's context with room to spare.
@@ -32,6 +33,12 @@ pub struct AgentContext {
     pub token: SecretString,
     /// The model, when one was asked for.
     pub model: Option<String>,
+    /// Whether it asks before it uses a tool.
+    pub permissions: PermissionMode,
+    /// MCP servers, as the value of Claude Code's `--mcp-config`.
+    pub mcp_config: Option<serde_json::Value>,
+    /// The only tools that it may use; all of them when empty.
+    pub allowed_tools: Vec<String>,
     /// The session's environment; the driver's own variables win.
     pub env: BTreeMap<String, String>,
     /// The conversation to go on with, as an earlier [`AgentSignal::Ready`] named it.

@@ -169,6 +169,9 @@ impl Driver {
             model_url: format!("http://127.0.0.1:{MODEL_PORT}"),
             token: record.token.clone(),
             model: record.info.model.clone(),
+            permissions: record.info.permissions,
+            mcp_config: record.info.mcp_config.clone(),
+            allowed_tools: Vec::new(),
             env: record.info.env.clone(),
             resume: record.agent.conversation.clone(),
         });

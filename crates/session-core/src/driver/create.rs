@@ -3,7 +3,7 @@
 //! The record says `Creating` before anything is made, and the session's agent lock is held until it says `Ready` or
 //! `Failed`: a reconciler that can take the lock of a `Creating` session knows that its maker died, and cleans up.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -16,6 +16,7 @@ use crate::runtime::{
 use crate::session::{Carrier, SessionInfo, WorkspaceSource};
 use crate::state::Transition;
 use crate::transfer::{PackOptions, pack};
+use crate::workspace_tree;
 
 use super::Driver;
 use futures::StreamExt;
@@ -129,7 +130,9 @@ impl Driver {
                 path: path.clone(),
                 read_only: false,
             },
-            WorkspaceSource::Empty | WorkspaceSource::Copy { .. } => WorkspaceVolume::Scratch,
+            WorkspaceSource::Empty | WorkspaceSource::Copy { .. } | WorkspaceSource::Clone { .. } => {
+                WorkspaceVolume::Scratch
+            }
         };
         let link_dir: Option<PathBuf> = socket
             .then(|| self.foundation.state_dir.create_link_dir(&self.id))
@@ -148,20 +151,24 @@ impl Driver {
     }
 
     async fn fill_workspace(&self, workspace: &WorkspaceSource) -> Result<()> {
-        let WorkspaceSource::Copy { path } = workspace else {
-            return Ok(());
-        };
+        match workspace {
+            WorkspaceSource::Empty | WorkspaceSource::Mount { .. } => Ok(()),
+            WorkspaceSource::Copy { path } => self.copy_workspace(path).await,
+            WorkspaceSource::Clone { url, reference } => {
+                self.log(EventKind::Progress {
+                    message: format!("cloning {url}"),
+                })
+                .await;
+                workspace_tree::clone(self.live_link()?, url, reference.as_deref()).await
+            }
+        }
+    }
+
+    async fn copy_workspace(&self, path: &Path) -> Result<()> {
         self.log(EventKind::Progress {
             message: format!("copying {}", path.display()),
         })
         .await;
-        let connection = self.connection.as_ref().ok_or_else(|| {
-            Error::new(
-                ErrorKind::LinkLost,
-                "copy the workspace",
-                "the link closed before the copy began",
-            )
-        })?;
         let archive = pack(
             path,
             PackOptions {
@@ -170,7 +177,7 @@ impl Driver {
             },
         );
         let report = send_archive(
-            &connection.link,
+            self.live_link()?,
             ContainerSpec::WORKSPACE_DIR,
             archive,
             "copy the workspace",
@@ -184,6 +191,19 @@ impl Driver {
         })
         .await;
         Ok(())
+    }
+
+    fn live_link(&self) -> Result<&session_link::Link> {
+        self.connection
+            .as_ref()
+            .map(|connection| &connection.link)
+            .ok_or_else(|| {
+                Error::new(
+                    ErrorKind::LinkLost,
+                    "fill the workspace",
+                    "the link closed before the workspace was filled",
+                )
+            })
     }
 
     async fn clean_up_failed(&mut self, error: &Error) {

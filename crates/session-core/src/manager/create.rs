@@ -119,6 +119,10 @@ impl SessionManager {
         let host = &self.inner.options.host;
         let workspace = match &request.workspace {
             WorkspaceSource::Empty => None,
+            WorkspaceSource::Clone { url, reference } => {
+                judge_clone(url, reference.as_deref(), request.network)?;
+                None
+            }
             WorkspaceSource::Mount { path } | WorkspaceSource::Copy { path } => {
                 Some(policy::mounts::judge(path, host)?)
             }
@@ -151,6 +155,7 @@ impl SessionManager {
             WorkspaceSource::Empty => WorkspaceSource::Empty,
             WorkspaceSource::Mount { path: asked } => WorkspaceSource::Mount { path: path(asked) },
             WorkspaceSource::Copy { path: asked } => WorkspaceSource::Copy { path: path(asked) },
+            clone @ WorkspaceSource::Clone { .. } => clone.clone(),
         };
         SessionRecord {
             container: ContainerName::of(&id),
@@ -176,6 +181,8 @@ impl SessionManager {
                 user: policy::mounts::user_for(judged.workspace.as_ref()),
                 agent: self.inner.foundation.agent.name().to_owned(),
                 model: request.model.clone().or_else(|| options.default_model.clone()),
+                permissions: request.permissions,
+                mcp_config: request.mcp_config.clone(),
                 env: request.env.clone(),
                 labels: request.labels.clone(),
                 turns: 0,
@@ -184,6 +191,21 @@ impl SessionManager {
             },
         }
     }
+}
+
+/// Until a sealed session has a way to named hosts, a clone needs the open network, and whoever asks must say so.
+fn judge_clone(url: &str, reference: Option<&str>, network: NetworkMode) -> Result<()> {
+    policy::clone::judge_url(url)?;
+    reference.map_or(Ok(()), policy::clone::judge_reference)?;
+    if network == NetworkMode::Open {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::InvalidArgument,
+        "clone the repository",
+        "a sealed session reaches no git host",
+    )
+    .with_hint("ask for the open network by name, or clone on this machine and use a copy"))
 }
 
 /// A session's token at the gateway: 256 random bits in a form that an agent takes for a key.
@@ -206,6 +228,8 @@ fn digest(request: &CreateSession) -> Result<String> {
         "limits": request.limits,
         "mounts": request.mounts,
         "model": request.model,
+        "permissions": request.permissions,
+        "mcp_config": request.mcp_config,
         "env": request.env,
         "labels": request.labels,
         "warm_agent": request.warm_agent,
