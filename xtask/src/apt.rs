@@ -1,8 +1,8 @@
 //! Installing Debian packages, on the machines where a task may do that.
 
-use crate::error::{Context, Error, Result};
-use crate::process::{Tool, available};
-use crate::reporter::Reporter;
+use xtask::error::{Context, Error, Result};
+use xtask::process::{Tool, available};
+use xtask::reporter::Reporter;
 
 /// Installs Debian packages, showing progress.
 pub(crate) fn install(packages: &[&str], reporter: &Reporter) -> Result<()> {

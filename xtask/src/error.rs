@@ -6,11 +6,11 @@ use std::error::Error as StdError;
 use std::fmt;
 
 /// The result of a task or a part of one.
-pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// A failed task. `Display` is one line: what could not be done. The rest is read through the accessors.
 #[derive(Debug)]
-pub(crate) struct Error {
+pub struct Error {
     message: String,
     output: Option<String>,
     hint: Option<String>,
@@ -18,7 +18,8 @@ pub(crate) struct Error {
 }
 
 impl Error {
-    pub(crate) fn new(message: impl Into<String>) -> Self {
+    /// A failure; `message` is one line that says what could not be done.
+    pub fn new(message: impl Into<String>) -> Self {
         Self {
             message: message.into(),
             output: None,
@@ -28,26 +29,29 @@ impl Error {
     }
 
     /// Adds what to do next.
-    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }
 
     /// Adds the last lines that a program wrote before it failed.
-    pub(crate) fn output(mut self, output: impl Into<String>) -> Self {
+    #[must_use]
+    pub fn output(mut self, output: impl Into<String>) -> Self {
         let output = output.into();
         self.output = (!output.trim().is_empty()).then_some(output);
         self
     }
 
     /// Adds the cause.
-    pub(crate) fn source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+    #[must_use]
+    pub fn source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         self.source = Some(source.into());
         self
     }
 
     /// The whole story, for a terminal.
-    pub(crate) fn report(&self) -> String {
+    pub fn report(&self) -> String {
         let mut text = format!("error: {}", self.message);
         let mut cause = StdError::source(self);
         while let Some(error) = cause {
@@ -79,8 +83,11 @@ impl StdError for Error {
 }
 
 /// Says what was being done when an error of another kind came up.
-pub(crate) trait Context<T> {
+pub trait Context<T> {
     /// Turns the error into the cause of an [`Error`] with the message that `doing` makes.
+    ///
+    /// # Errors
+    /// When `self` is one.
     fn context(self, doing: impl FnOnce() -> String) -> Result<T>;
 }
 

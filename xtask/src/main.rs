@@ -1,23 +1,21 @@
 //! The project's own tasks: what a developer or CI needs besides `cargo build`.
 //!
-//! One module per command; `reporter`, `process`, `error` and `workspace` serve them all. Commands are plain
-//! functions that take a [`Reporter`], so that one task can call another (`demo` calls `engine` and `image`).
+//! One module per command. Commands are plain functions that take a [`Reporter`], so that one task can call another (`demo`
+//! calls `engine` and `image`). What needs the product is in another program, see [`product`].
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::error::Result;
-use crate::reporter::Reporter;
+use xtask::reporter::Reporter;
+use xtask::tasks::{BenchArgs, DemoArgs};
 
 mod apt;
 mod engine;
-mod error;
 mod image;
-mod process;
-mod reporter;
+mod product;
+mod test;
 mod tidy;
-mod workspace;
 
 /// The project's tasks. Each says what it will do before it changes the machine.
 #[derive(Debug, Parser)]
@@ -36,25 +34,29 @@ enum Task {
     Image(image::Args),
     /// Check the house rules: dependencies, files, documents
     Tidy,
+    /// Run everything that CI runs
+    Test(test::Args),
+    Demo(DemoArgs),
+    Bench(BenchArgs),
 }
 
 /// Exit status: 0 done, 1 the task failed (stderr says why and what to do), 2 the command line is wrong.
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let reporter = Reporter::new();
-    match run(cli.task, &reporter) {
+    let outcome = match cli.task {
+        Task::Engine(command) => engine::run(command, &reporter),
+        Task::Image(args) => image::run(&args, &reporter),
+        Task::Tidy => tidy::run(&reporter),
+        Task::Test(args) => return test::run(&args, &reporter),
+        Task::Demo(args) => product::demo(&args, &reporter),
+        Task::Bench(args) => product::bench(&args, &reporter),
+    };
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             reporter.failure(&error);
             ExitCode::FAILURE
         }
-    }
-}
-
-fn run(task: Task, reporter: &Reporter) -> Result<()> {
-    match task {
-        Task::Engine(command) => engine::run(command, reporter),
-        Task::Image(args) => image::run(&args, reporter),
-        Task::Tidy => tidy::run(reporter),
     }
 }

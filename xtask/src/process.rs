@@ -21,7 +21,7 @@ const GRACE: Duration = Duration::from_millis(500);
 
 /// A program to run, and how.
 #[derive(Debug)]
-pub(crate) struct Tool {
+pub struct Tool {
     command: Command,
     shown: String,
     limit: Option<Duration>,
@@ -29,14 +29,14 @@ pub(crate) struct Tool {
 
 /// What a program that ended well has said.
 #[derive(Debug)]
-pub(crate) struct Output {
+pub struct Output {
     /// The lines of stdout.
-    pub(crate) stdout: String,
+    pub stdout: String,
 }
 
 impl Tool {
     /// A run of `program`: a path, or a name to be found in `PATH` and the system's directories.
-    pub(crate) fn new(program: impl AsRef<OsStr>) -> Self {
+    pub fn new(program: impl AsRef<OsStr>) -> Self {
         let program = program.as_ref();
         let found = find(program).unwrap_or_else(|| PathBuf::from(program));
         let mut command = Command::new(found);
@@ -48,41 +48,54 @@ impl Tool {
         }
     }
 
-    pub(crate) fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
+    /// Adds an argument.
+    #[must_use]
+    pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
         self.shown.push(' ');
         self.shown.push_str(&arg.as_ref().to_string_lossy());
         self.command.arg(arg);
         self
     }
 
-    pub(crate) fn args<I: IntoIterator<Item: AsRef<OsStr>>>(self, args: I) -> Self {
+    /// Adds arguments.
+    #[must_use]
+    pub fn args<I: IntoIterator<Item: AsRef<OsStr>>>(self, args: I) -> Self {
         args.into_iter().fold(self, Self::arg)
     }
 
-    pub(crate) fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+    /// Sets a variable of its environment.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
         self.command.env(name, value);
         self
     }
 
-    pub(crate) fn dir(mut self, dir: &Path) -> Self {
+    /// Runs it there.
+    #[must_use]
+    pub fn dir(mut self, dir: &Path) -> Self {
         self.command.current_dir(dir);
         self
     }
 
     /// Reads stdin from there instead of from nowhere.
-    pub(crate) fn stdin(mut self, stdin: impl Into<Stdio>) -> Self {
+    #[must_use]
+    pub fn stdin(mut self, stdin: impl Into<Stdio>) -> Self {
         self.command.stdin(stdin);
         self
     }
 
-    /// Kills the program when it takes longer.
-    pub(crate) fn limit(mut self, limit: Duration) -> Self {
+    /// Kills the program and everything that it started when it takes longer.
+    #[must_use]
+    pub fn limit(mut self, limit: Duration) -> Self {
         self.limit = Some(limit);
         self
     }
 
     /// Runs to the end, without a word, and returns what was printed.
-    pub(crate) fn output(self) -> Result<Output> {
+    ///
+    /// # Errors
+    /// As [`Tool::run`].
+    pub fn output(self) -> Result<Output> {
         self.run(|_| {})
     }
 
@@ -90,7 +103,7 @@ impl Tool {
     ///
     /// # Errors
     /// When the program is missing, fails, is killed or takes too long; with its last lines.
-    pub(crate) fn run(mut self, on_line: impl FnMut(&str)) -> Result<Output> {
+    pub fn run(mut self, on_line: impl FnMut(&str)) -> Result<Output> {
         let mut child = self
             .command
             .stdout(Stdio::piped())
@@ -110,14 +123,38 @@ impl Tool {
         Err(Error::new(format!("`{}` failed ({status})", self.shown)).output(said.tail()))
     }
 
+    /// Runs to the end on this terminal: what it prints is what this task prints.
+    ///
+    /// # Errors
+    /// When it cannot be started, or fails; it has said why by then.
+    pub fn foreground(mut self) -> Result<()> {
+        let status = self.command.status().map_err(|error| self.cannot_start(error))?;
+        if status.success() {
+            return Ok(());
+        }
+        let name = Path::new(self.command.get_program())
+            .file_name()
+            .unwrap_or_default();
+        Err(Error::new(format!(
+            "`{}` failed ({status})",
+            name.to_string_lossy()
+        )))
+    }
+
     /// Starts the program with its stdout in a pipe, for another one to read.
-    pub(crate) fn spawn_piped(mut self) -> Result<Child> {
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn spawn_piped(mut self) -> Result<Child> {
         let spawned = self.command.stdout(Stdio::piped()).spawn();
         spawned.map_err(|error| self.cannot_start(error))
     }
 
     /// Starts the program with both streams in `log` and lets it live on alone.
-    pub(crate) fn spawn_logged(mut self, log: &std::fs::File) -> Result<Child> {
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn spawn_logged(mut self, log: &std::fs::File) -> Result<Child> {
         let (out, err) = (log.try_clone(), log.try_clone());
         let out = out.context(|| format!("cannot open the log for `{}`", self.shown))?;
         let err = err.context(|| format!("cannot open the log for `{}`", self.shown))?;
@@ -138,6 +175,9 @@ impl Tool {
 
     fn took_too_long(&self, mut child: Child) -> Error {
         // It may have ended between the last look and now; then there is nothing to kill.
+        for descendant in descendants(child.id()) {
+            let _ended = rustix::process::kill_process(descendant, rustix::process::Signal::KILL);
+        }
         let _ended = child.kill();
         let _reaped = child.wait();
         let limit = self.limit.unwrap_or_default();
@@ -150,7 +190,7 @@ impl Tool {
 }
 
 /// Whether a program of that name can be run.
-pub(crate) fn available(program: &str) -> bool {
+pub fn available(program: &str) -> bool {
     find(OsStr::new(program)).is_some()
 }
 
@@ -165,9 +205,31 @@ fn find(program: &OsStr) -> Option<PathBuf> {
 }
 
 /// `PATH` with the system's own directories at its end.
-pub(crate) fn search_path() -> String {
+pub fn search_path() -> String {
     let path = workspace::env("PATH").unwrap_or_default();
     format!("{path}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+}
+
+/// The processes below `ancestor`, parents before children. A kill of cargo alone would leave its tests running.
+fn descendants(ancestor: u32) -> Vec<rustix::process::Pid> {
+    let parent_of = |pid: u32| -> Option<u32> {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+    };
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let all: Vec<(u32, u32)> = entries
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter_map(|pid| Some((pid, parent_of(pid)?)))
+        .collect();
+    let mut found = vec![ancestor];
+    let mut next = 0;
+    while let Some(parent) = found.get(next).copied() {
+        next += 1;
+        found.extend(all.iter().filter(|(_, of)| *of == parent).map(|(pid, _)| *pid));
+    }
+    let pids = found.into_iter().skip(1);
+    pids.filter_map(|pid| rustix::process::Pid::from_raw(i32::try_from(pid).ok()?))
+        .collect()
 }
 
 fn executable(path: &Path) -> bool {
@@ -332,6 +394,23 @@ mod tests {
                 .contains("did not end")
         );
         assert!(started.elapsed() < Duration::from_secs(10));
+    }
+
+    #[test]
+    fn the_limit_ends_grandchildren_too() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let script = "sleep 47 & echo $! >pid; wait";
+        let hung = Tool::new("sh")
+            .args(["-c", script])
+            .dir(dir.path())
+            .limit(Duration::from_millis(500))
+            .output();
+
+        assert!(hung.is_err());
+        let pid = std::fs::read_to_string(dir.path().join("pid")).expect("it was started");
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
+        // It is gone, or a zombie that nobody has reaped yet.
+        assert!(stat.is_empty() || stat.contains(") Z "), "{stat}");
     }
 
     #[test]

@@ -15,19 +15,29 @@ const LAST_LINE_CHARS: usize = 70;
 
 /// Where all tasks report to.
 #[derive(Debug)]
-pub(crate) struct Reporter {
+pub struct Reporter {
     terminal: bool,
 }
 
 impl Reporter {
-    pub(crate) fn new() -> Self {
+    /// Reports to this process's streams.
+    #[expect(
+        clippy::new_without_default,
+        reason = "it looks at the streams; a default that does is a surprise"
+    )]
+    pub fn new() -> Self {
         Self {
             terminal: std::io::stderr().is_terminal(),
         }
     }
 
+    /// Whether a person is watching.
+    pub fn is_terminal(&self) -> bool {
+        self.terminal
+    }
+
     /// Starts a step; it ends with [`Step::done`], or as failed when it is dropped before.
-    pub(crate) fn step(&self, what: impl Into<String>) -> Step {
+    pub fn step(&self, what: impl Into<String>) -> Step {
         let what = what.into();
         let now = Instant::now();
         let bar = self.terminal.then(|| spinner(&what));
@@ -41,25 +51,25 @@ impl Reporter {
     }
 
     /// Says something that the user must know before it happens.
-    pub(crate) fn notice(&self, text: &str) {
+    pub fn notice(&self, text: &str) {
         say(text);
     }
 
     /// Prints a result of the task, for people and programs alike, to stdout.
-    pub(crate) fn data(&self, text: &str) {
+    pub fn data(&self, text: &str) {
         // A closed stdout (`| head`) is the reader's choice and no failure of the task.
         let _closed = writeln!(std::io::stdout().lock(), "{text}");
     }
 
     /// Prints why the task failed.
-    pub(crate) fn failure(&self, error: &Error) {
+    pub fn failure(&self, error: &Error) {
         say(&error.report());
     }
 }
 
 /// A running step.
 #[derive(Debug)]
-pub(crate) struct Step {
+pub struct Step {
     what: String,
     started: Instant,
     last_sign: Instant,
@@ -69,7 +79,7 @@ pub(crate) struct Step {
 
 impl Step {
     /// Shows the newest line of whatever the step waits for.
-    pub(crate) fn update(&mut self, line: &str) {
+    pub fn update(&mut self, line: &str) {
         let line = printable(line);
         if line.is_empty() {
             return;
@@ -88,8 +98,13 @@ impl Step {
         }
     }
 
+    /// How long the step has been running.
+    pub fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+
     /// Ends the step; `outcome` says what is true now, for example "up to date".
-    pub(crate) fn done(mut self, outcome: &str) {
+    pub fn done(mut self, outcome: &str) {
         let separator = if outcome.is_empty() { "" } else { ": " };
         self.end(&format!("  ✓ {}{separator}{outcome}", self.what));
     }
@@ -126,7 +141,7 @@ fn say(text: &str) {
 }
 
 /// A duration for people: tenths of a second.
-pub(crate) fn seconds(elapsed: Duration) -> String {
+pub fn seconds(elapsed: Duration) -> String {
     format!("{:.1} s", elapsed.as_secs_f64())
 }
 

@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, Result};
 
 /// The root of the checkout that this program was built from.
-pub(crate) fn root() -> &'static Path {
+pub fn root() -> &'static Path {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
     manifest.parent().unwrap_or(manifest)
 }
 
 /// Cargo's target directory, where the tasks keep what can be made again.
-pub(crate) fn target() -> PathBuf {
+pub fn target() -> PathBuf {
     // A relative CARGO_TARGET_DIR is relative to where cargo was called; only an absolute one means the same to us.
     match env("CARGO_TARGET_DIR").map(PathBuf::from) {
         Some(dir) if dir.is_absolute() => dir,
@@ -20,7 +20,10 @@ pub(crate) fn target() -> PathBuf {
 }
 
 /// A directory of the tasks' own under [`target`], created when missing.
-pub(crate) fn state(name: &str) -> Result<PathBuf> {
+///
+/// # Errors
+/// When it cannot be created.
+pub fn state(name: &str) -> Result<PathBuf> {
     let dir = target().join("xtask").join(name);
     std::fs::create_dir_all(&dir).map_err(|error| {
         Error::new(format!("cannot create {}", dir.display()))
@@ -35,6 +38,6 @@ pub(crate) fn state(name: &str) -> Result<PathBuf> {
     clippy::disallowed_methods,
     reason = "xtask is a root of its own; all of it reads the environment here"
 )]
-pub(crate) fn env(name: &str) -> Option<String> {
+pub fn env(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }

@@ -5,8 +5,8 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::error::Error;
-use crate::process::Tool;
+use xtask::error::Error;
+use xtask::process::Tool;
 
 const DEFAULT_SOCKET: &str = "/var/run/docker.sock";
 

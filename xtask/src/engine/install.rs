@@ -1,8 +1,8 @@
 //! Getting Docker onto a Debian or Ubuntu machine that has none.
 
 use crate::apt;
-use crate::error::{Error, Result};
-use crate::process::available;
+use xtask::error::{Error, Result};
+use xtask::process::available;
 
 use super::endpoint::Endpoint;
 use super::own::Own;

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use clap::Subcommand;
 
 use crate::apt;
-use crate::error::{Error, Result};
-use crate::process::{Tool, available};
-use crate::reporter::Reporter;
-use crate::workspace;
+use xtask::error::{Error, Result};
+use xtask::process::{Tool, available};
+use xtask::reporter::Reporter;
+use xtask::workspace;
 
 use self::endpoint::{Endpoint, Silence};
 use self::own::Own;

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::error::{Context, Error, Result};
-use crate::process::{Tool, search_path};
-use crate::reporter::{Reporter, Step};
-use crate::workspace;
+use xtask::error::{Context, Error, Result};
+use xtask::process::{Tool, search_path};
+use xtask::reporter::{Reporter, Step};
+use xtask::workspace;
 
 use super::endpoint::Endpoint;
 

@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use crate::apt;
-use crate::error::{Context, Error, Result};
-use crate::process::{Tool, available};
-use crate::reporter::{Reporter, Step};
-use crate::workspace;
+use xtask::error::{Context, Error, Result};
+use xtask::process::{Tool, available};
+use xtask::reporter::{Reporter, Step};
+use xtask::workspace;
 
 use super::builder::{Builder, Image, LABEL};
 use super::host::mirror::{self, Mirror};

@@ -8,9 +8,9 @@ use std::path::Path;
 use tempfile::TempDir;
 
 use crate::engine::Engine;
-use crate::error::{Context, Error, Result};
-use crate::reporter::{Reporter, Step};
-use crate::workspace;
+use xtask::error::{Context, Error, Result};
+use xtask::reporter::{Reporter, Step};
+use xtask::workspace;
 
 use super::dockerfile::{self, Dockerfile};
 use super::host::HostFiles;

@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::error::{Context, Error, Result};
+use xtask::error::{Context, Error, Result};
 
 /// The text of a Dockerfile.
 #[derive(Debug)]
@@ -60,7 +60,7 @@ fn stage_name(line: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::workspace;
+    use xtask::workspace;
 
     const TEXT: &str = "# head\nARG BASE=x\n\nFROM ${BASE} AS one\nRUN a \\\n  # why\n  b\n\n# two\nFROM one AS two\nCOPY c d\n";
 

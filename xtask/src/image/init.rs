@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use crate::error::{Error, Result};
-use crate::process::Tool;
-use crate::reporter::Reporter;
-use crate::workspace;
+use xtask::error::{Error, Result};
+use xtask::process::Tool;
+use xtask::reporter::Reporter;
+use xtask::workspace;
 
 const PROGRAM: &str = "session-init";
 const PROFILE: &str = "init";

@@ -7,9 +7,9 @@
 use std::path::{Path, PathBuf};
 
 use crate::engine::{self, Engine};
-use crate::error::{Context, Error, Result};
-use crate::reporter::Reporter;
-use crate::workspace;
+use xtask::error::{Context, Error, Result};
+use xtask::reporter::Reporter;
+use xtask::workspace;
 
 use self::builder::{Builder, Image, Stage};
 use self::dockerfile::Dockerfile;

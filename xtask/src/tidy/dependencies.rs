@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::Finding;
-use crate::error::{Context, Error, Result};
-use crate::process::Tool;
-use crate::workspace;
+use xtask::error::{Context, Error, Result};
+use xtask::process::Tool;
+use xtask::workspace;
 
 /// The picture in docs/architecture.md: each of our crates and those of ours that it may depend on. Tests may know more.
 const ALLOWED: &[(&str, &[&str])] = &[
@@ -18,9 +18,21 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("runtime-docker", &["session-core"]),
     ("mcp-frontend", &["session-core"]),
     ("http-frontend", &["session-core"]),
-    ("cli", &["session-core", "session-gateway", "runtime-docker", "mcp-frontend", "http-frontend"]),
+    (
+        "cli",
+        &[
+            "session-core",
+            "session-gateway",
+            "runtime-docker",
+            "mcp-frontend",
+            "http-frontend",
+        ],
+    ),
     ("testkit", &["session-core", "session-link"]),
-    ("xtask", &["session-core", "session-gateway", "runtime-docker", "testkit"]),
+    (
+        "xtask",
+        &["session-core", "session-gateway", "runtime-docker", "testkit"],
+    ),
 ];
 
 /// Libraries that only some crates may name (I2).
@@ -47,9 +59,10 @@ pub(super) fn check() -> Result<Vec<Finding>> {
         .args(["metadata", "--no-deps", "--format-version", "1", "--locked"])
         .dir(workspace::root())
         .output()?;
-    let metadata: Value =
-        serde_json::from_str(&output.stdout).context(|| "cannot read what `cargo metadata` said".to_owned())?;
-    let edges = edges(&metadata).ok_or_else(|| Error::new("`cargo metadata` has another form than expected"))?;
+    let metadata: Value = serde_json::from_str(&output.stdout)
+        .context(|| "cannot read what `cargo metadata` said".to_owned())?;
+    let edges =
+        edges(&metadata).ok_or_else(|| Error::new("`cargo metadata` has another form than expected"))?;
     Ok(judge(&edges))
 }
 
@@ -75,7 +88,10 @@ fn judge(edges: &[Edge]) -> Vec<Finding> {
     for edge in edges.iter().filter(|edge| !edge.dev) {
         let ours = allowed.contains_key(edge.to.as_str());
         match allowed.get(edge.from.as_str()) {
-            None => findings.push(Finding::new(&edge.from, "a crate that xtask/src/tidy/dependencies.rs does not know")),
+            None => findings.push(Finding::new(
+                &edge.from,
+                "a crate that xtask/src/tidy/dependencies.rs does not know",
+            )),
             Some(may) if ours && !may.contains(&edge.to.as_str()) => findings.push(Finding::new(
                 &edge.from,
                 format!("must not depend on {} (I1, see docs/architecture.md)", edge.to),
@@ -87,7 +103,11 @@ fn judge(edges: &[Edge]) -> Vec<Finding> {
         {
             findings.push(Finding::new(
                 &edge.from,
-                format!("must not name {}: its home is {} (I2)", edge.to, home.join(" and ")),
+                format!(
+                    "must not name {}: its home is {} (I2)",
+                    edge.to,
+                    home.join(" and ")
+                ),
             ));
         }
     }
@@ -99,7 +119,11 @@ mod tests {
     use super::*;
 
     fn edge(from: &str, to: &str) -> Edge {
-        Edge { from: from.to_owned(), to: to.to_owned(), dev: false }
+        Edge {
+            from: from.to_owned(),
+            to: to.to_owned(),
+            dev: false,
+        }
     }
 
     #[test]
@@ -117,7 +141,10 @@ mod tests {
 
     #[test]
     fn what_only_tests_need_is_not_judged() {
-        let dev = Edge { dev: true, ..edge("runtime-docker", "testkit") };
+        let dev = Edge {
+            dev: true,
+            ..edge("runtime-docker", "testkit")
+        };
         assert!(judge(&[dev]).is_empty());
     }
 

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::Finding;
-use crate::error::{Context, Result};
-use crate::process::Tool;
-use crate::workspace;
+use xtask::error::{Context, Result};
+use xtask::process::Tool;
+use xtask::workspace;
 
 /// Each promise in this document names the tests that hold us to it, as `test: name`.
 const PROMISES: &str = "docs/security.md";
@@ -20,8 +20,15 @@ pub(super) fn check() -> Result<Vec<Finding>> {
 fn named_tests() -> Result<Vec<Finding>> {
     let path = workspace::root().join(PROMISES);
     let page = std::fs::read_to_string(&path).context(|| format!("cannot read {PROMISES}"))?;
-    let listed = Tool::new("git").args(["grep", "-hoE", "fn [a-z0-9_]+", "--", "*.rs"]).dir(workspace::root()).output()?;
-    let known: BTreeSet<&str> = listed.stdout.lines().filter_map(|line| line.strip_prefix("fn ")).collect();
+    let listed = Tool::new("git")
+        .args(["grep", "-hoE", "fn [a-z0-9_]+", "--", "*.rs"])
+        .dir(workspace::root())
+        .output()?;
+    let known: BTreeSet<&str> = listed
+        .stdout
+        .lines()
+        .filter_map(|line| line.strip_prefix("fn "))
+        .collect();
     Ok(claimed_tests(&page)
         .filter(|name| !known.contains(name))
         .map(|name| Finding::new(PROMISES, format!("names the test `{name}`, which does not exist")))
@@ -29,20 +36,35 @@ fn named_tests() -> Result<Vec<Finding>> {
 }
 
 fn claimed_tests(page: &str) -> impl Iterator<Item = &str> {
-    page.split("test: `").skip(1).filter_map(|rest| rest.split('`').next())
+    page.split("test: `")
+        .skip(1)
+        .filter_map(|rest| rest.split('`').next())
 }
 
 /// Every relative link in a document leads somewhere.
 fn dead_links() -> Result<Vec<Finding>> {
-    let listed = Tool::new("git").args(["ls-files", "-z", "*.md"]).dir(workspace::root()).output()?;
+    let listed = Tool::new("git")
+        .args(["ls-files", "-z", "*.md"])
+        .dir(workspace::root())
+        .output()?;
     let mut findings = Vec::new();
-    for path in listed.stdout.split('\0').map(str::trim).filter(|path| !path.is_empty()) {
+    for path in listed
+        .stdout
+        .split('\0')
+        .map(str::trim)
+        .filter(|path| !path.is_empty())
+    {
         let file = workspace::root().join(path);
-        let Ok(text) = std::fs::read_to_string(&file) else { continue };
+        let Ok(text) = std::fs::read_to_string(&file) else {
+            continue;
+        };
         let folder = file.parent().unwrap_or(&file);
         for target in links(&text) {
             if !folder.join(target).exists() {
-                findings.push(Finding::new(path, format!("links to {target}, which does not exist")));
+                findings.push(Finding::new(
+                    path,
+                    format!("links to {target}, which does not exist"),
+                ));
             }
         }
     }
@@ -63,7 +85,10 @@ mod tests {
     #[test]
     fn claims_and_links_are_read() {
         let page = "A promise (test: `it_holds`), another (test: `so_does_this`).";
-        assert_eq!(claimed_tests(page).collect::<Vec<_>>(), ["it_holds", "so_does_this"]);
+        assert_eq!(
+            claimed_tests(page).collect::<Vec<_>>(),
+            ["it_holds", "so_does_this"]
+        );
         let text = "[a](docs/a.md#part) [b](https://x.y) [c](#here) ![d](d.svg \"t\")";
         assert_eq!(links(text).collect::<Vec<_>>(), ["docs/a.md", "d.svg"]);
     }

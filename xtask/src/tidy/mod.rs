@@ -8,8 +8,8 @@ mod sources;
 
 use std::fmt;
 
-use crate::error::{Error, Result};
-use crate::reporter::Reporter;
+use xtask::error::{Error, Result};
+use xtask::reporter::Reporter;
 
 /// A place where a rule is broken.
 #[derive(Debug, PartialEq, Eq)]
@@ -22,7 +22,10 @@ pub(super) struct Finding {
 
 impl Finding {
     fn new(place: impl Into<String>, rule: impl Into<String>) -> Self {
-        Self { place: place.into(), rule: rule.into() }
+        Self {
+            place: place.into(),
+            rule: rule.into(),
+        }
     }
 }
 
@@ -42,7 +45,11 @@ pub(crate) fn run(reporter: &Reporter) -> Result<()> {
         step.done("kept");
         return Ok(());
     }
-    let text = findings.iter().map(Finding::to_string).collect::<Vec<_>>().join("\n");
+    let text = findings
+        .iter()
+        .map(Finding::to_string)
+        .collect::<Vec<_>>()
+        .join("\n");
     Err(Error::new(format!("{} house rules are broken", findings.len()))
         .output(text)
         .hint("the rules stand in CONTRIBUTING.md and docs/architecture.md"))

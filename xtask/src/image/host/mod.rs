@@ -6,9 +6,9 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crate::process::{Tool, available};
-use crate::reporter::Reporter;
-use crate::workspace;
+use xtask::process::{Tool, available};
+use xtask::reporter::Reporter;
+use xtask::workspace;
 
 use self::address::Address;
 

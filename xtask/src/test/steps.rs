@@ -1,0 +1,182 @@
+//! The steps that are runs of cargo, or of what cargo built.
+
+use std::time::Duration;
+
+use xtask::error::{Error, Result};
+use xtask::process::Tool;
+use xtask::workspace;
+
+use super::Run;
+use super::count::Count;
+use crate::image;
+
+/// All of it, always the same, so that nothing is compiled twice with other features.
+const EVERYTHING: [&str; 3] = ["--workspace", "--all-features", "--locked"];
+/// No step takes longer unless it hangs; a cold release of the slowest machine that we know takes a third of it.
+const LIMIT: Duration = Duration::from_secs(40 * 60);
+/// How much of a failed run is shown.
+const SHOWN_LINES: usize = 120;
+
+pub(super) fn format(run: &mut Run<'_>) -> Result<()> {
+    let step = run.reporter.step("format");
+    cargo(&["fmt", "--all", "--check"])
+        .output()
+        .map_err(|error| error.hint("run `cargo fmt --all`"))?;
+    step.done("");
+    Ok(())
+}
+
+pub(super) fn clippy(run: &mut Run<'_>) -> Result<()> {
+    let mut step = run.reporter.step("clippy");
+    cargo(&["clippy"])
+        .args(EVERYTHING)
+        .args(["--all-targets", "--quiet", "--", "-D", "warnings"])
+        .run(|line| step.update(line))?;
+    step.done("");
+    Ok(())
+}
+
+pub(super) fn docs(run: &mut Run<'_>) -> Result<()> {
+    let mut step = run.reporter.step("docs");
+    cargo(&["doc", "--no-deps", "--document-private-items"])
+        .args(EVERYTHING)
+        .env("RUSTDOCFLAGS", "-D warnings")
+        .run(|line| step.update(line))?;
+    step.done("");
+    Ok(())
+}
+
+/// Programs as well as tests: tests run programs of ours, and the demo is one.
+pub(super) fn build(run: &mut Run<'_>) -> Result<()> {
+    let mut step = run.reporter.step("build");
+    cargo(&["build", "--all-targets"])
+        .args(EVERYTHING)
+        .run(|line| step.update(line))?;
+    step.done("");
+    Ok(())
+}
+
+pub(super) fn tests(run: &mut Run<'_>) -> Result<()> {
+    let fast = run.targets()?.fast.clone();
+    let chosen = fast.iter().flat_map(|name| ["--test", name]);
+    let tool = cargo(&["test"])
+        .args(EVERYTHING)
+        .args(["--lib", "--bins"])
+        .args(chosen);
+    counted(run, "tests", tool)
+}
+
+pub(super) fn doctests(run: &mut Run<'_>) -> Result<()> {
+    let tool = cargo(&["test"]).args(EVERYTHING).arg("--doc");
+    counted(run, "examples in the documentation", tool)
+}
+
+/// The session image, and the one that knows nothing of us.
+pub(super) fn image(run: &mut Run<'_>) -> Result<()> {
+    let engine = run.engine()?;
+    let args = image::Args::default();
+    image::session(&engine, &args, run.reporter)?;
+    image::foreign(&engine, &args, run.reporter)?;
+    Ok(())
+}
+
+pub(super) fn engine_tests(run: &mut Run<'_>) -> Result<()> {
+    let engine = run.engine()?;
+    for name in run.targets()?.engine.clone() {
+        let tool = cargo(&["test"])
+            .args(EVERYTHING)
+            .args(["--test", &name])
+            .env("DOCKER_HOST", engine.host());
+        counted(run, &format!("tests on the engine: {name}"), tool)?;
+    }
+    Ok(())
+}
+
+/// The demo as it was built for the tests: nothing is compiled for it again.
+pub(super) fn demo(run: &mut Run<'_>) -> Result<()> {
+    let engine = run.engine()?;
+    let mut step = run.reporter.step("demo");
+    let harness = workspace::target().join("debug").join("harness");
+    if !harness.is_file() {
+        build(run)?;
+    }
+    Tool::new(harness)
+        .arg("demo")
+        .env("DOCKER_HOST", engine.host())
+        .dir(workspace::root())
+        .limit(LIMIT)
+        .run(|line| step.update(line))?;
+    step.done("every claim holds");
+    Ok(())
+}
+
+fn cargo(args: &[&str]) -> Tool {
+    Tool::new(workspace::env("CARGO").unwrap_or_else(|| "cargo".to_owned()))
+        .args(args)
+        .dir(workspace::root())
+        .limit(LIMIT)
+}
+
+/// Runs tests, counts them, and shows what failed ones said.
+fn counted(run: &mut Run<'_>, what: &str, tool: Tool) -> Result<()> {
+    let mut step = run.reporter.step(what);
+    let mut count = Count::default();
+    let mut lines = Vec::new();
+    let outcome = tool.run(|line| {
+        step.update(line);
+        if let Some(more) = Count::of_line(line) {
+            count += more;
+        }
+        lines.push(line.to_owned());
+    });
+    run.count += count;
+    match outcome {
+        Ok(_) => {
+            step.done(&count.to_string());
+            Ok(())
+        }
+        Err(error) => Err(Error::new(error.to_string())
+            .output(telling(&lines))
+            .hint(format!(
+                "run it alone with `cargo xtask test --from {}`",
+                if what.contains("engine") {
+                    "engine-tests"
+                } else {
+                    "tests"
+                }
+            ))),
+    }
+}
+
+/// What failed tests said, or the end of it all where no test did.
+fn telling(lines: &[String]) -> String {
+    let from = lines
+        .iter()
+        .position(|line| line.trim() == "failures:")
+        .unwrap_or(lines.len().saturating_sub(SHOWN_LINES / 2));
+    let shown = &lines[from..];
+    let cut = shown.len().saturating_sub(SHOWN_LINES);
+    let mut text = shown[..shown.len() - cut].join("\n");
+    if cut > 0 {
+        text.push_str(&format!("\n… {cut} more lines"));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_failed_tests_said_is_shown_first() {
+        let line = |text: &str| text.to_owned();
+        let mut lines = vec![line("running 2 tests"); 500];
+        lines.extend([line("failures:"), line("---- it stdout ----"), line("left: 1")]);
+        assert_eq!(telling(&lines), "failures:\n---- it stdout ----\nleft: 1");
+        lines.extend(vec![line("noise"); 500]);
+        let text = telling(&lines);
+        assert!(text.starts_with("failures:"), "{text}");
+        assert!(text.ends_with("383 more lines"), "{text}");
+        assert_eq!(telling(&vec![line("x"); 500]).lines().count(), SHOWN_LINES / 2);
+    }
+}
