@@ -1,63 +1,294 @@
 //! The state directory: the one place on the host where Cofferdam keeps what it must not lose.
+//!
+//! ```text
+//! <state>/                     0700, ours, never a symlink
+//!   store.db                   0600, what is known about sessions
+//!   keys/label.key             0600, signs what we make on an engine
+//!   sessions/<id>/             0700, a session's own
+//!     agent.lock               held by the process that talks to the agent
+//!     link/                    0711, shown inside the container: others pass through, and list nothing
+//! ```
+//!
+//! Whoever can write here can make us do anything, so a directory that others can enter, that belongs to somebody else
+//! or that is a symlink is refused (CVE-2026-46406). It is opened once; what is below it is reached through that handle.
 
+mod files;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::fs::DirBuilder;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use crate::error::Result;
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::error::{Error, ErrorKind, Result};
 use crate::id::SessionId;
+use files::{OPEN_DIR, PRIVATE_DIR, PRIVATE_FILE, Refusal};
 
-/// The state directory.
-#[derive(Debug)]
+const KEY_LEN: usize = 32;
+const LINK_DIR_MODE: Mode = Mode::from_raw_mode(0o711);
+/// How often a lock file may vanish between its opening and its locking before we give up.
+const LOCK_ATTEMPTS: usize = 16;
+
+/// An opened state directory. Cheap to clone.
+#[derive(Clone)]
 pub struct StateDir {
-    path: PathBuf,
+    inner: Arc<Inner>,
 }
 
-/// The right to talk to a session's agent; released when dropped.
+struct Inner {
+    path: PathBuf,
+    dir: OwnedFd,
+}
+
+impl fmt::Debug for StateDir {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("StateDir").field(&self.inner.path).finish()
+    }
+}
+
+/// The right to talk to a session's agent. Released when it is dropped, or when the process ends in whatever way.
 #[derive(Debug)]
-pub struct AgentLock {}
+pub struct AgentLock {
+    _file: OwnedFd,
+}
 
 impl StateDir {
-    /// Opens it.
-    pub fn open(_path: &Path) -> Result<Self> {
-        unimplemented!()
+    /// Opens the directory, and makes it first when it does not exist.
+    ///
+    /// # Errors
+    /// `StateDirRefused` when it is a symlink, no directory, somebody else's, or open to others; `HostIo` when it can
+    /// be neither made nor opened.
+    pub fn open(path: &Path) -> Result<Self> {
+        const OPERATION: &str = "open the state directory";
+        let failed = |source: io::Error| io_error(OPERATION, path, source);
+        // Without a trailing slash: `O_NOFOLLOW` would follow a symlink that has one.
+        let path: PathBuf = std::path::absolute(path).map_err(failed)?.components().collect();
+        match rustix::fs::mkdir(&path, PRIVATE_DIR) {
+            Err(Errno::NOENT) => DirBuilder::new()
+                .recursive(true)
+                .mode(PRIVATE_DIR.as_raw_mode())
+                .create(&path)
+                .map_err(failed)?,
+            // Whether it is a good one is looked at below.
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(errno) => return Err(failed(errno.into())),
+        }
+        let dir = rustix::fs::open(&path, OPEN_DIR, Mode::empty()).map_err(|errno| match errno {
+            Errno::LOOP | Errno::NOTDIR => refused(OPERATION, &path, Refusal::NotADirectory),
+            errno => failed(errno.into()),
+        })?;
+        files::check_dir(&dir, PRIVATE_DIR)
+            .map_err(failed)?
+            .map_err(|refusal| refused(OPERATION, &path, refusal))?;
+        Ok(Self {
+            inner: Arc::new(Inner { path, dir }),
+        })
     }
 
-    /// Where it is.
+    /// Where it is, absolute.
     pub fn path(&self) -> &Path {
-        &self.path
+        &self.inner.path
     }
 
     /// The store's file.
     pub fn store_path(&self) -> PathBuf {
-        self.path.join("store.db")
+        self.inner.path.join(Self::STORE)
     }
 
-    /// The key.
-    pub fn signing_key(&self) -> Result<[u8; 32]> {
-        unimplemented!()
+    /// The key that signs what we make on an engine: 32 random bytes, made at the first call and the same ever after,
+    /// also when several processes ask first at the same time.
+    ///
+    /// # Errors
+    /// `StateDirRefused` when the key's file is damaged or open to others: it is never replaced, because what it signed
+    /// would no longer be ours.
+    pub fn signing_key(&self) -> Result<[u8; KEY_LEN]> {
+        const OPERATION: &str = "read the signing key";
+        const NAME: &str = "label.key";
+        let keys = self.inner.path.join("keys");
+        let dir = subdir(OPERATION, &self.inner.dir, &keys, PRIVATE_DIR)?;
+        let path = keys.join(NAME);
+        if !self.has_file(OPERATION, &dir, NAME, &path)? {
+            files::create_once(&dir, NAME, &rand::random::<[u8; KEY_LEN]>())
+                .map_err(|source| io_error("create the signing key", &path, source))?;
+        }
+        let bytes =
+            files::read(&dir, NAME, KEY_LEN + 1).map_err(|source| io_error(OPERATION, &path, source))?;
+        bytes.try_into().map_err(|_| {
+            Error::new(
+                ErrorKind::StateDirRefused,
+                OPERATION,
+                "the key is not 32 bytes long",
+            )
+            .with_context("path", path.display())
+            .with_hint("restore it from a copy; without it, what Cofferdam made is not recognised any more")
+        })
     }
 
-    /// A session's directory.
+    /// The directory of a session; it need not exist.
     pub fn session_dir(&self, session: &SessionId) -> PathBuf {
-        self.path.join("sessions").join(session.to_string())
+        self.inner.path.join(Self::SESSIONS).join(session.to_string())
     }
 
-    /// The directory of a session's link.
-    pub fn create_link_dir(&self, _session: &SessionId) -> Result<PathBuf> {
-        unimplemented!()
+    /// Makes the directory of a session's link, if need be. Its parents are closed to everybody else; a bind mount of it
+    /// lets the user inside a container pass through to names that it knows.
+    ///
+    /// # Errors
+    /// `StateDirRefused`, `HostIo`.
+    pub fn create_link_dir(&self, session: &SessionId) -> Result<PathBuf> {
+        const OPERATION: &str = "create the link's directory";
+        let dir = self.open_session_dir(OPERATION, session)?;
+        let path = self.session_dir(session).join("link");
+        subdir(OPERATION, &dir, &path, LINK_DIR_MODE)?;
+        Ok(path)
     }
 
-    /// Removes it.
-    pub fn remove_session_dir(&self, _session: &SessionId) -> Result<()> {
-        unimplemented!()
+    /// Removes the directory of a session with everything in it. Succeeds when there is none.
+    ///
+    /// # Errors
+    /// `HostIo`.
+    pub fn remove_session_dir(&self, session: &SessionId) -> Result<()> {
+        let path = self.session_dir(session);
+        match std::fs::remove_dir_all(&path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                Err(io_error("remove the session's directory", &path, source))
+            }
+            _ => Ok(()),
+        }
     }
 
-    /// Sessions with a directory.
+    /// The sessions that have a directory, in no order.
+    ///
+    /// # Errors
+    /// `HostIo`.
     pub fn session_dirs(&self) -> Result<Vec<SessionId>> {
-        unimplemented!()
+        const OPERATION: &str = "list the sessions' directories";
+        let path = self.inner.path.join(Self::SESSIONS);
+        let failed = |source: io::Error| io_error(OPERATION, &path, source);
+        let dir = subdir(OPERATION, &self.inner.dir, &path, PRIVATE_DIR)?;
+        let mut sessions = Vec::new();
+        for entry in rustix::fs::Dir::read_from(&dir).map_err(|errno| failed(errno.into()))? {
+            let entry = entry.map_err(|errno| failed(errno.into()))?;
+            // Whatever else somebody put there is not ours.
+            if let Ok(session) = entry.file_name().to_string_lossy().parse() {
+                sessions.push(session);
+            }
+        }
+        Ok(sessions)
     }
 
-    /// Takes the lock.
-    pub fn try_lock_agent(&self, _session: &SessionId) -> Result<Option<AgentLock>> {
-        unimplemented!()
+    /// Takes the right to talk to a session's agent, without waiting; `None` when another holder, in this process or in
+    /// another, has it.
+    ///
+    /// # Errors
+    /// `StateDirRefused`, `HostIo`.
+    pub fn try_lock_agent(&self, session: &SessionId) -> Result<Option<AgentLock>> {
+        const OPERATION: &str = "lock the session's agent";
+        const NAME: &str = "agent.lock";
+        let path = self.session_dir(session).join(NAME);
+        let failed = |errno: Errno| io_error(OPERATION, &path, errno.into());
+        for _ in 0..LOCK_ATTEMPTS {
+            let dir = self.open_session_dir(OPERATION, session)?;
+            let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+            let file = match rustix::fs::openat(&dir, NAME, flags, PRIVATE_FILE) {
+                // The directory was removed since it was opened.
+                Err(Errno::NOENT) => continue,
+                file => file.map_err(failed)?,
+            };
+            match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => {}
+                Err(Errno::WOULDBLOCK) => return Ok(None),
+                Err(errno) => return Err(failed(errno)),
+            }
+            // A lock on a file that was removed meanwhile keeps nobody out.
+            let held = rustix::fs::fstat(&file).map_err(failed)?;
+            match rustix::fs::statat(&dir, NAME, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(named) if (named.st_dev, named.st_ino) == (held.st_dev, held.st_ino) => {
+                    return Ok(Some(AgentLock { _file: file }));
+                }
+                Ok(_) | Err(Errno::NOENT) => {}
+                Err(errno) => return Err(failed(errno)),
+            }
+        }
+        Err(
+            Error::new(ErrorKind::Busy, OPERATION, "its directory is being removed")
+                .with_context("session", session),
+        )
+    }
+
+    const SESSIONS: &'static str = "sessions";
+    const STORE: &'static str = "store.db";
+
+    /// Whether the store's file exists. Looks at its entry only: to open and close a database's file in a process that
+    /// has it open elsewhere would release the locks on it.
+    pub(crate) fn has_store(&self) -> Result<bool> {
+        self.has_file("open the store", &self.inner.dir, Self::STORE, &self.store_path())
+    }
+
+    /// Has `build` write a store under another name and puts it in place, whole or not at all. When another process was
+    /// faster, its store stays and ours is dropped.
+    pub(crate) fn create_store(&self, build: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+        let path = self.store_path();
+        let failed = |source: io::Error| io_error("create the store", &path, source);
+        files::sweep_leftovers(&self.inner.dir).map_err(failed)?;
+        let draft = files::Draft::create(&self.inner.dir, Self::STORE, &[]).map_err(failed)?;
+        build(&self.inner.path.join(draft.name()))?;
+        draft.publish().map_err(failed)
+    }
+
+    fn open_session_dir(&self, operation: &'static str, session: &SessionId) -> Result<OwnedFd> {
+        let parent = self.inner.path.join(Self::SESSIONS);
+        let parent = subdir(operation, &self.inner.dir, &parent, PRIVATE_DIR)?;
+        subdir(operation, &parent, &self.session_dir(session), PRIVATE_DIR)
+    }
+
+    fn has_file(&self, operation: &'static str, dir: &OwnedFd, name: &str, path: &Path) -> Result<bool> {
+        match files::check_file(dir, name) {
+            Ok(Ok(())) => Ok(true),
+            Ok(Err(refusal)) => Err(refused(operation, path, refusal)),
+            Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(source) => Err(io_error(operation, path, source)),
+        }
+    }
+}
+
+/// Opens the directory at `path`, which is in `parent`, and makes it first when it does not exist.
+fn subdir(operation: &'static str, parent: &OwnedFd, path: &Path, mode: Mode) -> Result<OwnedFd> {
+    files::open_dir(parent, path.file_name().unwrap_or_default(), mode)
+        .map_err(|source| io_error(operation, path, source))?
+        .map_err(|refusal| refused(operation, path, refusal))
+}
+
+fn refused(operation: &'static str, path: &Path, refusal: Refusal) -> Error {
+    let shown = path.display();
+    let hint = match refusal {
+        Refusal::NotADirectory => "name the directory itself as the state directory".to_owned(),
+        Refusal::NotAFile => format!("move {shown} away; Cofferdam makes a new one"),
+        Refusal::Foreign => "use a state directory that belongs to the user who runs Cofferdam".to_owned(),
+        Refusal::DirOpenToOthers => format!("see what others may have put there, then: chmod 700 {shown}"),
+        Refusal::FileOpenToOthers => format!("chmod 600 {shown}"),
+    };
+    Error::new(ErrorKind::StateDirRefused, operation, refusal.as_str())
+        .with_context("path", shown)
+        .with_hint(hint)
+}
+
+fn io_error(operation: &'static str, path: &Path, source: io::Error) -> Error {
+    let full = source.kind() == io::ErrorKind::StorageFull;
+    let error = Error::new(ErrorKind::HostIo, operation, "the host's file system refused")
+        .with_context("path", path.display())
+        .with_context("cause", &source)
+        .with_retryable(full)
+        .with_source(source);
+    if full {
+        error.with_hint("free space on the file system of the state directory, then try again")
+    } else {
+        error
     }
 }

@@ -1,84 +1,331 @@
 //! The store: what is known about sessions, so that it survives whatever happens to our processes (I12).
+//!
+//! One SQLite file in the state directory, shared by every process that works on it. What a method acknowledges is on
+//! the disk when it returns; what it refuses has changed nothing. A thread of its own writes ([`writer`]) and another
+//! reads ([`reader`]), so nothing here blocks the async runtime. Events are numbered under the store's lock, so the
+//! numbers have no gaps whoever appends them.
 
+mod error;
+mod events;
+mod follow;
+mod reader;
+mod schema;
+mod sessions;
+#[cfg(test)]
+mod tests;
+mod turns;
 mod types;
+mod writer;
+
+use std::fmt;
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+
+use rusqlite::Connection;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::api::EventStream;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
 use crate::id::{SessionId, TurnId};
 use crate::session::{EventQuery, SessionFilter};
 use crate::state_dir::StateDir;
 use crate::turn::TurnInfo;
+use error::Failure;
+use follow::Hub;
+use reader::{Query, Reader};
+use turns::Which;
+use writer::{Order, Request, Write};
 
+pub use turns::MAX_WAITING_TURNS;
 pub use types::{Accepted, AgentRecord, Batch, Inserted, NewTurn, SessionRecord, TurnUpdate};
 
-/// The store.
-#[derive(Debug, Clone)]
-pub struct Store {}
+/// An opened store. Cheap to clone; all clones share the threads, which end when the last clone and stream is gone.
+///
+/// All methods fail with `StoreFailed` or `HostIo` when the file cannot be read or written, retryable when that may
+/// pass, and with `Cancelled` once the store is closed.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    path: PathBuf,
+    writer: mpsc::Sender<Order>,
+    /// Started by the first query.
+    reader: OnceLock<mpsc::Sender<Query>>,
+    hub: Arc<Hub>,
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Store").field(&self.inner.path).finish()
+    }
+}
 
 impl Store {
-    /// Opens it.
-    pub async fn open(_dir: &StateDir) -> Result<Self> {
-        unimplemented!()
+    /// Opens the store of a state directory. Makes it when there is none, and migrates one that an older version wrote.
+    /// Several processes may have it open.
+    ///
+    /// # Errors
+    /// `StateDirRefused` when a newer version wrote it, or when it is somebody else's or open to others. A damaged file
+    /// is `StoreFailed`, and is left as it is.
+    pub async fn open(dir: &StateDir) -> Result<Self> {
+        const OPERATION: &str = "open the store";
+        let (orders, inbox) = mpsc::channel(writer::QUEUE);
+        let (ready, opened) = oneshot::channel();
+        let hub = Arc::new(Hub::default());
+        let path = dir.store_path();
+        let (dir, served, file) = (dir.clone(), hub.clone(), path.clone());
+        let serve = move || match schema::open(&dir) {
+            Ok(connection) => {
+                // Nobody who waits for it has gone away with the inbox still open.
+                let _ = ready.send(Ok(()));
+                writer::serve(connection, inbox, &served, &file);
+            }
+            Err(error) => drop(ready.send(Err(error))),
+        };
+        std::thread::Builder::new()
+            .name("store-writer".to_owned())
+            .spawn(serve)
+            .map_err(|source| no_thread(OPERATION, source))?;
+        opened.await.unwrap_or_else(|_| Err(closed(OPERATION)))?;
+        let inner = Inner {
+            path,
+            writer: orders,
+            reader: OnceLock::new(),
+            hub,
+        };
+        Ok(Self {
+            inner: Arc::new(inner),
+        })
     }
 
-    /// Records a new session.
-    pub async fn insert_session(&self, _record: SessionRecord) -> Result<Inserted> {
-        unimplemented!()
+    /// Records a new session, or finds the one that the same request made before.
+    ///
+    /// # Errors
+    /// `IdempotencyMismatch` when the key was used with another digest.
+    pub async fn insert_session(&self, record: SessionRecord) -> Result<Inserted> {
+        self.inner
+            .write("record the session", move |write| {
+                sessions::insert(write, &record)
+            })
+            .await
     }
 
-    /// One session.
-    pub async fn session(&self, _id: &SessionId) -> Result<Option<SessionRecord>> {
-        unimplemented!()
+    /// One session, also a destroyed one.
+    ///
+    /// # Errors
+    /// As of every method.
+    pub async fn session(&self, id: &SessionId) -> Result<Option<SessionRecord>> {
+        let id = *id;
+        self.inner
+            .read("read the session", move |connection| {
+                sessions::get(connection, &id)
+            })
+            .await
     }
 
     /// Sessions, newest first.
-    pub async fn sessions(&self, _filter: &SessionFilter) -> Result<Vec<SessionRecord>> {
-        unimplemented!()
+    ///
+    /// # Errors
+    /// As of every method.
+    pub async fn sessions(&self, filter: &SessionFilter) -> Result<Vec<SessionRecord>> {
+        let filter = filter.clone();
+        self.inner
+            .read("list the sessions", move |connection| {
+                sessions::list(connection, &filter)
+            })
+            .await
     }
 
-    /// Changes a session.
-    pub async fn commit(&self, _session: &SessionId, _batch: Batch) -> Result<Vec<Event>> {
-        unimplemented!()
+    /// Makes all of `batch` true in one transaction. Answers with its events as they are stored.
+    ///
+    /// # Errors
+    /// `NotFound` for a session or turn that does not exist. `StateConflict` when the state is not the expected one, or
+    /// the turn has started, ended, or may not start because another one runs.
+    pub async fn commit(&self, session: &SessionId, batch: Batch) -> Result<Vec<Event>> {
+        let session = *session;
+        self.inner
+            .write("change the session's record", move |write| {
+                sessions::commit(write, &session, &batch)
+            })
+            .await
     }
 
-    /// Queues a turn.
-    pub async fn insert_turn(&self, _session: &SessionId, _turn: NewTurn) -> Result<Accepted> {
-        unimplemented!()
+    /// Queues a turn and appends its `TurnQueued`, or finds the turn that the same request queued before.
+    ///
+    /// # Errors
+    /// `NotFound`; `IdempotencyMismatch` when the key was used with another prompt; `StateConflict` when the session's
+    /// state permits no prompt; `LimitExceeded` when [`MAX_WAITING_TURNS`] wait already.
+    pub async fn insert_turn(&self, session: &SessionId, turn: NewTurn) -> Result<Accepted> {
+        let session = *session;
+        self.inner
+            .write("accept the prompt", move |write| {
+                turns::insert(write, &session, &turn)
+            })
+            .await
     }
 
-    /// One turn.
-    pub async fn turn(&self, _session: &SessionId, _turn: &TurnId) -> Result<Option<TurnInfo>> {
-        unimplemented!()
+    /// One turn of a session.
+    ///
+    /// # Errors
+    /// As of every method.
+    pub async fn turn(&self, session: &SessionId, turn: &TurnId) -> Result<Option<TurnInfo>> {
+        Ok(self.select(session, Which::One(*turn)).await?.pop())
     }
 
     /// The turns of a session, oldest first.
-    pub async fn turns(&self, _session: &SessionId) -> Result<Vec<TurnInfo>> {
-        unimplemented!()
+    ///
+    /// # Errors
+    /// As of every method.
+    pub async fn turns(&self, session: &SessionId) -> Result<Vec<TurnInfo>> {
+        self.select(session, Which::All).await
     }
 
-    /// The turn whose turn it is.
-    pub async fn next_queued_turn(&self, _session: &SessionId) -> Result<Option<TurnInfo>> {
-        unimplemented!()
+    /// The turn that has waited longest.
+    ///
+    /// # Errors
+    /// As of every method.
+    pub async fn next_queued_turn(&self, session: &SessionId) -> Result<Option<TurnInfo>> {
+        Ok(self.select(session, Which::NextQueued).await?.pop())
     }
 
     /// The turn that runs.
-    pub async fn running_turn(&self, _session: &SessionId) -> Result<Option<TurnInfo>> {
-        unimplemented!()
+    ///
+    /// # Errors
+    /// As of every method.
+    pub async fn running_turn(&self, session: &SessionId) -> Result<Option<TurnInfo>> {
+        Ok(self.select(session, Which::Running).await?.pop())
     }
 
-    /// Stored events.
-    pub async fn events(&self, _session: &SessionId, _query: EventQuery) -> Result<Vec<Event>> {
-        unimplemented!()
+    /// Stored events, in ascending order. A limit of 0 asks for as many as there may be, which is 10,000.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn events(&self, session: &SessionId, query: EventQuery) -> Result<Vec<Event>> {
+        let session = *session;
+        self.inner
+            .read("read the session's events", move |connection| {
+                events::page(connection, &session, query)
+            })
+            .await
     }
 
-    /// A live stream.
-    pub fn follow(&self, _session: SessionId, _after: u64) -> EventStream {
-        unimplemented!()
+    /// The events after `after`, each once and without a gap: first what is stored, then what is committed, by this
+    /// process or another. Ends when everything was given of a session that is `Destroyed` or `Failed`.
+    ///
+    /// To be polled in a tokio runtime. After an error the stream ends; take it up again with the last number seen.
+    pub fn follow(&self, session: SessionId, after: u64) -> EventStream {
+        follow::stream(self.clone(), session, after)
     }
 
-    /// Flushes.
+    /// Reads the whole file and says whether it is sound. Takes as long as the disk.
+    ///
+    /// # Errors
+    /// `StoreFailed` with what was found.
+    pub async fn verify(&self) -> Result<()> {
+        const OPERATION: &str = "verify the store";
+        let found = self
+            .inner
+            .read(OPERATION, |connection| {
+                Ok(connection.pragma_query_value(None, "quick_check", |row| row.get::<_, String>(0))?)
+            })
+            .await?;
+        if found == "ok" {
+            return Ok(());
+        }
+        Err(
+            Error::new(ErrorKind::StoreFailed, OPERATION, "the store's file is damaged")
+                .with_context("store", self.inner.path.display())
+                .with_context("found", found)
+                .with_retryable(false)
+                .with_hint("restore the file from a copy, or move it away to begin anew"),
+        )
+    }
+
+    /// Ends every stream, finishes what was handed in before, and closes the file. Clones of the store fail from then on.
     pub async fn close(self) {
-        unimplemented!()
+        self.inner.hub.close();
+        if let Some(reader) = self.inner.reader.get() {
+            // A thread that has ended already is what we want.
+            let _ = reader.send(Box::new(|_| ControlFlow::Break(()))).await;
+            reader.closed().await;
+        }
+        let _ = self.inner.writer.send(Order::Close).await;
+        self.inner.writer.closed().await;
     }
+
+    async fn select(&self, session: &SessionId, which: Which) -> Result<Vec<TurnInfo>> {
+        let session = *session;
+        self.inner
+            .read("read the session's turns", move |connection| {
+                turns::select(connection, &session, which)
+            })
+            .await
+    }
+}
+
+impl Inner {
+    /// Has `work` done by the writer. It may be done more than once before it is answered, each time from the start.
+    async fn write<T, F>(&self, operation: &'static str, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnMut(&mut Write<'_>) -> Result<T, Failure> + Send + 'static,
+    {
+        let (order, answer) = Request::order(operation, work);
+        self.writer.send(order).await.map_err(|_| closed(operation))?;
+        answer.await.map_err(|_| closed(operation))?
+    }
+
+    /// Has `work` done by the reader.
+    async fn read<T, F>(&self, operation: &'static str, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, Failure> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let query: Query = Box::new(move |reader| {
+            let result = reader.connection().map_err(Failure::from).and_then(work);
+            // Whoever does not wait any more does not need the answer.
+            let _ = reply.send(result);
+            ControlFlow::Continue(())
+        });
+        self.reader(operation)?
+            .send(query)
+            .await
+            .map_err(|_| closed(operation))?;
+        answer
+            .await
+            .map_err(|_| closed(operation))?
+            .map_err(|failure| failure.into_error(operation, &self.path))
+    }
+
+    fn reader(&self, operation: &'static str) -> Result<&mpsc::Sender<Query>> {
+        if self.writer.is_closed() {
+            return Err(closed(operation));
+        }
+        if let Some(reader) = self.reader.get() {
+            return Ok(reader);
+        }
+        let started = Reader::start(self.path.clone()).map_err(|source| no_thread(operation, source))?;
+        // When another task was faster, ours has nobody to ask it and ends.
+        Ok(self.reader.get_or_init(|| started))
+    }
+}
+
+fn closed(operation: &'static str) -> Error {
+    Error::new(ErrorKind::Cancelled, operation, "the store is closed")
+}
+
+fn no_thread(operation: &'static str, source: std::io::Error) -> Error {
+    Error::new(
+        ErrorKind::LimitExceeded,
+        operation,
+        "the host allows no further thread",
+    )
+    .with_retryable(true)
+    .with_hint("raise the limit on threads (ulimit -u, or pids of the cgroup)")
+    .with_source(source)
 }

@@ -1,0 +1,209 @@
+//! Files and directories that are ours alone, reached through the handle of the directory above them.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, Read as _, Write as _};
+use std::os::fd::OwnedFd;
+use std::time::{Duration, SystemTime};
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, Stat};
+use rustix::io::Errno;
+
+pub(super) const PRIVATE_DIR: Mode = Mode::RWXU;
+pub(super) const PRIVATE_FILE: Mode = Mode::RUSR.union(Mode::WUSR);
+pub(super) const OPEN_DIR: OFlags = OFlags::RDONLY
+    .union(OFlags::DIRECTORY)
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::CLOEXEC);
+
+const DRAFT_SUFFIX: &str = ".draft";
+/// After this a draft was left by a process that died; nobody takes so long.
+const DRAFT_LIFETIME: Duration = Duration::from_secs(60);
+
+/// Why something in the state directory is not trusted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refusal {
+    NotADirectory,
+    NotAFile,
+    Foreign,
+    DirOpenToOthers,
+    FileOpenToOthers,
+}
+
+impl Refusal {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::NotADirectory => "it is a symlink or no directory",
+            Self::NotAFile => "it is a symlink or no regular file",
+            Self::Foreign => "it belongs to another user",
+            Self::DirOpenToOthers | Self::FileOpenToOthers => "other users can enter or read it",
+        }
+    }
+}
+
+/// Looks at an opened directory: ours, and no more open than `mode`.
+pub(super) fn check_dir(dir: &OwnedFd, mode: Mode) -> io::Result<Result<(), Refusal>> {
+    let stat = rustix::fs::fstat(dir)?;
+    Ok(if !is_ours(&stat) {
+        Err(Refusal::Foreign)
+    } else if opens_more_than(&stat, mode) {
+        Err(Refusal::DirOpenToOthers)
+    } else {
+        Ok(())
+    })
+}
+
+/// Looks at a file's entry, without opening it.
+pub(super) fn check_file(dir: &OwnedFd, name: &str) -> io::Result<Result<(), Refusal>> {
+    let stat = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
+    Ok(
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            Err(Refusal::NotAFile)
+        } else if !is_ours(&stat) {
+            Err(Refusal::Foreign)
+        } else if opens_more_than(&stat, PRIVATE_FILE) {
+            Err(Refusal::FileOpenToOthers)
+        } else {
+            Ok(())
+        },
+    )
+}
+
+fn is_ours(stat: &Stat) -> bool {
+    stat.st_uid == rustix::process::geteuid().as_raw()
+}
+
+fn opens_more_than(stat: &Stat, mode: Mode) -> bool {
+    let others = Mode::RWXG | Mode::RWXO;
+    !(Mode::from_raw_mode(stat.st_mode) & others)
+        .difference(mode)
+        .is_empty()
+}
+
+/// Opens a directory below `parent` and makes it first when it does not exist, with exactly `mode`.
+pub(super) fn open_dir(parent: &OwnedFd, name: &OsStr, mode: Mode) -> io::Result<Result<OwnedFd, Refusal>> {
+    let (created, dir) = loop {
+        let created = match rustix::fs::mkdirat(parent, name, PRIVATE_DIR) {
+            Ok(()) => true,
+            Err(Errno::EXIST) => false,
+            Err(errno) => return Err(errno.into()),
+        };
+        match rustix::fs::openat(parent, name, OPEN_DIR, Mode::empty()) {
+            // Another process removed it in between.
+            Err(Errno::NOENT) => {}
+            Err(Errno::LOOP | Errno::NOTDIR) => return Ok(Err(Refusal::NotADirectory)),
+            dir => break (created, dir?),
+        }
+    };
+    if let Err(refusal) = check_dir(&dir, mode)? {
+        return Ok(Err(refusal));
+    }
+    let current = Mode::from_raw_mode(rustix::fs::fstat(&dir)?.st_mode);
+    if created || current != mode {
+        // Whatever the umask says; also finishes what a process that died here began.
+        rustix::fs::fchmod(&dir, mode)?;
+    }
+    if created {
+        rustix::fs::fsync(parent)?;
+    }
+    Ok(Ok(dir))
+}
+
+/// Reads a small file, at most `limit` bytes of it.
+pub(super) fn read(dir: &OwnedFd, name: &str, limit: usize) -> io::Result<Vec<u8>> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = File::from(rustix::fs::openat(dir, name, flags, Mode::empty())?);
+    let mut bytes = Vec::with_capacity(limit);
+    file.take(limit as u64).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Makes a file with this content unless it exists; of several processes at once, exactly one succeeds and the others
+/// leave its file alone.
+pub(super) fn create_once(dir: &OwnedFd, name: &str, content: &[u8]) -> io::Result<()> {
+    sweep_leftovers(dir)?;
+    Draft::create(dir, name, content)?.publish()
+}
+
+/// A file under a temporary name; removed when dropped.
+pub(super) struct Draft<'a> {
+    dir: &'a OwnedFd,
+    target: &'a str,
+    name: String,
+}
+
+impl<'a> Draft<'a> {
+    pub(super) fn create(dir: &'a OwnedFd, target: &'a str, content: &[u8]) -> io::Result<Self> {
+        let name = format!("{target}.{:016x}{DRAFT_SUFFIX}", rand::random::<u64>());
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mut file = File::from(rustix::fs::openat(dir, &name, flags, PRIVATE_FILE)?);
+        let draft = Self { dir, target, name };
+        file.write_all(content)?;
+        Ok(draft)
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Gives the file its name, durably, unless the name is taken.
+    pub(super) fn publish(self) -> io::Result<()> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        rustix::fs::fsync(rustix::fs::openat(self.dir, &self.name, flags, Mode::empty())?)?;
+        let renamed = rustix::fs::renameat_with(
+            self.dir,
+            &self.name,
+            self.dir,
+            self.target,
+            RenameFlags::NOREPLACE,
+        );
+        match renamed {
+            // Not every file system knows how to rename without replacing; all know how to link.
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+                let linked =
+                    rustix::fs::linkat(self.dir, &self.name, self.dir, self.target, AtFlags::empty());
+                taken_is_fine(linked)?;
+            }
+            renamed => taken_is_fine(renamed)?,
+        }
+        rustix::fs::fsync(self.dir)?;
+        Ok(())
+    }
+}
+
+impl Drop for Draft<'_> {
+    fn drop(&mut self) {
+        // Gone already when it was renamed; else a sweep finds it later.
+        let _ = rustix::fs::unlinkat(self.dir, &self.name, AtFlags::empty());
+    }
+}
+
+fn taken_is_fine(outcome: rustix::io::Result<()>) -> rustix::io::Result<()> {
+    match outcome {
+        Err(Errno::EXIST) => Ok(()),
+        outcome => outcome,
+    }
+}
+
+/// Removes drafts of processes that died. Needed only before something is made: what was made leaves no draft.
+pub(super) fn sweep_leftovers(dir: &OwnedFd) -> io::Result<()> {
+    for entry in rustix::fs::Dir::read_from(dir)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if !name.to_string_lossy().contains(DRAFT_SUFFIX) {
+            continue;
+        }
+        let Ok(stat) = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) else {
+            continue;
+        };
+        let modified =
+            SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(stat.st_mtime).unwrap_or_default());
+        if modified.elapsed().is_ok_and(|age| age > DRAFT_LIFETIME) {
+            match rustix::fs::unlinkat(dir, name, AtFlags::empty()) {
+                Ok(()) | Err(Errno::NOENT) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,250 @@
+//! Sessions: their records, and the changes to one that become true together.
+
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use secrecy::{ExposeSecret as _, SecretString};
+
+use super::error::{Failure, decode, encode, no_session};
+use super::events::{self, int, stamp, uint};
+use super::turns;
+use super::types::{AgentRecord, Batch, Inserted, SessionRecord};
+use super::writer::Write;
+use crate::error::{Error, ErrorKind};
+use crate::event::{Event, EventKind};
+use crate::id::{ContainerName, SessionId};
+use crate::session::{SessionFilter, SessionInfo};
+use crate::state::{SessionState, StateName};
+
+const CHANGING: &str = "change the session's record";
+
+/// What has to be known of a session to change it.
+pub(super) struct Head {
+    pub(super) pk: i64,
+    pub(super) id: SessionId,
+    pub(super) last_event: u64,
+    pub(super) state: SessionState,
+}
+
+impl Head {
+    pub(super) fn find(connection: &Connection, id: &SessionId) -> Result<Option<Self>, Failure> {
+        const SQL: &str = "SELECT pk, last_event, state FROM session WHERE id = ?1";
+        let found: Option<(i64, i64, String)> = connection
+            .prepare_cached(SQL)?
+            .query_row([id.to_string()], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+            })
+            .optional()?;
+        let Some((pk, last_event, state)) = found else {
+            return Ok(None);
+        };
+        Ok(Some(Self {
+            pk,
+            id: *id,
+            last_event: uint(last_event),
+            state: decode("state", &state)?,
+        }))
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        has_ended(&self.state)
+    }
+}
+
+/// Whether nothing more is expected to happen to the session.
+fn has_ended(state: &SessionState) -> bool {
+    matches!(state, SessionState::Failed { .. } | SessionState::Destroyed)
+}
+
+/// Records a session, or finds the one that the same request made before.
+pub(super) fn insert(write: &Write<'_>, record: &SessionRecord) -> Result<Inserted, Failure> {
+    const SQL: &str = "INSERT INTO session (id, info, state, ended, updated_at, turns, last_event, cost_usd, token,
+            request_digest, idempotency_key, agent_process, agent_offset, agent_conversation, agent_stdin_key, base_tree)
+        VALUES (?1, ?2, ?3, ?4, ?5, 0, 0, 0, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
+    if let Some(key) = &record.idempotency_key
+        && let Some(existing) = by_key(write.connection, key)?
+    {
+        return if existing.request_digest == record.request_digest {
+            Ok(Inserted::Existing(existing))
+        } else {
+            Err(key_taken("create the session"))
+        };
+    }
+    let agent = &record.agent;
+    write.connection.prepare_cached(SQL)?.execute(params![
+        record.info.id.to_string(),
+        encode(&record.info)?,
+        encode(&record.info.state)?,
+        has_ended(&record.info.state),
+        record.info.updated_at.as_microsecond(),
+        record.token.expose_secret(),
+        record.request_digest,
+        record.idempotency_key,
+        agent.process,
+        int(agent.offset),
+        agent.conversation,
+        int(agent.stdin_key),
+        record.base_tree,
+    ])?;
+    Ok(Inserted::New)
+}
+
+/// The same idempotency key came with another request.
+pub(super) fn key_taken(operation: &'static str) -> Failure {
+    Failure::Refused(
+        Error::new(
+            ErrorKind::IdempotencyMismatch,
+            operation,
+            "its idempotency key was used before for a different request",
+        )
+        .with_hint("use a new key for a new request, and repeat a request unchanged"),
+    )
+}
+
+// `write_record` and `read` know the order.
+const COLUMNS: &str = "info, state, updated_at, turns, last_event, cost_usd, token, request_digest, idempotency_key, \
+                       agent_process, agent_offset, agent_conversation, agent_stdin_key, base_tree";
+
+/// One session.
+pub(super) fn get(connection: &Connection, id: &SessionId) -> Result<Option<SessionRecord>, Failure> {
+    one(
+        connection,
+        &format!("SELECT {COLUMNS} FROM session WHERE id = ?1"),
+        &id.to_string(),
+    )
+}
+
+fn by_key(connection: &Connection, key: &str) -> Result<Option<SessionRecord>, Failure> {
+    one(
+        connection,
+        &format!("SELECT {COLUMNS} FROM session WHERE idempotency_key = ?1"),
+        key,
+    )
+}
+
+fn one(connection: &Connection, sql: &str, key: &str) -> Result<Option<SessionRecord>, Failure> {
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query([key])?;
+    rows.next()?.map(read).transpose()
+}
+
+/// Sessions, newest first.
+pub(super) fn list(connection: &Connection, filter: &SessionFilter) -> Result<Vec<SessionRecord>, Failure> {
+    let live = if filter.all { "" } else { "WHERE ended = 0" };
+    let sql = format!("SELECT {COLUMNS} FROM session {live} ORDER BY pk DESC");
+    let mut statement = connection.prepare_cached(&sql)?;
+    let mut rows = statement.query([])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        let record = read(row)?;
+        let bears = |(key, value)| record.info.labels.get(key) == Some(value);
+        if filter.labels.iter().all(bears) {
+            found.push(record);
+        }
+    }
+    Ok(found)
+}
+
+fn read(row: &Row<'_>) -> Result<SessionRecord, Failure> {
+    let text = |column| {
+        row.get_ref(column)
+            .map(|value| value.as_str().unwrap_or_default())
+    };
+    let mut info: SessionInfo = decode("session", text(0)?)?;
+    info.state = decode("state", text(1)?)?;
+    info.updated_at = stamp(row.get(2)?);
+    info.turns = uint(row.get(3)?);
+    info.last_event = uint(row.get(4)?);
+    info.cost_usd = row.get(5)?;
+    Ok(SessionRecord {
+        container: ContainerName::of(&info.id),
+        info,
+        token: SecretString::from(text(6)?),
+        request_digest: row.get(7)?,
+        idempotency_key: row.get(8)?,
+        agent: AgentRecord {
+            process: row.get(9)?,
+            offset: uint(row.get(10)?),
+            conversation: row.get(11)?,
+            stdin_key: uint(row.get(12)?),
+        },
+        base_tree: row.get(13)?,
+    })
+}
+
+/// Makes all of `batch` true, or nothing of it.
+pub(super) fn commit(write: &mut Write<'_>, id: &SessionId, batch: &Batch) -> Result<Vec<Event>, Failure> {
+    let mut head = Head::find(write.connection, id)?.ok_or_else(|| no_session(CHANGING, id))?;
+    expect_state(&head, batch.expect_state)?;
+    let change = batch
+        .turn
+        .as_ref()
+        .map(|update| turns::update(write, &head, update))
+        .transpose()?
+        .unwrap_or_default();
+    let state_changed = batch
+        .state
+        .clone()
+        .map(|to| (None, EventKind::StateChanged { to }));
+    let kinds = change
+        .started
+        .into_iter()
+        .chain(batch.events.iter().cloned())
+        .chain(change.finished)
+        .chain(state_changed);
+    let mut stored = Vec::with_capacity(batch.events.len() + 2);
+    for (turn, kind) in kinds {
+        stored.push(events::append(write, &mut head, turn, kind)?);
+    }
+    store_head(write, &head, batch, change.cost_usd)?;
+    if let Some(agent) = &batch.agent {
+        store_agent(write, &head, agent)?;
+    }
+    Ok(stored)
+}
+
+fn expect_state(head: &Head, expected: Option<StateName>) -> Result<(), Failure> {
+    let found = head.state.name();
+    match expected {
+        Some(expected) if expected != found => Err(Failure::Refused(
+            Error::new(
+                ErrorKind::StateConflict,
+                CHANGING,
+                "its state was changed meanwhile",
+            )
+            .with_context("session", head.id)
+            .with_context("expected", expected.as_str())
+            .with_context("found", found.as_str())
+            .with_hint("look at the session again and decide anew"),
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn store_head(write: &Write<'_>, head: &Head, batch: &Batch, cost_usd: f64) -> Result<(), Failure> {
+    const SQL: &str = "UPDATE session SET last_event = ?2, updated_at = ?3, state = coalesce(?4, state),
+            ended = coalesce(?5, ended), cost_usd = cost_usd + ?6, base_tree = coalesce(?7, base_tree)
+        WHERE pk = ?1";
+    write.connection.prepare_cached(SQL)?.execute(params![
+        head.pk,
+        int(head.last_event),
+        write.now.as_microsecond(),
+        batch.state.as_ref().map(encode).transpose()?,
+        batch.state.as_ref().map(has_ended),
+        cost_usd,
+        batch.base_tree,
+    ])?;
+    Ok(())
+}
+
+fn store_agent(write: &Write<'_>, head: &Head, agent: &AgentRecord) -> Result<(), Failure> {
+    const SQL: &str = "UPDATE session SET agent_process = ?2, agent_offset = ?3, agent_conversation = ?4,
+            agent_stdin_key = ?5
+        WHERE pk = ?1";
+    write.connection.prepare_cached(SQL)?.execute(params![
+        head.pk,
+        agent.process,
+        int(agent.offset),
+        agent.conversation,
+        int(agent.stdin_key),
+    ])?;
+    Ok(())
+}

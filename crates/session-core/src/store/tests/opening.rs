@@ -1,0 +1,129 @@
+//! Opening: what is made, what is recognised, and what is refused and left as it is.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+
+use super::*;
+
+fn raw(home: &Home) -> Connection {
+    Connection::open(home.dir.store_path()).unwrap()
+}
+
+async fn refused(home: &Home) -> Error {
+    let before = fs::read(home.dir.store_path()).unwrap();
+    let error = Store::open(&home.dir).await.unwrap_err();
+    assert!(!error.is_retryable());
+    assert!(error.hint().is_some());
+    assert!(
+        error.to_string().contains("store.db"),
+        "it names the file: {error}"
+    );
+    let after = fs::read(home.dir.store_path()).unwrap();
+    assert_eq!(before, after, "it is left as it is");
+    error
+}
+
+#[tokio::test]
+async fn a_new_store_is_whole_ours_alone_and_leaves_no_draft() {
+    let home = Home::new();
+    let store = home.open().await;
+    let mode = fs::metadata(home.dir.store_path()).unwrap().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    ready(&store).await;
+    for entry in fs::read_dir(home.dir.path()).unwrap() {
+        let entry = entry.unwrap();
+        let name = entry.file_name().into_string().unwrap();
+        assert!(
+            ["store.db", "store.db-wal", "store.db-shm"].contains(&name.as_str()),
+            "{name}"
+        );
+        assert_eq!(entry.metadata().unwrap().mode() & 0o777, 0o600, "{name}");
+    }
+    store.verify().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_who_open_a_new_store_at_once_share_one() {
+    for _ in 0..10 {
+        let home = Home::new();
+        let mut opening = tokio::task::JoinSet::new();
+        for _ in 0..6 {
+            let dir = home.dir.clone();
+            opening.spawn(async move {
+                let store = Store::open(&dir).await.unwrap();
+                ready(&store).await;
+                store
+            });
+        }
+        let stores = opening.join_all().await;
+        for store in &stores {
+            let all = store.sessions(&SessionFilter::default()).await.unwrap();
+            assert_eq!(all.len(), 6);
+        }
+        drop(stores);
+    }
+}
+
+#[tokio::test]
+async fn a_store_of_a_newer_version_is_refused() {
+    let home = Home::new();
+    home.open().await.close().await;
+    raw(&home).pragma_update(None, "user_version", 4711).unwrap();
+    let error = refused(&home).await;
+    assert_eq!(error.kind(), ErrorKind::StateDirRefused);
+    assert!(error.to_string().contains("4711"));
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_store_of_ours_is_refused() {
+    let home = Home::new();
+    let path = home.dir.store_path();
+    for content in [&b""[..], b"x", &[0; 4096], &[0xff; 10_000]] {
+        fs::write(&path, content).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        assert_eq!(refused(&home).await.kind(), ErrorKind::StoreFailed);
+    }
+    fs::remove_file(&path).unwrap();
+    raw(&home).execute_batch("CREATE TABLE session (theirs)").unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    assert_eq!(refused(&home).await.kind(), ErrorKind::StoreFailed);
+}
+
+#[tokio::test]
+async fn a_store_that_is_a_symlink_a_directory_or_open_to_others_is_refused() {
+    let home = Home::new();
+    let path = home.dir.store_path();
+    home.open().await.close().await;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    assert_eq!(refused(&home).await.kind(), ErrorKind::StateDirRefused);
+
+    let elsewhere = home.dir.path().join("elsewhere");
+    fs::rename(&path, &elsewhere).unwrap();
+    fs::set_permissions(&elsewhere, fs::Permissions::from_mode(0o600)).unwrap();
+    symlink(&elsewhere, &path).unwrap();
+    assert_eq!(refused(&home).await.kind(), ErrorKind::StateDirRefused);
+
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+    assert_eq!(kind_of(Store::open(&home.dir).await), ErrorKind::StateDirRefused);
+}
+
+#[tokio::test]
+async fn an_event_that_a_newer_version_wrote_hides_nothing() {
+    let home = Home::new();
+    let store = home.open().await;
+    let session = ready(&store).await;
+    store
+        .commit(&session, say(["before", "x", "after"]))
+        .await
+        .unwrap();
+    let future = r#"{"event":"from_the_future","detail":{"deep":1}}"#;
+    raw(&home)
+        .execute("UPDATE event SET kind = ?1 WHERE seq = 3", [future])
+        .unwrap();
+    let events = all_events(&store, &session).await;
+    assert_numbered(&events);
+    let raw = serde_json::from_str(future).unwrap();
+    assert_eq!(events[2].kind, EventKind::AgentOther { raw });
+    assert_eq!(events[3].kind, text("after"));
+}

@@ -1,0 +1,164 @@
+//! How fast it is. Prints figures; holds them to their budgets when built with optimisation:
+//! `cargo test --release -p session-core --lib store::tests::speed -- --ignored --nocapture`
+
+use std::time::{Duration, Instant};
+
+use futures::StreamExt as _;
+
+use super::*;
+
+fn report(what: &str, took: Duration, budget: Duration) {
+    println!("{what:<48} {took:>12.1?}   (budget {budget:?})");
+    if !cfg!(debug_assertions) {
+        assert!(took <= budget, "{what} took {took:?}, more than {budget:?}");
+    }
+}
+
+fn percentile(mut samples: Vec<Duration>, percent: usize) -> Duration {
+    samples.sort();
+    samples[(samples.len() * percent / 100).min(samples.len() - 1)]
+}
+
+const fn ms(milliseconds: u64) -> Duration {
+    Duration::from_millis(milliseconds)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement"]
+async fn opening_is_fast() {
+    let home = Home::new();
+    let start = Instant::now();
+    let store = home.open().await;
+    report("open, first time", start.elapsed(), ms(50));
+    ready(&store).await;
+    let mut opened = Vec::new();
+    for _ in 0..50 {
+        let start = Instant::now();
+        let other = home.open().await;
+        opened.push(start.elapsed());
+        other.close().await;
+    }
+    report("open beside another, median", percentile(opened, 50), ms(3));
+    store.close().await;
+    let (mut opened, mut closed) = (Vec::new(), Vec::new());
+    for _ in 0..50 {
+        let start = Instant::now();
+        let only = home.open().await;
+        opened.push(start.elapsed());
+        let start = Instant::now();
+        only.close().await;
+        closed.push(start.elapsed());
+    }
+    report("open alone, median", percentile(opened, 50), ms(3));
+    report("close unchanged, median", percentile(closed, 50), ms(3));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement"]
+async fn committing_is_fast() {
+    let home = Home::new();
+    let store = home.open().await;
+    let session = ready(&store).await;
+    let words = "x".repeat(200);
+    let mut single = Vec::new();
+    for _ in 0..2000 {
+        let batch = say([&words]);
+        let start = Instant::now();
+        store.commit(&session, batch).await.unwrap();
+        single.push(start.elapsed());
+    }
+    report("commit alone, median", percentile(single.clone(), 50), ms(1));
+    report("commit alone, 99th", percentile(single, 99), ms(20));
+
+    const TASKS: u32 = 256;
+    const EACH: u32 = 100;
+    let mut tasks = tokio::task::JoinSet::new();
+    let start = Instant::now();
+    for _ in 0..TASKS {
+        let (store, words) = (store.clone(), words.clone());
+        tasks.spawn(async move {
+            for _ in 0..EACH {
+                store.commit(&session, say([&words])).await.unwrap();
+            }
+        });
+    }
+    tasks.join_all().await;
+    report(
+        "commit of 256 at once, each",
+        start.elapsed() / (TASKS * EACH),
+        Duration::from_micros(50),
+    );
+
+    let start = Instant::now();
+    store.commit(&session, say(vec![&words; 1000])).await.unwrap();
+    report("1,000 events in one commit", start.elapsed(), ms(20));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement"]
+async fn reading_is_fast() {
+    let home = Home::new();
+    let store = home.open().await;
+    let (mut session, mut inserting) = (ready(&store).await, Vec::new());
+    for ended in [true, false] {
+        for _ in 0..if ended { 5000 } else { 1000 } {
+            let mut record = record();
+            session = record.info.id;
+            if ended {
+                record.info.state = SessionState::Destroyed;
+            }
+            let store = store.clone();
+            inserting.push(async move { store.insert_session(record).await });
+        }
+    }
+    futures::future::join_all(inserting).await;
+    store
+        .commit(&session, say(vec!["x".repeat(200); 1000]))
+        .await
+        .unwrap();
+
+    let (mut listed, mut replayed, mut followed, mut one) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..20 {
+        let start = Instant::now();
+        let live = store.sessions(&SessionFilter::default()).await.unwrap();
+        listed.push(start.elapsed());
+        assert_eq!(live.len(), 1001);
+        let start = Instant::now();
+        assert_eq!(
+            store.events(&session, EventQuery::default()).await.unwrap().len(),
+            1000
+        );
+        replayed.push(start.elapsed());
+        let start = Instant::now();
+        assert_eq!(store.follow(session, 0).take(1000).count().await, 1000);
+        followed.push(start.elapsed());
+        let start = Instant::now();
+        store.session(&session).await.unwrap().unwrap();
+        one.push(start.elapsed());
+    }
+    report(
+        "1,000 live sessions of 6,000 listed, median",
+        percentile(listed, 50),
+        ms(10),
+    );
+    report("1,000 events replayed, median", percentile(replayed, 50), ms(5));
+    report(
+        "1,000 events followed from the store, median",
+        percentile(followed, 50),
+        ms(5),
+    );
+    report("one session read, median", percentile(one, 50), ms(1));
+
+    let mut stream = store.follow(session, 1000);
+    let mut woken = Vec::new();
+    for _ in 0..200 {
+        let committed = store
+            .commit(&session, say(["x"]))
+            .await
+            .map(|_| Instant::now())
+            .unwrap();
+        stream.next().await.unwrap().unwrap();
+        woken.push(committed.elapsed());
+    }
+    report("commit to follower, median", percentile(woken, 50), ms(1));
+}

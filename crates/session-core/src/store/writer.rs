@@ -1,0 +1,206 @@
+//! The one thread that changes the store.
+//!
+//! What makes a change durable is a sync of the disk, which takes far longer than the change itself. So while one
+//! transaction is synced, the changes that come in wait together and become the next transaction together. Each of
+//! them is in a savepoint of its own: one that is refused takes nothing back of the others. When the transaction itself
+//! fails, each is tried alone, so that one that is too large for the disk spoils no other.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use rusqlite::Connection;
+use tokio::sync::{mpsc, oneshot};
+
+use super::error::{Failure, is_busy, storage_error};
+use super::follow::Hub;
+use super::sessions::Head;
+use crate::error::Result;
+use crate::id::SessionId;
+
+/// How many changes may wait; whoever comes then waits to hand his in.
+pub(super) const QUEUE: usize = 256;
+
+/// A change that is being made: the transaction, its time, and what it appended.
+pub(super) struct Write<'c> {
+    pub(super) connection: &'c Connection,
+    /// Now, as exactly as times are stored.
+    pub(super) now: Timestamp,
+    appended: Vec<(SessionId, u64)>,
+}
+
+impl Write<'_> {
+    /// Remembers to wake those who follow the session.
+    pub(super) fn appended(&mut self, head: &Head) {
+        match self.appended.last_mut() {
+            Some((session, last)) if *session == head.id => *last = head.last_event,
+            _ => self.appended.push((head.id, head.last_event)),
+        }
+    }
+}
+
+/// What the thread is told.
+pub(super) enum Order {
+    /// Make a change.
+    Change(Box<dyn Change>),
+    /// Close the store and end.
+    Close,
+}
+
+/// A change that somebody waits for. May be tried more than once, until it is answered.
+pub(super) trait Change: Send {
+    /// Makes the change and keeps its result; `false` when it was refused.
+    fn attempt(&mut self, write: &mut Write<'_>) -> Result<bool, rusqlite::Error>;
+
+    /// Tells whoever waits what became of it.
+    fn answer(self: Box<Self>, committed: Result<(), Arc<rusqlite::Error>>, path: &Path);
+}
+
+/// A change as a closure.
+pub(super) struct Request<T, F> {
+    operation: &'static str,
+    work: F,
+    result: Option<Result<T>>,
+    reply: oneshot::Sender<Result<T>>,
+}
+
+impl<T, F> Request<T, F>
+where
+    T: Send + 'static,
+    F: FnMut(&mut Write<'_>) -> Result<T, Failure> + Send + 'static,
+{
+    pub(super) fn order(operation: &'static str, work: F) -> (Order, oneshot::Receiver<Result<T>>) {
+        let (reply, answer) = oneshot::channel();
+        let request = Self {
+            operation,
+            work,
+            result: None,
+            reply,
+        };
+        (Order::Change(Box::new(request)), answer)
+    }
+}
+
+impl<T, F> Change for Request<T, F>
+where
+    T: Send,
+    F: FnMut(&mut Write<'_>) -> Result<T, Failure> + Send,
+{
+    fn attempt(&mut self, write: &mut Write<'_>) -> Result<bool, rusqlite::Error> {
+        let result = match (self.work)(write) {
+            Ok(value) => Ok(value),
+            Err(Failure::Refused(error)) => Err(error),
+            Err(Failure::Sqlite(error)) => return Err(error),
+        };
+        let kept = result.is_ok();
+        self.result = Some(result);
+        Ok(kept)
+    }
+
+    fn answer(self: Box<Self>, committed: Result<(), Arc<rusqlite::Error>>, path: &Path) {
+        let result = match (committed, self.result) {
+            (Err(source), _) => Err(storage_error(self.operation, path, source)),
+            (Ok(()), Some(result)) => result,
+            // A transaction that was committed attempted all of its changes.
+            (Ok(()), None) => return,
+        };
+        // Whoever does not wait any more does not need the answer; the change stands.
+        let _ = self.reply.send(result);
+    }
+}
+
+/// Serves until it is told to close or nobody can tell it anything any more.
+pub(super) fn serve(connection: Connection, mut inbox: mpsc::Receiver<Order>, hub: &Hub, path: &Path) {
+    let mut group = Vec::with_capacity(QUEUE);
+    let mut open = true;
+    while open && let Some(first) = inbox.blocking_recv() {
+        open = admit(first, &mut group);
+        while open
+            && group.len() < QUEUE
+            && let Ok(next) = inbox.try_recv()
+        {
+            open = admit(next, &mut group);
+        }
+        settle(&connection, &mut group, hub, path);
+    }
+    if let Err((_, error)) = connection.close() {
+        tracing::debug!(%error, "the store was not closed cleanly; it is recovered when it is opened");
+    }
+}
+
+fn admit(order: Order, group: &mut Vec<Box<dyn Change>>) -> bool {
+    match order {
+        Order::Change(change) => {
+            group.push(change);
+            true
+        }
+        Order::Close => false,
+    }
+}
+
+fn settle(connection: &Connection, group: &mut Vec<Box<dyn Change>>, hub: &Hub, path: &Path) {
+    match together(connection, group) {
+        Ok(appended) => {
+            hub.publish(&appended);
+            group.drain(..).for_each(|change| change.answer(Ok(()), path));
+        }
+        Err(error) if group.len() <= 1 || is_busy(&error) => {
+            let error = Arc::new(error);
+            group
+                .drain(..)
+                .for_each(|change| change.answer(Err(error.clone()), path));
+        }
+        Err(_) => {
+            for change in group.drain(..) {
+                let mut alone = vec![change];
+                settle(connection, &mut alone, hub, path);
+            }
+        }
+    }
+}
+
+/// Makes all changes of a group in one transaction. Answers with the latest event of each session that has new ones.
+fn together(
+    connection: &Connection,
+    group: &mut [Box<dyn Change>],
+) -> Result<Vec<(SessionId, u64)>, rusqlite::Error> {
+    if group.is_empty() {
+        return Ok(Vec::new());
+    }
+    run(connection, "BEGIN IMMEDIATE")?;
+    let outcome = attempt_each(connection, group).and_then(|appended| {
+        run(connection, "COMMIT")?;
+        Ok(appended)
+    });
+    if outcome.is_err() && !connection.is_autocommit() {
+        // A failure of this changes nothing: the next transaction cannot begin and says so.
+        let _ = run(connection, "ROLLBACK");
+    }
+    outcome
+}
+
+fn attempt_each(
+    connection: &Connection,
+    group: &mut [Box<dyn Change>],
+) -> Result<Vec<(SessionId, u64)>, rusqlite::Error> {
+    let now = Timestamp::now();
+    let mut write = Write {
+        connection,
+        now: Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now),
+        appended: Vec::new(),
+    };
+    for change in group {
+        run(connection, "SAVEPOINT change")?;
+        let before = write.appended.len();
+        if !change.attempt(&mut write)? {
+            run(connection, "ROLLBACK TO change")?;
+            write.appended.truncate(before);
+        }
+        run(connection, "RELEASE change")?;
+    }
+    Ok(write.appended)
+}
+
+fn run(connection: &Connection, sql: &str) -> Result<(), rusqlite::Error> {
+    connection.prepare_cached(sql)?.execute([]).map(drop)
+}
