@@ -1,19 +1,27 @@
 //! Files between the host and a session, as tar streams.
 //!
-//! [`pack`] makes an archive of what the operator named. [`unpack`] takes one that a session made: an attacker's.
+//! The two directions trust differently. [`pack`] reads what the operator named; it follows no symlink below it.
+//! [`unpack`] takes an archive that a session made, which is an attacker's: every byte of it is bounded before it is
+//! used, everything happens beneath one opened directory, and either all of it appears on the host or nothing.
 
-use std::path::Path;
+mod pack;
+#[cfg(test)]
+mod tests;
+mod unpack;
 
-use futures::StreamExt;
+use std::time::Duration;
 
-use crate::api::ArchiveStream;
-use crate::error::{Error, ErrorKind, Result};
+pub use self::pack::pack;
+pub use self::unpack::{could_run_on_host, unpack};
 use crate::session::CopyReport;
+
+/// The longest path in an archive, in bytes: what the kernel takes.
+const MAX_PATH_BYTES: usize = 4095;
 
 /// How a file or directory of the host is packed.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct PackOptions {
-    /// Leave out what `.gitignore` files exclude. `.git` itself and hidden files are always packed.
+    /// Leave out what `.gitignore` files exclude. `.git` itself and hidden files are packed in any case.
     pub respect_gitignore: bool,
     /// The entries of a directory stand at the archive's root instead of below the directory's name.
     pub as_contents: bool,
@@ -22,23 +30,24 @@ pub struct PackOptions {
 /// Bounds of an archive from a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ArchiveLimits {
-    /// Bytes of content, all files together.
+    /// Bytes of content and of headers that describe other headers, all together.
     pub bytes: u64,
-    /// Files, directories and links.
+    /// Headers of any kind: files, directories, links and what describes them.
     pub entries: u64,
     /// Directories within each other.
     pub depth: usize,
     /// How long the stream may say nothing.
-    pub idle: std::time::Duration,
+    pub idle: Duration,
 }
 
 impl Default for ArchiveLimits {
+    /// 64 GiB, ten million entries, 128 directories deep, 60 seconds.
     fn default() -> Self {
         Self {
             bytes: 64 << 30,
             entries: 10_000_000,
             depth: 128,
-            idle: std::time::Duration::from_secs(60),
+            idle: Duration::from_secs(60),
         }
     }
 }
@@ -50,7 +59,7 @@ pub struct UnpackOptions {
     pub limits: ArchiveLimits,
     /// Apply what could run on the host, such as `.git/hooks`; otherwise it is withheld.
     pub allow_executable_config: bool,
-    /// Replace what is at the destination, in one step.
+    /// Replace what is in the way. Otherwise that is an error.
     pub overwrite: bool,
 }
 
@@ -59,18 +68,9 @@ pub struct UnpackOptions {
 pub struct Unpacked {
     /// How much was written.
     pub report: CopyReport,
-    /// The paths that were not applied, escaped for display.
+    /// The paths that were not applied, escaped for display: what could run on the host, and symlinks that lead out. A
+    /// withheld directory stands for everything below it. At most 1,000; see [`Unpacked::withheld_count`].
     pub withheld: Vec<String>,
-}
-
-/// Packs a file or directory of the host.
-pub fn pack(source: &Path, options: PackOptions) -> ArchiveStream {
-    let _ = (source, options);
-    futures::stream::once(async { Err(Error::new(ErrorKind::Internal, "pack files", "not yet")) }).boxed()
-}
-
-/// Unpacks an archive that a session made.
-pub async fn unpack(archive: ArchiveStream, dest: &Path, options: UnpackOptions) -> Result<Unpacked> {
-    let _ = (archive, dest, options);
-    Err(Error::new(ErrorKind::Internal, "unpack files", "not yet"))
+    /// How many entries were not applied, those below withheld directories included.
+    pub withheld_count: u64,
 }
