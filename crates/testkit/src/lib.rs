@@ -1,5 +1,6 @@
 //! What the tests, the demo and the benches stand on: real things made small and repeatable, so that nobody has to mock what
 //! a user has for real.
 
+pub mod canary;
 pub mod fixtures;
 pub mod model;
