@@ -1,1 +1,29 @@
-//! Placeholder.
+//! The command line: a thin front end over the lifecycle API, and the composition root of everything.
+//!
+//! A library with thin binaries, so that tests drive it whole: arguments, environment and streams go in, an exit status
+//! comes out. Only this crate reads the environment, installs a log and ends the process (I2); only [`compose`] knows
+//! which runtime and which gateway there are (I1).
+
+pub mod app;
+pub mod archive;
+pub mod args;
+pub mod changes;
+pub mod commands;
+pub mod compose;
+pub mod console;
+pub mod creating;
+pub mod detach;
+pub mod exit;
+pub mod failure;
+pub mod follow;
+pub mod interrupts;
+pub mod logging;
+pub mod parse;
+pub mod printer;
+pub mod process;
+pub mod pump;
+pub mod reference;
+pub mod render;
+pub mod sanitize;
+pub mod settings;
+pub mod target;

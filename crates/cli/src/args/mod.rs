@@ -1,0 +1,156 @@
+//! The command line as clap reads it. Nothing here decides: values become settings in [`crate::settings`] and in each
+//! command's own module.
+
+mod commands;
+pub mod session;
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand};
+
+pub use self::commands::{
+    CompletionsArgs, CpArgs, DiffArgs, DoctorArgs, ExecArgs, HelpArgs, LogsArgs, LsArgs, ManArgs, OutputArgs,
+    PromptArgs, RmArgs, RunArgs,
+};
+pub use self::session::{SessionArgs, WorkspaceArgs};
+use crate::settings::ColorChoice;
+
+/// Run coding agents in sealed containers
+///
+/// Each session is a container, a workspace and an agent's conversation under one id. The container has no network but
+/// loopback, and no key ever enters it. A session is named by its id, by the first characters of its id (at least four),
+/// or by its name.
+#[derive(Debug, Parser)]
+#[command(
+    name = "cofferdam",
+    version,
+    max_term_width = 100,
+    disable_help_subcommand = true,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
+pub struct Cli {
+    /// Flags of every command.
+    #[command(flatten)]
+    pub global: GlobalArgs,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Flags of every command.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Global options")]
+pub struct GlobalArgs {
+    /// Where sessions are recorded [default: $COFFERDAM_STATE_DIR, else the XDG state folder]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
+    /// Print data as JSON, one object a line; errors are JSON on standard error
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Print nothing but data and errors
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// Say more: causes of errors and what the agent thinks; twice: the log too
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub verbose: u8,
+    /// When to use colour
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub color: ColorChoice,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Create a session, give it a prompt, show what the agent does and the diff, destroy it
+    ///
+    /// By default the agent works on a copy of the current directory. At the end its changes are printed as a patch on
+    /// standard output, and on a terminal you are asked whether to apply them. Changes that are not applied are kept as
+    /// a patch file in the state directory.
+    Run(RunArgs),
+    /// Create a session and print its id
+    #[command(visible_alias = "create-session")]
+    Create(SessionArgs),
+    /// Give a session's agent a prompt and follow what it does
+    #[command(visible_alias = "execute")]
+    Prompt(PromptArgs),
+    /// Run a program in a session
+    ///
+    /// The program's own bytes pass unchanged in both directions, and its exit code is that of this command. Ctrl-C and
+    /// SIGTERM go to the whole process tree of the program; a third Ctrl-C kills it.
+    Exec(ExecArgs),
+    /// Read the output of a detached command, from any offset, until it ends
+    Output(OutputArgs),
+    /// Copy files into a session or out of it
+    ///
+    /// One end is SESSION:PATH (a relative PATH is in the workspace), the other a path of this host or - for a tar
+    /// stream. As with cp -r, the source is put into a destination that is a directory, and named like the destination
+    /// otherwise.
+    Cp(CpArgs),
+    /// Show what happened in a session
+    Logs(LogsArgs),
+    /// List sessions, newest first
+    #[command(visible_alias = "list")]
+    Ls(LsArgs),
+    /// Show everything about a session
+    Inspect(TargetArgs),
+    /// Show what changed in a session's workspace, as a patch
+    Diff(DiffArgs),
+    /// Interrupt the turn that runs and take back those that wait
+    Interrupt(TargetArgs),
+    /// Freeze a session's processes
+    Pause(TargetArgs),
+    /// Let a paused session's processes go on
+    Resume(TargetArgs),
+    /// Destroy sessions; their history stays readable
+    #[command(visible_alias = "destroy")]
+    Rm(RmArgs),
+    /// Check whether everything that sessions need is there, and what cannot be promised here
+    Doctor(DoctorArgs),
+    /// Print a completion script for a shell
+    Completions(CompletionsArgs),
+    /// Print the manual page, or write all pages into a directory
+    Man(ManArgs),
+    /// Help on a command, on the environment or on exit codes
+    Help(HelpArgs),
+    /// Print the reference of the command line as Markdown
+    #[command(name = "__reference", hide = true)]
+    Reference,
+    /// Own a turn until it ends, for `prompt --detach`
+    #[command(name = "__own-turn", hide = true)]
+    OwnTurn(OwnTurnArgs),
+}
+
+/// A session, as the user calls it.
+#[derive(Debug, Clone, Args)]
+pub struct TargetArgs {
+    /// The session: its id, the start of its id, or its name
+    #[arg(value_name = "SESSION")]
+    pub session: String,
+}
+
+/// What a detached owner of a turn is told; the prompt comes on standard input.
+#[derive(Debug, Clone, Args)]
+pub struct OwnTurnArgs {
+    /// The session's id
+    pub session: session_core::id::SessionId,
+    /// The turn's time limit in milliseconds
+    #[arg(long)]
+    pub timeout_ms: Option<u64>,
+    /// The variable that holds the provider's credential
+    #[arg(long, value_name = "NAME")]
+    pub api_key_env: Option<String>,
+}
+
+/// The whole command line, for completions, manual pages and the reference.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::command().debug_assert();
+    }
+}

@@ -1,0 +1,80 @@
+//! Flags that say what a new session shall be: the same for `run` and `create`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
+use session_core::id::ImageRef;
+use session_core::runtime::HostMount;
+
+use crate::parse::{parse_bind, parse_cpus, parse_environment, parse_label, parse_size};
+
+/// What a new session shall be.
+#[derive(Debug, Clone, Args)]
+pub struct SessionArgs {
+    /// A name for people; it need not be unique
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    pub name: Option<String>,
+    /// Where the workspace comes from.
+    #[command(flatten)]
+    pub workspace: WorkspaceArgs,
+    /// The image; any will do, the agent comes with us [default: $COFFERDAM_IMAGE, else cofferdam-session:latest]
+    #[arg(long, value_name = "IMAGE")]
+    pub image: Option<ImageRef>,
+    /// The model [default: $ANTHROPIC_MODEL, else the agent's own choice]
+    #[arg(long, value_name = "MODEL", value_parser = NonEmptyStringValueParser::new())]
+    pub model: Option<String>,
+    /// What the session can reach by itself: nothing but the model (sealed), or everything (open)
+    #[arg(long, value_name = "MODE", default_value = "sealed")]
+    pub network: Network,
+    /// The most memory, swap included, such as 512m or 4g [default: 4g]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub memory: Option<u64>,
+    /// The most CPUs, such as 2 or 0.5 [default: 2]
+    #[arg(long, value_name = "NUMBER", value_parser = parse_cpus)]
+    pub cpus: Option<u32>,
+    /// The most processes and threads [default: 1024]
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(16..=4_194_304))]
+    pub pids: Option<u32>,
+    /// A further directory or file of this host, read-only unless it ends in :rw
+    #[arg(long, value_name = "HOST:CONTAINER[:rw]", value_parser = parse_bind)]
+    pub bind: Vec<HostMount>,
+    /// A variable for the agent and for programs; no secrets, for whatever runs inside can read it
+    #[arg(short, long, value_name = "NAME=VALUE", value_parser = parse_environment)]
+    pub env: Vec<(String, String)>,
+    /// A label for your own use
+    #[arg(short, long, value_name = "KEY=VALUE", value_parser = parse_label)]
+    pub label: Vec<(String, String)>,
+}
+
+/// Where the workspace comes from.
+#[derive(Debug, Clone, Args)]
+pub struct WorkspaceArgs {
+    /// The project's directory [default: the current directory]
+    #[arg(short, long, value_name = "DIR", conflicts_with_all = ["empty", "clone"])]
+    pub workspace: Option<PathBuf>,
+    /// Work on a copy of it, without what .gitignore excludes (the default)
+    #[arg(long, conflicts_with_all = ["mount", "empty", "clone"])]
+    pub copy: bool,
+    /// Work in the directory itself: what the agent changes is changed
+    #[arg(long, conflicts_with_all = ["empty", "clone"])]
+    pub mount: bool,
+    /// Start with an empty workspace
+    #[arg(long, conflicts_with = "clone")]
+    pub empty: bool,
+    /// Clone a git repository inside the session; needs --network open
+    #[arg(long, value_name = "URL")]
+    pub clone: Option<String>,
+    /// The branch, tag or commit to clone
+    #[arg(long = "ref", value_name = "REF", requires = "clone")]
+    pub reference: Option<String>,
+}
+
+/// What a session can reach by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Network {
+    /// Nothing but the model: no network device other than loopback.
+    Sealed,
+    /// Everything, unrestricted.
+    Open,
+}

@@ -1,0 +1,208 @@
+//! The changes on their way to the user: printed, kept, applied.
+
+use std::path::Path;
+
+use futures::StreamExt;
+use serde::Serialize;
+use session_core::api::SessionApi;
+use session_core::error::Result;
+use session_core::id::SessionId;
+use session_core::session::WorkspaceDiff;
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
+
+use super::ApplyMode;
+use crate::changes::{Applied, apply, keep};
+use crate::commands::diff::print_patch;
+use crate::console::Console;
+use crate::exit::ExitStatus;
+use crate::failure::{print_error, print_warning};
+use crate::interrupts::Interrupts;
+use crate::printer::Printer;
+use crate::{render, sanitize};
+
+/// How many lines of a patch a terminal is shown; the file has the whole.
+const SHOWN_LINES: usize = 400;
+/// The longest answer to a question, in bytes.
+const ANSWER: u64 = 64;
+
+/// Where the changes go.
+pub(super) struct Delivery<'a> {
+    pub(super) state_dir: &'a Path,
+    pub(super) apply: ApplyMode,
+    /// The directory of which the workspace is a copy.
+    pub(super) copied_from: Option<&'a Path>,
+}
+
+/// Lines of `run --json` after the events.
+#[derive(Debug, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+enum Line<'a> {
+    Diff {
+        session: &'a SessionId,
+        #[serde(flatten)]
+        diff: &'a WorkspaceDiff,
+    },
+    PatchKept {
+        session: &'a SessionId,
+        path: &'a Path,
+    },
+    PatchApplied {
+        session: &'a SessionId,
+        directory: &'a Path,
+        withheld: &'a [String],
+    },
+}
+
+/// Shows the changes, keeps them, and applies them when that is wanted. Answers a status when applying failed.
+///
+/// # Errors
+/// When the changes could be neither read nor kept, and nothing else has them.
+pub(super) async fn deliver(
+    delivery: &Delivery<'_>,
+    api: &dyn SessionApi,
+    session: &SessionId,
+    console: &mut Console,
+    interrupts: &mut Interrupts,
+) -> Result<Option<ExitStatus>> {
+    let printer = console.printer.clone();
+    printer.status(Some("comparing the workspace"));
+    let diff = api.diff(session).await;
+    printer.status(None);
+    let diff = diff?;
+    if diff.files.is_empty() {
+        show(&diff, session, &printer, None)?;
+        return Ok(None);
+    }
+    let Some(dir) = delivery.copied_from else {
+        show(&diff, session, &printer, None)?;
+        return Ok(None);
+    };
+    let kept = keep(delivery.state_dir, session, &diff.patch)?;
+    show(&diff, session, &printer, Some(&kept))?;
+    let wanted = match delivery.apply {
+        ApplyMode::Never => None,
+        ApplyMode::Always { executable_config } => Some(executable_config),
+        ApplyMode::Ask => ask(dir, console, interrupts).await.then_some(false),
+    };
+    let Some(executable_config) = wanted else {
+        tell_kept(&kept, session, &printer)?;
+        // A cut patch is not the whole of the work.
+        return if diff.truncated { Err(cut()) } else { Ok(None) };
+    };
+    match apply(&diff, dir, executable_config).await {
+        Ok(applied) => {
+            tell_applied(&applied, dir, session, &kept, &printer)?;
+            Ok(None)
+        }
+        Err(error) if diff.truncated => Err(error),
+        Err(error) => {
+            print_error(&printer, &error);
+            tell_kept(&kept, session, &printer)?;
+            Ok(Some(error.kind().into()))
+        }
+    }
+}
+
+fn cut() -> session_core::error::Error {
+    session_core::error::Error::new(
+        session_core::error::ErrorKind::LimitExceeded,
+        "save the changes",
+        "the patch is too long and was cut",
+    )
+}
+
+fn show(diff: &WorkspaceDiff, session: &SessionId, printer: &Printer, kept: Option<&Path>) -> Result<()> {
+    if printer.json() {
+        return printer.object(&Line::Diff { session, diff });
+    }
+    printer.note(render::changed_files(diff, printer.err_paint()));
+    if !printer.stdout_is_terminal() {
+        return print_patch(diff, printer);
+    }
+    let lines = diff.patch.lines().count();
+    if lines <= SHOWN_LINES {
+        return print_patch(diff, printer);
+    }
+    let shown: String = diff.patch.split_inclusive('\n').take(SHOWN_LINES).collect();
+    printer.bytes(render::patch(&shown, printer.paint()).as_bytes())?;
+    let whole = kept.map_or_else(String::new, |path| {
+        format!("; the whole patch is {}", path.display())
+    });
+    printer.note(
+        printer
+            .err_paint()
+            .dim(format_args!("… {} more lines{whole}", lines - SHOWN_LINES)),
+    );
+    Ok(())
+}
+
+fn tell_kept(path: &Path, session: &SessionId, printer: &Printer) -> Result<()> {
+    if printer.json() {
+        return printer.object(&Line::PatchKept { session, path });
+    }
+    printer.note(format_args!(
+        "not applied; the patch is kept, apply it with\n  git apply {}",
+        path.display()
+    ));
+    Ok(())
+}
+
+fn tell_applied(
+    applied: &Applied,
+    directory: &Path,
+    session: &SessionId,
+    kept: &Path,
+    printer: &Printer,
+) -> Result<()> {
+    if printer.json() {
+        return printer.object(&Line::PatchApplied {
+            session,
+            directory,
+            withheld: &applied.withheld,
+        });
+    }
+    let undo = format!("undo with git apply -R {}", kept.display());
+    printer.note(format_args!(
+        "{} {}",
+        printer
+            .err_paint()
+            .green(format_args!("applied to {}", directory.display())),
+        printer.err_paint().dim(undo)
+    ));
+    if !applied.withheld.is_empty() {
+        print_warning(
+            printer,
+            &format!(
+                "not applied, because tools on this host would run or obey it: {}",
+                applied
+                    .withheld
+                    .iter()
+                    .map(|path| sanitize::one_line(path))
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            ),
+            Some("look at it in the kept patch; --apply --apply-executable-config applies it, too"),
+        );
+    }
+    Ok(())
+}
+
+/// Asks whether to apply. Everything but a clear yes is a no, also when nobody can answer.
+async fn ask(dir: &Path, console: &mut Console, interrupts: &mut Interrupts) -> bool {
+    if !console.printer.can_ask() {
+        return false;
+    }
+    console
+        .printer
+        .ask(format_args!("Apply these changes to {}? [y/N] ", dir.display()));
+    let mut answer = String::new();
+    let mut reader = BufReader::new((&mut console.stdin).take(ANSWER));
+    // A signal is a no; what was typed so far is not needed any more.
+    tokio::select! {
+        read = reader.read_line(&mut answer) => read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes"),
+        _ = interrupts.next() => {
+            console.printer.err_line("");
+            false
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! The composition root: the one place that knows which runtime, which gateway and which manager work together.
+//!
+//! Everything else in this crate consumes the traits of `session-core`. Composing asks nothing of an engine and opens no
+//! connection: a command that needs neither pays for neither.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures::future::BoxFuture;
+use runtime_docker::{DockerOptions, DockerRuntime};
+use session_core::api::SessionApi;
+use session_core::error::Result;
+use session_core::id::ImageRef;
+use session_core::manager::{ManagerOptions, SessionManager};
+use session_core::policy::mounts::HostPaths;
+use session_core::runtime::{ContainerRuntime, Guarded, Progress, RuntimeHealth, TimeLimits, UserIds};
+use session_core::state_dir::StateDir;
+use session_gateway::SessionGateway;
+use session_gateway::model::{BaseUrl, Credential as ProviderCredential, CredentialSource, ModelProxyConfig};
+
+use crate::settings::{Credential, CredentialKind, Settings};
+
+/// The image of sessions that name none.
+const DEFAULT_IMAGE: &str = runtime_docker::DEFAULT_TOOLBOX_IMAGE;
+
+/// Where engines usually listen, besides where the user says.
+const ENGINE_SOCKETS: &[&str] = &[
+    "/run/docker.sock",
+    "/var/run/docker.sock",
+    "/run/podman/podman.sock",
+    "/run/containerd/containerd.sock",
+];
+/// The same below the runtime directory of a user.
+const USER_SOCKETS: &[&str] = &["docker.sock", "podman/podman.sock"];
+
+/// The lifecycle API, and how to let go of it.
+pub struct Opened {
+    /// What commands consume.
+    pub api: Arc<dyn SessionApi>,
+    /// To be awaited when the command is done: lets go of sessions without ending any.
+    pub close: BoxFuture<'static, ()>,
+}
+
+impl std::fmt::Debug for Opened {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Opened").finish_non_exhaustive()
+    }
+}
+
+/// What a front end rests on. [`Local`] is the real one; tests bring their own.
+#[async_trait]
+pub trait Backend: Send + Sync {
+    /// Opens the lifecycle API.
+    ///
+    /// # Errors
+    /// `StateDirRefused`, `StoreFailed`, and `InvalidArgument` for settings that cannot be used.
+    async fn open(&self, settings: &Settings) -> Result<Opened>;
+
+    /// Looks whether the state directory can be used.
+    ///
+    /// # Errors
+    /// `StateDirRefused`, `HostIo`.
+    fn state_dir(&self, settings: &Settings) -> Result<()>;
+
+    /// Asks the engine whether it works.
+    ///
+    /// # Errors
+    /// `EngineUnavailable` and others of its kind.
+    async fn engine(&self, settings: &Settings) -> Result<RuntimeHealth>;
+
+    /// Makes sure that sessions can be made from `image`; fetches it when that is possible.
+    ///
+    /// # Errors
+    /// `ImageNotFound` and those of the engine.
+    async fn image(&self, settings: &Settings, image: &ImageRef, progress: &dyn Progress) -> Result<()>;
+
+    /// Judges the provider's address and credential, and says where requests would go.
+    ///
+    /// # Errors
+    /// `InvalidArgument`.
+    fn provider(&self, settings: &Settings) -> Result<String>;
+
+    /// The image of sessions that name none.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when it is no reference.
+    fn default_image(&self, settings: &Settings) -> Result<ImageRef>;
+}
+
+/// A Docker engine, a gateway and a manager in this process.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Local;
+
+#[async_trait]
+impl Backend for Local {
+    async fn open(&self, settings: &Settings) -> Result<Opened> {
+        let runtime = Arc::new(runtime(settings)?);
+        let gateway = Arc::new(SessionGateway::new(provider(settings)?));
+        let state_dir = StateDir::open(&settings.state_dir)?;
+        let mut options = ManagerOptions::new(self.default_image(settings)?, host_paths(settings));
+        options.default_model.clone_from(&settings.model);
+        let manager = SessionManager::open(state_dir, options, runtime, gateway).await?;
+        let closing = manager.clone();
+        Ok(Opened {
+            api: Arc::new(manager),
+            close: Box::pin(async move { closing.shutdown().await }),
+        })
+    }
+
+    fn state_dir(&self, settings: &Settings) -> Result<()> {
+        StateDir::open(&settings.state_dir).map(drop)
+    }
+
+    async fn engine(&self, settings: &Settings) -> Result<RuntimeHealth> {
+        guarded(settings)?.probe().await
+    }
+
+    async fn image(&self, settings: &Settings, image: &ImageRef, progress: &dyn Progress) -> Result<()> {
+        guarded(settings)?
+            .prepare(image, UserIds::DEFAULT, progress)
+            .await
+            .map(drop)
+    }
+
+    fn provider(&self, settings: &Settings) -> Result<String> {
+        provider(settings).map(|config| config.base_url.to_string())
+    }
+
+    fn default_image(&self, settings: &Settings) -> Result<ImageRef> {
+        match &settings.image {
+            Some(image) => Ok(image.clone()),
+            None => DEFAULT_IMAGE.parse(),
+        }
+    }
+}
+
+fn runtime(settings: &Settings) -> Result<DockerRuntime> {
+    DockerRuntime::connect(DockerOptions {
+        host: settings.docker_host.clone(),
+        ..DockerOptions::default()
+    })
+}
+
+fn guarded(settings: &Settings) -> Result<Guarded> {
+    Ok(Guarded::new(Arc::new(runtime(settings)?), TimeLimits::default()))
+}
+
+fn provider(settings: &Settings) -> Result<ModelProxyConfig> {
+    let base_url = match &settings.base_url {
+        Some(text) => text.parse()?,
+        None => BaseUrl::default(),
+    };
+    let credential = settings.credential.as_ref().map(credential).transpose()?;
+    Ok(ModelProxyConfig {
+        base_url,
+        credential: CredentialSource::new(credential),
+        ..ModelProxyConfig::default()
+    })
+}
+
+fn credential(found: &Credential) -> Result<ProviderCredential> {
+    let credential = match found.kind {
+        CredentialKind::ApiKey => ProviderCredential::api_key(&found.secret),
+        CredentialKind::Bearer => ProviderCredential::bearer(&found.secret),
+    };
+    credential
+        .map_err(|error| session_core::error::Error::from(error).with_context("variable", &found.variable))
+}
+
+fn host_paths(settings: &Settings) -> HostPaths {
+    let said = settings
+        .docker_host
+        .as_deref()
+        .and_then(|host| host.strip_prefix("unix://"))
+        .map(PathBuf::from);
+    let of_user = settings
+        .runtime_dir
+        .iter()
+        .flat_map(|dir| USER_SOCKETS.iter().map(|socket| dir.join(socket)));
+    HostPaths {
+        home: settings.home.clone(),
+        state_dir: settings.state_dir.clone(),
+        engine_sockets: ENGINE_SOCKETS
+            .iter()
+            .map(PathBuf::from)
+            .chain(of_user)
+            .chain(said)
+            .collect(),
+    }
+}

@@ -1,0 +1,90 @@
+//! What a process of ours does around a command: harden itself, start a runtime, end.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+use tokio::runtime::{Builder, Runtime};
+
+use crate::app::{Invocation, Threads};
+use crate::compose::Local;
+use crate::console::Streams;
+use crate::exit::ExitStatus;
+use crate::failure::print_error;
+use crate::printer::Printer;
+use crate::settings::env::ProcessEnvironment;
+use crate::settings::{ColorChoice, OutputSettings, Terminals};
+
+/// How many threads work for commands that move many bytes.
+const WORKERS: usize = 2;
+/// How long threads that read or write files may take after a command is done.
+const GRACE: Duration = Duration::from_millis(200);
+
+/// `cofferdam`, from beginning to end.
+pub fn main() -> ExitCode {
+    keep_secrets_out_of_dumps();
+    let streams = match Streams::of_process() {
+        Ok(streams) => streams,
+        Err(error) => {
+            print_error(&plain_printer(), &error);
+            return ExitStatus::from(error.kind()).into();
+        }
+    };
+    let invocation = match Invocation::parse(std::env::args_os(), &ProcessEnvironment, streams) {
+        Ok(invocation) => invocation,
+        Err(status) => return status.into(),
+    };
+    let Ok(runtime) = runtime(invocation.threads()) else {
+        return ExitStatus::INTERNAL.into();
+    };
+    let status = runtime.block_on(invocation.run(&ProcessEnvironment, &Local));
+    // A thread that waits for standard input would be waited for without end.
+    runtime.shutdown_timeout(GRACE.min(grace_for(status)));
+    status.into()
+}
+
+/// Nothing is left to be written after success; after a failure a thread may still clean up what it had begun.
+fn grace_for(status: ExitStatus) -> Duration {
+    if status == ExitStatus::SUCCESS {
+        Duration::ZERO
+    } else {
+        GRACE
+    }
+}
+
+/// A core dump would hold the provider's key. What cannot be set here is not worse than not having tried.
+fn keep_secrets_out_of_dumps() {
+    let _ = setrlimit(
+        Resource::Core,
+        Rlimit {
+            current: Some(0),
+            maximum: Some(0),
+        },
+    );
+    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+}
+
+fn runtime(threads: Threads) -> std::io::Result<Runtime> {
+    let mut builder = match threads {
+        Threads::One => Builder::new_current_thread(),
+        Threads::Several => {
+            let mut builder = Builder::new_multi_thread();
+            builder.worker_threads(WORKERS);
+            builder
+        }
+    };
+    builder.enable_all().build()
+}
+
+/// For what goes wrong before the command line could be read.
+fn plain_printer() -> Printer {
+    let settings = OutputSettings::resolve(
+        false,
+        false,
+        0,
+        ColorChoice::Never,
+        Terminals::default(),
+        &ProcessEnvironment,
+    );
+    Printer::new(Box::new(std::io::stdout()), Box::new(std::io::stderr()), settings)
+}

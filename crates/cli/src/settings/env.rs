@@ -1,0 +1,135 @@
+//! The registry of environment names: every variable that Cofferdam reads, and nothing else reads any.
+//!
+//! The help (`cofferdam help environment`) and the reference are made from [`REGISTRY`], so that what is documented is
+//! what is read. Variables are read through [`Environment`], so that tests bring their own.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+
+use session_core::error::{Error, ErrorKind, Result};
+
+/// One variable that may be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EnvVar {
+    /// Its name.
+    pub name: &'static str,
+    /// What it does, for users.
+    pub help: &'static str,
+}
+
+macro_rules! registry {
+    ($($constant:ident = $name:literal: $help:literal,)*) => {
+        $(
+            #[doc = $help]
+            pub const $constant: EnvVar = EnvVar { name: $name, help: $help };
+        )*
+        /// All of them, in the order of the documentation.
+        pub const REGISTRY: &[EnvVar] = &[$($constant),*];
+    };
+}
+
+registry! {
+    ANTHROPIC_API_KEY = "ANTHROPIC_API_KEY":
+        "The provider's API key. It stays on the host: no session ever sees it.",
+    ANTHROPIC_AUTH_TOKEN = "ANTHROPIC_AUTH_TOKEN":
+        "A bearer token for the provider, used when there is no API key. It stays on the host likewise.",
+    ANTHROPIC_BASE_URL = "ANTHROPIC_BASE_URL":
+        "Where the model provider is: https, or http on this machine. Default: the vendor's address.",
+    ANTHROPIC_MODEL = "ANTHROPIC_MODEL":
+        "The model of new sessions, when --model is not given.",
+    COFFERDAM_IMAGE = "COFFERDAM_IMAGE":
+        "The image of new sessions, when --image is not given. Default: cofferdam-session:latest.",
+    COFFERDAM_STATE_DIR = "COFFERDAM_STATE_DIR":
+        "Where sessions are recorded. Default: $XDG_STATE_HOME/cofferdam, else ~/.local/state/cofferdam.",
+    COFFERDAM_LOG = "COFFERDAM_LOG":
+        "What is logged to standard error: a level, or a list such as warn,session_core=debug. Default: warn.",
+    DOCKER_HOST = "DOCKER_HOST":
+        "The container engine: a unix:// or tcp:// address. Default: the engine's default socket.",
+    XDG_STATE_HOME = "XDG_STATE_HOME":
+        "The folder of state directories, see COFFERDAM_STATE_DIR.",
+    XDG_RUNTIME_DIR = "XDG_RUNTIME_DIR":
+        "Where engines without root have their sockets, which are never handed to a session.",
+    HOME = "HOME":
+        "The home directory: the last place for the state directory, and never handed to a session as a whole.",
+    PATH = "PATH":
+        "Where git is found, for `run --apply`.",
+    NO_COLOR = "NO_COLOR":
+        "No colour, when it is set to anything.",
+    CLICOLOR_FORCE = "CLICOLOR_FORCE":
+        "Colour even when the output is not a terminal, when it is set to anything but 0.",
+    TERM = "TERM":
+        "`dumb` means neither colour nor progress.",
+    TZ = "TZ":
+        "The time zone in which times are shown.",
+}
+
+/// Where variables are read from.
+pub trait Environment {
+    /// The value of a variable by name. For names that a user gives (`--api-key-env`); all others come by [`Environment::get`].
+    fn named(&self, name: &str) -> Option<OsString>;
+
+    /// The value of a registered variable; an empty one counts as not set.
+    fn get(&self, variable: EnvVar) -> Option<OsString> {
+        self.named(variable.name).filter(|value| !value.is_empty())
+    }
+
+    /// The value as text.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when it is not UTF-8.
+    fn text(&self, variable: EnvVar) -> Result<Option<String>> {
+        self.get(variable)
+            .map(|value| value.into_string().map_err(|_| not_text(variable.name)))
+            .transpose()
+    }
+}
+
+/// The value is not repeated: it may be a secret.
+pub(super) fn not_text(name: &str) -> Error {
+    Error::new(
+        ErrorKind::InvalidArgument,
+        "read the environment",
+        "the variable's value is not UTF-8 text",
+    )
+    .with_context("variable", name)
+}
+
+/// The environment of this process.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ProcessEnvironment;
+
+impl Environment for ProcessEnvironment {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place where the environment is read"
+    )]
+    fn named(&self, name: &str) -> Option<OsString> {
+        std::env::var_os(name)
+    }
+}
+
+/// A fixed environment, for tests and embedding.
+impl Environment for BTreeMap<String, String> {
+    fn named(&self, name: &str) -> Option<OsString> {
+        self.get(name).map(OsString::from)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique() {
+        let mut names: Vec<_> = REGISTRY.iter().map(|variable| variable.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), REGISTRY.len());
+    }
+
+    #[test]
+    fn an_empty_value_counts_as_not_set() {
+        let environment = BTreeMap::from([("NO_COLOR".to_owned(), String::new())]);
+        assert_eq!(Environment::get(&environment, NO_COLOR), None);
+    }
+}

@@ -1,0 +1,262 @@
+//! Everything that is decided before a command runs: flags, environment and defaults, resolved once.
+//!
+//! Commands take these values and never look at the environment or at what the user typed.
+
+pub mod env;
+mod output;
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use secrecy::SecretString;
+use session_core::error::{Error, ErrorKind, Result};
+use session_core::id::ImageRef;
+
+use self::env::Environment;
+pub use self::output::{ColorChoice, OutputSettings, Terminals};
+
+/// What every command that reaches sessions needs to know.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where sessions are recorded.
+    pub state_dir: PathBuf,
+    /// The user's home directory.
+    pub home: Option<PathBuf>,
+    /// The engine's address; its default when `None`.
+    pub docker_host: Option<String>,
+    /// Where an engine without root has its socket.
+    pub runtime_dir: Option<PathBuf>,
+    /// The provider's address; the vendor's when `None`.
+    pub base_url: Option<String>,
+    /// The provider's credential.
+    pub credential: Option<Credential>,
+    /// The image of new sessions; the manager's default when `None`.
+    pub image: Option<ImageRef>,
+    /// The model of new sessions; the agent's own choice when `None`.
+    pub model: Option<String>,
+}
+
+/// The provider's credential and where it was found.
+#[derive(Debug, Clone)]
+pub struct Credential {
+    /// The variable's name.
+    pub variable: String,
+    /// How it is presented to the provider.
+    pub kind: CredentialKind,
+    /// The credential.
+    pub secret: SecretString,
+}
+
+/// How a credential is presented.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CredentialKind {
+    /// As an API key.
+    ApiKey,
+    /// As a bearer token.
+    Bearer,
+}
+
+/// Flags that take part in the settings of every command.
+#[derive(Debug, Clone, Default)]
+pub struct Overrides {
+    /// `--state-dir`.
+    pub state_dir: Option<PathBuf>,
+    /// `--api-key-env`.
+    pub api_key_env: Option<String>,
+}
+
+impl Settings {
+    /// Resolves flags before environment before defaults.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a value that cannot be used, `StateDirRefused` when there is no place for the state directory.
+    pub fn resolve(overrides: &Overrides, environment: &dyn Environment) -> Result<Self> {
+        let home = environment.get(env::HOME).map(PathBuf::from);
+        Ok(Self {
+            state_dir: state_dir(overrides.state_dir.clone(), home.as_ref(), environment)?,
+            home,
+            docker_host: environment.text(env::DOCKER_HOST)?,
+            runtime_dir: environment.get(env::XDG_RUNTIME_DIR).map(PathBuf::from),
+            base_url: environment.text(env::ANTHROPIC_BASE_URL)?,
+            credential: credential(overrides.api_key_env.as_deref(), environment)?,
+            image: environment
+                .text(env::COFFERDAM_IMAGE)?
+                .map(|text| {
+                    ImageRef::from_str(&text)
+                        .map_err(|error| error.with_context("variable", env::COFFERDAM_IMAGE.name))
+                })
+                .transpose()?,
+            model: environment.text(env::ANTHROPIC_MODEL)?,
+        })
+    }
+
+    /// Whether the provider can be expected to answer: there is a credential, or the provider is not the vendor (and may
+    /// need none).
+    pub fn can_reach_a_model(&self) -> bool {
+        self.credential.is_some() || self.base_url.is_some()
+    }
+
+    /// Refuses a prompt that the provider would refuse anyway, before anything is made for it.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when there is no credential.
+    pub fn require_model(&self) -> Result<()> {
+        if self.can_reach_a_model() {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::InvalidArgument,
+            "reach the model provider",
+            "there is no credential",
+        )
+        .with_hint("export ANTHROPIC_API_KEY=…, or name another variable with --api-key-env; the key stays on this host"))
+    }
+}
+
+fn state_dir(
+    flag: Option<PathBuf>,
+    home: Option<&PathBuf>,
+    environment: &dyn Environment,
+) -> Result<PathBuf> {
+    let chosen = flag
+        .or_else(|| environment.get(env::COFFERDAM_STATE_DIR).map(PathBuf::from))
+        .or_else(|| {
+            // The XDG specification has relative paths ignored.
+            let folder = environment.get(env::XDG_STATE_HOME).map(PathBuf::from);
+            folder
+                .filter(|folder| folder.is_absolute())
+                .map(|folder| folder.join("cofferdam"))
+        })
+        .or_else(|| home.map(|home| home.join(".local/state/cofferdam")));
+    let chosen = chosen.ok_or_else(|| {
+        Error::new(
+            ErrorKind::StateDirRefused,
+            "find the state directory",
+            "neither COFFERDAM_STATE_DIR nor HOME is set",
+        )
+        .with_hint("name a directory with --state-dir or COFFERDAM_STATE_DIR")
+    })?;
+    std::path::absolute(&chosen).map_err(|source| {
+        Error::new(
+            ErrorKind::StateDirRefused,
+            "find the state directory",
+            "its path cannot be made absolute",
+        )
+        .with_context("path", chosen.display())
+        .with_source(source)
+    })
+}
+
+fn credential(named: Option<&str>, environment: &dyn Environment) -> Result<Option<Credential>> {
+    let candidates: &[(&str, CredentialKind)] = match named {
+        Some(name) => &[(name, CredentialKind::ApiKey)],
+        None => &[
+            (env::ANTHROPIC_API_KEY.name, CredentialKind::ApiKey),
+            (env::ANTHROPIC_AUTH_TOKEN.name, CredentialKind::Bearer),
+        ],
+    };
+    for (name, kind) in candidates {
+        let Some(value) = environment.named(name).filter(|value| !value.is_empty()) else {
+            continue;
+        };
+        let secret = value.into_string().map_err(|_| env::not_text(name))?;
+        return Ok(Some(Credential {
+            variable: (*name).to_owned(),
+            kind: *kind,
+            secret: secret.into(),
+        }));
+    }
+    match named {
+        None => Ok(None),
+        Some(name) => Err(Error::new(
+            ErrorKind::InvalidArgument,
+            "read the provider's credential",
+            "the variable named with --api-key-env is not set",
+        )
+        .with_context("variable", name)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn resolve(overrides: &Overrides, pairs: &[(&str, &str)]) -> Result<Settings> {
+        let environment: BTreeMap<String, String> = pairs
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
+        Settings::resolve(overrides, &environment)
+    }
+
+    #[test]
+    fn the_state_directory_has_an_order_of_places() {
+        let flag = Overrides {
+            state_dir: Some("/flag".into()),
+            ..Overrides::default()
+        };
+        let all = [
+            ("COFFERDAM_STATE_DIR", "/own"),
+            ("XDG_STATE_HOME", "/xdg"),
+            ("HOME", "/home/x"),
+        ];
+        let place =
+            |overrides: &Overrides, pairs: &[(&str, &str)]| resolve(overrides, pairs).unwrap().state_dir;
+        let none = Overrides::default();
+        assert_eq!(place(&flag, &all), PathBuf::from("/flag"));
+        assert_eq!(place(&none, &all), PathBuf::from("/own"));
+        assert_eq!(place(&none, &all[1..]), PathBuf::from("/xdg/cofferdam"));
+        assert_eq!(
+            place(&none, &all[2..]),
+            PathBuf::from("/home/x/.local/state/cofferdam")
+        );
+        assert_eq!(
+            place(&none, &[("XDG_STATE_HOME", "relative"), all[2]]),
+            PathBuf::from("/home/x/.local/state/cofferdam")
+        );
+        assert_eq!(
+            resolve(&none, &[]).unwrap_err().kind(),
+            ErrorKind::StateDirRefused
+        );
+    }
+
+    #[test]
+    fn the_key_goes_before_the_token_and_a_named_variable_before_both() {
+        let pairs = [
+            ("HOME", "/h"),
+            ("ANTHROPIC_AUTH_TOKEN", "token"),
+            ("ANTHROPIC_API_KEY", "key"),
+            ("WORK_KEY", "work"),
+        ];
+        let variable = |name: Option<&str>, pairs: &[(&str, &str)]| {
+            let overrides = Overrides {
+                api_key_env: name.map(str::to_owned),
+                ..Overrides::default()
+            };
+            resolve(&overrides, pairs).map(|settings| settings.credential.map(|found| found.variable))
+        };
+        assert_eq!(variable(None, &pairs).unwrap().unwrap(), "ANTHROPIC_API_KEY");
+        assert_eq!(
+            variable(None, &pairs[..2]).unwrap().unwrap(),
+            "ANTHROPIC_AUTH_TOKEN"
+        );
+        assert_eq!(variable(None, &pairs[..1]).unwrap(), None);
+        assert_eq!(variable(Some("WORK_KEY"), &pairs).unwrap().unwrap(), "WORK_KEY");
+        assert_eq!(
+            variable(Some("ABSENT"), &pairs).unwrap_err().kind(),
+            ErrorKind::InvalidArgument
+        );
+    }
+
+    #[test]
+    fn settings_never_show_the_credential() {
+        let settings = resolve(
+            &Overrides::default(),
+            &[("HOME", "/h"), ("ANTHROPIC_API_KEY", "canary-key")],
+        )
+        .unwrap();
+        assert!(!format!("{settings:?}").contains("canary"));
+    }
+}
