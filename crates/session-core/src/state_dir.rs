@@ -33,7 +33,7 @@ use files::{OPEN_DIR, PRIVATE_DIR, PRIVATE_FILE, Refusal};
 
 const KEY_LEN: usize = 32;
 const LINK_DIR_MODE: Mode = Mode::from_raw_mode(0o711);
-/// How often a lock file may vanish between its opening and its locking before we give up.
+/// How often those who lock and those who remove may get in each other's way before one gives up.
 const LOCK_ATTEMPTS: usize = 16;
 
 /// An opened state directory. Cheap to clone.
@@ -70,15 +70,9 @@ impl StateDir {
         let failed = |source: io::Error| io_error(OPERATION, path, source);
         // Without a trailing slash: `O_NOFOLLOW` would follow a symlink that has one.
         let path: PathBuf = std::path::absolute(path).map_err(failed)?.components().collect();
-        match rustix::fs::mkdir(&path, PRIVATE_DIR) {
-            Err(Errno::NOENT) => DirBuilder::new()
-                .recursive(true)
-                .mode(PRIVATE_DIR.as_raw_mode())
-                .create(&path)
-                .map_err(failed)?,
-            // Whether it is a good one is looked at below.
-            Ok(()) | Err(Errno::EXIST) => {}
-            Err(errno) => return Err(failed(errno.into())),
+        // A symlink is there, wherever it leads: it is looked at below.
+        if path.symlink_metadata().is_err() {
+            create_with_parents(&path).map_err(failed)?;
         }
         let dir = rustix::fs::open(&path, OPEN_DIR, Mode::empty()).map_err(|errno| match errno {
             Errno::LOOP | Errno::NOTDIR => refused(OPERATION, &path, Refusal::NotADirectory),
@@ -155,11 +149,21 @@ impl StateDir {
     /// `HostIo`.
     pub fn remove_session_dir(&self, session: &SessionId) -> Result<()> {
         let path = self.session_dir(session);
-        match std::fs::remove_dir_all(&path) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                Err(io_error("remove the session's directory", &path, source))
+        let mut attempt = 1;
+        loop {
+            match std::fs::remove_dir_all(&path) {
+                Err(source) if source.kind() == io::ErrorKind::NotFound => return Ok(()),
+                // Another process put its lock file into it in between.
+                Err(source)
+                    if source.kind() == io::ErrorKind::DirectoryNotEmpty && attempt < LOCK_ATTEMPTS =>
+                {
+                    attempt += 1;
+                }
+                outcome => {
+                    return outcome
+                        .map_err(|source| io_error("remove the session's directory", &path, source));
+                }
             }
-            _ => Ok(()),
         }
     }
 
@@ -256,6 +260,19 @@ impl StateDir {
             Err(source) => Err(io_error(operation, path, source)),
         }
     }
+}
+
+/// Makes the directory and what is missing above it, for us alone and durably.
+fn create_with_parents(path: &Path) -> io::Result<()> {
+    let missing: Vec<&Path> = path.ancestors().take_while(|above| !above.exists()).collect();
+    DirBuilder::new()
+        .recursive(true)
+        .mode(PRIVATE_DIR.as_raw_mode())
+        .create(path)?;
+    for above in missing.into_iter().filter_map(Path::parent) {
+        std::fs::File::open(above)?.sync_all()?;
+    }
+    Ok(())
 }
 
 /// Opens the directory at `path`, which is in `parent`, and makes it first when it does not exist.

@@ -1,8 +1,8 @@
 //! The store: what is known about sessions, so that it survives whatever happens to our processes (I12).
 //!
 //! One SQLite file in the state directory, shared by every process that works on it. What a method acknowledges is on
-//! the disk when it returns; what it refuses has changed nothing. A thread of its own writes ([`writer`]) and another
-//! reads ([`reader`]), so nothing here blocks the async runtime. Events are numbered under the store's lock, so the
+//! the disk when it returns; what it refuses has changed nothing. A thread of its own writes (`writer`) and another
+//! reads (`reader`), so nothing here blocks the async runtime. Events are numbered under the store's lock, so the
 //! numbers have no gaps whoever appends them.
 
 mod error;

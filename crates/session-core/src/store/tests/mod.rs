@@ -3,6 +3,7 @@
 mod crash;
 mod faults;
 mod follow;
+mod full_disk;
 mod numbering;
 mod opening;
 mod records;

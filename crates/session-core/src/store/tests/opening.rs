@@ -127,3 +127,25 @@ async fn an_event_that_a_newer_version_wrote_hides_nothing() {
     assert_eq!(events[2].kind, EventKind::AgentOther { raw });
     assert_eq!(events[3].kind, text("after"));
 }
+
+#[tokio::test]
+async fn every_commit_is_synced_to_the_disk() {
+    let home = Home::new();
+    let store = home.open().await;
+    let settings = store
+        .inner
+        .write("look at the settings", |write| {
+            let read = |pragma| {
+                write
+                    .connection
+                    .pragma_query_value(None, pragma, |row| row.get::<_, i64>(0))
+            };
+            let mode = write
+                .connection
+                .pragma_query_value(None, "journal_mode", |row| row.get::<_, String>(0))?;
+            Ok((mode, read("synchronous")?, read("foreign_keys")?))
+        })
+        .await
+        .unwrap();
+    assert_eq!(settings, ("wal".to_owned(), 2, 1));
+}

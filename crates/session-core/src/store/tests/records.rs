@@ -391,3 +391,26 @@ async fn a_closed_store_says_so_and_holds_what_it_acknowledged() {
     assert_eq!(files, ["store.db"], "the log was put into the file");
     assert_eq!(all_events(&home.open().await, &session).await.len(), 1);
 }
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(32))]
+    #[test]
+    fn a_replayed_event_equals_the_live_one(cost in proptest::num::f64::NORMAL, words in ".*", number: f64) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let home = Home::new();
+            let store = home.open().await;
+            let session = ready(&store).await;
+            let queued = store.insert_turn(&session, turn(&words)).await.unwrap().into_turn();
+            let batch = Batch {
+                events: vec![
+                    (None, EventKind::AgentOther { raw: serde_json::json!({ "n": number, "w": words }) }),
+                    (Some(queued.id), text(&words)),
+                ],
+                ..update(queued.id, TurnStatus::Succeeded, Some(outcome(Some(cost))))
+            };
+            let live = store.commit(&session, batch).await.unwrap();
+            assert_eq!(all_events(&store, &session).await[2..], live);
+        });
+    }
+}
