@@ -194,6 +194,8 @@ pub struct SessionFilter {
 pub struct PromptRequest {
     /// What the agent shall do, at most [`crate::agent::MAX_PROMPT_BYTES`].
     pub prompt: String,
+    /// The only tools that the agent may use in this turn; what else it tries is denied. All of them when empty.
+    pub tools: Vec<String>,
     /// When the turn is interrupted; `None` means never.
     pub time_limit: Option<std::time::Duration>,
     /// The same key gives the same turn: a second request does not run a second one.

@@ -40,6 +40,9 @@ pub struct TurnInfo {
     pub status: TurnStatus,
     /// The prompt.
     pub prompt: String,
+    /// The only tools that the agent may use; all of them when empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tools: Vec<String>,
     /// The number of the first event of this turn: read events from here to see all of it.
     pub first_event: u64,
     /// When it was accepted.

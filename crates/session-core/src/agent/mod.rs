@@ -14,6 +14,7 @@ use secrecy::SecretString;
 
 pub use self::claude::ClaudeCode;
 use crate::event::EventKind;
+use crate::id::TurnId;
 use crate::session::PermissionMode;
 use crate::turn::TurnOutcome;
 
@@ -78,8 +79,8 @@ pub trait AgentDriver: fmt::Debug + Send + Sync + 'static {
     /// How to start it.
     fn launch(&self, context: &AgentContext) -> AgentLaunch;
 
-    /// The bytes that give it a prompt.
-    fn prompt(&self, text: &str) -> Bytes;
+    /// The bytes that give it a prompt. An agent that knows `turn` already does not work on it again.
+    fn prompt(&self, turn: &TurnId, text: &str) -> Bytes;
 
     /// The bytes that interrupt it; `id` is unique within the session.
     fn interrupt(&self, id: u64) -> Bytes;

@@ -30,12 +30,16 @@ const LAST_WORDS: usize = 2 << 10;
 
 /// An agent that this process owns.
 pub(super) struct OwnedAgent {
-    _lock: AgentLock,
+    /// Held for as long as the agent is owned.
+    #[expect(dead_code, reason = "its life is its use")]
+    lock: AgentLock,
     link: Link,
     process: Process,
     lines: Lines,
     /// As in the store.
     pub(super) record: AgentRecord,
+    /// Its process was started by this owner, so no turn that ran before is running in it.
+    pub(super) fresh: bool,
     pub(super) turn: Option<ActiveTurn>,
     last_words: Vec<u8>,
 }
@@ -95,13 +99,15 @@ impl Driver {
     /// Starts the agent if it does not run, so that the first prompt does not wait for it.
     pub(super) async fn warm(&mut self) -> Result<()> {
         if self.agent.is_none() {
-            self.own_agent().await?;
+            self.own_agent(&[]).await?;
         }
         Ok(())
     }
 
     /// Takes the agent lock and the agent. `false` when another process holds it.
-    pub(super) async fn own_agent(&mut self) -> Result<bool> {
+    ///
+    /// An agent that runs already is taken as it is; one that has to be started may use `tools` only.
+    pub(super) async fn own_agent(&mut self, tools: &[String]) -> Result<bool> {
         let Some(lock) = self.foundation.state_dir.try_lock_agent(&self.id)? else {
             return Ok(false);
         };
@@ -109,17 +115,46 @@ impl Driver {
         // Read after the lock is taken: whoever held it before may have changed it until then.
         let record = self.record().await?;
         self.open_doors(&link, &record).await?;
-        let (process, agent) = self.start_or_attach(&link, &record).await?;
+        let attached = self.attach_agent(&link, &record).await?;
+        let fresh = attached.is_none();
+        let (process, agent) = match attached {
+            Some(attached) => attached,
+            None => self.start_agent(&link, &record, tools).await?,
+        };
         self.agent = Some(OwnedAgent {
-            _lock: lock,
+            lock,
             link,
             lines: Lines::from(agent.offset),
             process,
             record: agent,
+            fresh,
             turn: None,
             last_words: Vec::new(),
         });
         Ok(true)
+    }
+
+    /// Sees to it that the agent may use `tools` only. They are fixed when its process starts, so another set means
+    /// another process, which goes on with the same conversation.
+    pub(super) async fn allow_tools(&mut self, tools: &[String]) -> Result<()> {
+        let Some(agent) = self.agent.take_if(|agent| agent.record.tools != tools) else {
+            return Ok(());
+        };
+        let operation = "start the agent with other tools";
+        let old = agent.process.id().clone();
+        agent.kill().await.map_err(|error| from_link(operation, error))?;
+        let _ = agent.link.forget(&old).await;
+        let (process, record) = self
+            .start_agent(&agent.link, &self.record().await?, tools)
+            .await?;
+        self.agent = Some(OwnedAgent {
+            process,
+            record,
+            lines: Lines::from(0),
+            last_words: Vec::new(),
+            ..agent
+        });
+        Ok(())
     }
 
     async fn open_doors(&self, link: &Link, record: &SessionRecord) -> Result<()> {
@@ -140,24 +175,35 @@ impl Driver {
             .map_err(|error| from_link("open the session's doors", error))
     }
 
-    async fn start_or_attach(&self, link: &Link, record: &SessionRecord) -> Result<(Process, AgentRecord)> {
-        if let Some(process) = &record.agent.process {
-            let id = process_id(process)?;
-            match link.attach(&id, record.agent.offset).await {
-                Ok(process) => return Ok((process, record.agent.clone())),
-                // Stored and never started, or the container has started anew since.
-                Err(error) if error.kind() == LinkKind::NoSuchProcess => {}
-                Err(error) => return Err(from_link("attach to the agent", error)),
-            }
+    /// The agent's process, if it runs.
+    async fn attach_agent(
+        &self,
+        link: &Link,
+        record: &SessionRecord,
+    ) -> Result<Option<(Process, AgentRecord)>> {
+        let Some(process) = &record.agent.process else {
+            return Ok(None);
+        };
+        match link.attach(&process_id(process)?, record.agent.offset).await {
+            Ok(process) => Ok(Some((process, record.agent.clone()))),
+            // Stored and never started, or the container has started anew since.
+            Err(error) if error.kind() == LinkKind::NoSuchProcess => Ok(None),
+            Err(error) => Err(from_link("attach to the agent", error)),
         }
-        self.start(link, record).await
     }
 
-    async fn start(&self, link: &Link, record: &SessionRecord) -> Result<(Process, AgentRecord)> {
+    async fn start_agent(
+        &self,
+        link: &Link,
+        record: &SessionRecord,
+        tools: &[String],
+    ) -> Result<(Process, AgentRecord)> {
         let id = process_id(&format!("agent-{:016x}", rand::random::<u64>()))?;
         let agent = AgentRecord {
             process: Some(id.as_str().to_owned()),
             offset: 0,
+            tools: tools.to_vec(),
+            cost_usd: 0.0,
             ..record.agent.clone()
         };
         let batch = Batch {
@@ -171,7 +217,7 @@ impl Driver {
             model: record.info.model.clone(),
             permissions: record.info.permissions,
             mcp_config: record.info.mcp_config.clone(),
-            allowed_tools: Vec::new(),
+            allowed_tools: tools.to_vec(),
             env: record.info.env.clone(),
             resume: record.agent.conversation.clone(),
         });
@@ -250,7 +296,9 @@ impl Driver {
                 AgentSignal::Ready { conversation } => {
                     agent.record.conversation = conversation.or(agent.record.conversation.take());
                 }
-                AgentSignal::TurnEnded(outcome) if turn.is_some() => ended = Some(outcome),
+                AgentSignal::TurnEnded(outcome) if turn.is_some() => {
+                    ended = Some(agent.record.price(outcome))
+                }
                 AgentSignal::TurnEnded(_) | AgentSignal::Interrupted => {}
             }
         }

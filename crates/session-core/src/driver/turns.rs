@@ -131,7 +131,12 @@ impl Driver {
         {
             return Ok(());
         }
-        if self.agent.is_none() && !self.own_agent().await? {
+        let tools = running
+            .as_ref()
+            .or(queued.as_ref())
+            .map(|turn| turn.tools.clone())
+            .unwrap_or_default();
+        if self.agent.is_none() && !self.own_agent(&tools).await? {
             // Another process owns the agent and takes the turns; look again soon, in case it dies.
             self.wants_work = true;
             return Ok(());
@@ -148,6 +153,7 @@ impl Driver {
 
     async fn start_turn(&mut self, turn: TurnInfo) -> Result<()> {
         self.ensure_base_tree().await;
+        self.allow_tools(&turn.tools).await?;
         let Some(agent) = &mut self.agent else {
             return Ok(());
         };
@@ -178,6 +184,18 @@ impl Driver {
         let Some(agent) = &mut self.agent else {
             return Ok(());
         };
+        if agent.fresh {
+            // What it had done is unknown, so it is not run again: some of its tool calls may have happened.
+            let message = "the agent's process is gone, and with it the turn that was running in it";
+            let failure = failure(
+                TurnFailureCause::OwnerLost,
+                ErrorKind::AgentFailed,
+                message.to_owned(),
+            )
+            .hint("see what it did in the log and the diff; the next prompt goes on with the conversation");
+            let outcome = ended(TurnStatus::Failed, Some(failure));
+            return self.finish_turn_of(turn.id, outcome, Batch::default()).await;
+        }
         agent.turn = Some(ActiveTurn::new(&turn));
         if agent.record.stdin_key % 2 == 0 {
             self.write_prompt(&turn).await;
@@ -189,7 +207,10 @@ impl Driver {
         let Some(agent) = &self.agent else { return };
         // A write that fails means that the agent or the link is gone; its exit or the lost link say what becomes of the
         // turn.
-        if let Err(error) = agent.write(self.foundation.agent.prompt(&turn.prompt)).await {
+        if let Err(error) = agent
+            .write(self.foundation.agent.prompt(&turn.id, &turn.prompt))
+            .await
+        {
             tracing::debug!(session = %self.id, %error, "the prompt could not be written");
         }
     }

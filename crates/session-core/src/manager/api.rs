@@ -58,12 +58,13 @@ impl SessionApi for SessionManager {
     }
 
     async fn prompt(&self, session: &SessionId, request: PromptRequest) -> Result<TurnInfo> {
-        policy::limits::validate_prompt(&request.prompt)?;
+        policy::limits::validate_prompt_request(&request)?;
         let record = self.record(session, "prompt the agent").await?;
         record.info.state.permits(Operation::Prompt)?;
         let turn = NewTurn {
             id: TurnId::new(),
             prompt: request.prompt,
+            tools: request.tools,
             idempotency_key: request.idempotency_key,
             time_limit: request.time_limit,
         };

@@ -17,6 +17,9 @@ CREATE TABLE session (
     agent_offset INTEGER NOT NULL,
     agent_conversation TEXT,
     agent_stdin_key INTEGER NOT NULL,
+    -- The tools that its process was started with, a JSON list.
+    agent_tools TEXT NOT NULL,
+    agent_cost_usd REAL NOT NULL,
     base_tree TEXT
 ) STRICT;
 
@@ -29,6 +32,8 @@ CREATE TABLE turn (
     status TEXT NOT NULL,
     prompt TEXT NOT NULL,
     idempotency_key TEXT,
+    -- The only tools that the agent may use, a JSON list; all of them when empty.
+    tools TEXT NOT NULL,
     time_limit_ms INTEGER,
     first_event INTEGER NOT NULL,
     created_at INTEGER NOT NULL,

@@ -19,7 +19,7 @@ pub const MAX_WAITING_TURNS: usize = 100;
 const QUEUEING: &str = "accept the prompt";
 const UPDATING: &str = "change the turn";
 
-const COLUMNS: &str = "id, status, prompt, first_event, created_at, time_limit_ms, outcome";
+const COLUMNS: &str = "id, status, prompt, first_event, created_at, time_limit_ms, outcome, tools";
 
 /// Queues a turn, or finds the one that the same request queued before.
 pub(super) fn insert(
@@ -27,8 +27,9 @@ pub(super) fn insert(
     session: &SessionId,
     turn: &NewTurn,
 ) -> Result<Accepted, Failure> {
-    const SQL: &str = "INSERT INTO turn (session, id, status, prompt, idempotency_key, time_limit_ms, first_event, created_at)
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+    const SQL: &str = "INSERT INTO turn (session, id, status, prompt, idempotency_key, time_limit_ms, first_event, created_at,
+            tools)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
     const COUNT: &str =
         "UPDATE session SET turns = turns + 1, last_event = ?2, updated_at = ?3 WHERE pk = ?1";
     let mut head = Head::find(write.connection, session)?.ok_or_else(|| no_session(QUEUEING, session))?;
@@ -49,6 +50,7 @@ pub(super) fn insert(
         session: *session,
         status: TurnStatus::Queued,
         prompt: turn.prompt.clone(),
+        tools: turn.tools.clone(),
         first_event: first.seq,
         created_at: write.now,
         time_limit_ms: turn
@@ -65,6 +67,7 @@ pub(super) fn insert(
         info.time_limit_ms.map(int),
         int(info.first_event),
         info.created_at.as_microsecond(),
+        encode(&info.tools)?,
     ])?;
     write.connection.prepare_cached(COUNT)?.execute(params![
         head.pk,
@@ -85,7 +88,7 @@ fn by_key(connection: &Connection, head: &Head, turn: &NewTurn) -> Result<Option
         return Ok(None);
     };
     let existing = read(&head.id, row)?;
-    if existing.prompt == turn.prompt {
+    if existing.prompt == turn.prompt && existing.tools == turn.tools {
         Ok(Some(existing))
     } else {
         Err(key_taken(QUEUEING))
@@ -234,11 +237,13 @@ fn read(session: &SessionId, row: &Row<'_>) -> Result<TurnInfo, Failure> {
     let id: String = row.get(0)?;
     let status: String = row.get(1)?;
     let outcome: Option<String> = row.get(6)?;
+    let tools: String = row.get(7)?;
     Ok(TurnInfo {
         id: id.parse()?,
         session: *session,
         status: parse_status(&status)?,
         prompt: row.get(2)?,
+        tools: decode("tools", &tools)?,
         first_event: uint(row.get(3)?),
         created_at: stamp(row.get(4)?),
         time_limit_ms: row.get::<_, Option<i64>>(5)?.map(uint),

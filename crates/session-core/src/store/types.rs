@@ -30,7 +30,7 @@ pub struct SessionRecord {
 }
 
 /// Where the conversation with a session's agent stands.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct AgentRecord {
     /// The agent's process id on the link.
     pub process: Option<String>,
@@ -40,6 +40,21 @@ pub struct AgentRecord {
     pub conversation: Option<String>,
     /// The highest exactly-once key that was handed out for its standard input.
     pub stdin_key: u64,
+    /// The only tools with which its process was started; all of them when empty.
+    pub tools: Vec<String>,
+    /// What its process said it has cost so far, in US dollars: agents count from their start.
+    pub cost_usd: f64,
+}
+
+impl AgentRecord {
+    /// What a turn cost by itself: agents say what their process cost since it started.
+    pub(crate) fn price(&mut self, mut outcome: TurnOutcome) -> TurnOutcome {
+        if let Some(total) = outcome.cost_usd.filter(|total| total.is_finite()) {
+            outcome.cost_usd = Some((total - self.cost_usd).max(0.0));
+            self.cost_usd = total;
+        }
+        outcome
+    }
 }
 
 /// What became of a session that was to be inserted.
@@ -59,6 +74,8 @@ pub struct NewTurn {
     pub id: TurnId,
     /// The prompt.
     pub prompt: String,
+    /// The only tools that the agent may use; all of them when empty.
+    pub tools: Vec<String>,
     /// The key under which the request may be repeated.
     pub idempotency_key: Option<String>,
     /// When it is interrupted.

@@ -20,7 +20,7 @@ impl AgentDriver for ClaudeCode {
         }
     }
 
-    fn prompt(&self, text: &str) -> Bytes {
+    fn prompt(&self, _turn: &crate::id::TurnId, text: &str) -> Bytes {
         Bytes::copy_from_slice(text.as_bytes())
     }
 

@@ -38,6 +38,10 @@ pub const MAX_ARGUMENT_BYTES: usize = (128 << 10) - 1;
 pub const MAX_ARGV_BYTES: usize = 1 << 20;
 /// The longest idempotency key, in bytes.
 pub const MAX_IDEMPOTENCY_KEY_BYTES: usize = 255;
+/// How many tools a turn may name.
+const MAX_TOOLS: usize = 256;
+/// The longest name or pattern of a tool.
+const MAX_TOOL_BYTES: usize = 1024;
 /// Memory of a session, in bytes.
 pub const MEMORY_BYTES: RangeInclusive<u64> = (32 << 20)..=(16 << 40);
 /// CPU time of a session, in thousandths of a core.
@@ -118,10 +122,32 @@ pub fn validate_prompt_request(request: &PromptRequest) -> Result<()> {
             bad("a time limit of nothing leaves no time to run").with_hint("leave the limit away for none")
         );
     }
+    validate_tools(&request.tools)?;
     request
         .idempotency_key
         .as_deref()
         .map_or(Ok(()), validate_idempotency_key)
+}
+
+/// Judges the names (or patterns, as `Bash(git:*)`) of the tools that a turn may use. They become one argument of the
+/// agent, joined by commas.
+///
+/// # Errors
+/// `InvalidArgument`.
+fn validate_tools(tools: &[String]) -> Result<()> {
+    at_most("a list of tools", tools.len(), MAX_TOOLS)?;
+    for tool in tools {
+        at_most("the name of a tool", tool.len(), MAX_TOOL_BYTES)?;
+        let fine = tool.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+            && !tool.chars().any(char::is_control);
+        if !fine {
+            return Err(
+                bad("the name of a tool starts with a letter and has no control characters")
+                    .with_context("tool", shown(tool)),
+            );
+        }
+    }
+    Ok(())
 }
 
 /// Judges an idempotency key.

@@ -106,6 +106,7 @@ fn turn(prompt: &str) -> NewTurn {
     NewTurn {
         id: TurnId::new(),
         prompt: prompt.to_owned(),
+        tools: Vec::new(),
         idempotency_key: None,
         time_limit: None,
     }
