@@ -295,7 +295,7 @@ fn prompts_say_something_and_fit() {
     let request = PromptRequest {
         prompt: "x".into(),
         time_limit: Some(Duration::ZERO),
-        idempotency_key: None,
+        ..PromptRequest::default()
     };
     refuse(validate_prompt_request(&request));
 }
