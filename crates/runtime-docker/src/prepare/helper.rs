@@ -1,0 +1,103 @@
+//! Containers that are never started: a way into an image's file system, or a hold on a volume.
+//!
+//! Nothing of an agent's has ever been in them, and that is why the engine's archive call, which reads and writes what it
+//! finds as root of the host, is used on them and on nothing else.
+
+use std::io;
+
+use bollard::body_full;
+use bollard::models::{ContainerCreateBody, HostConfig, ImageInspect};
+use bollard::query_parameters::{
+    CreateContainerOptionsBuilder, RemoveContainerOptionsBuilder, UploadToContainerOptionsBuilder,
+};
+use session_core::error::{Error, ErrorKind, Result};
+use session_core::runtime::{ContainerSpec, UserIds};
+
+use super::{OPERATION, volumes};
+use crate::client::Handles;
+use crate::error::{About, failed};
+use crate::hardening::{cleaned, empty_in_memory, no_health_check};
+use crate::names::nonce;
+
+/// A helper of `image`: without a network, without anonymous volumes, and with nothing of the image's configuration.
+pub(super) fn body(image: &ImageInspect, id: &str) -> Box<ContainerCreateBody> {
+    let mounts = volumes(image)
+        .iter()
+        .map(|path| empty_in_memory(cleaned(path), 1 << 20))
+        .collect();
+    Box::new(ContainerCreateBody {
+        image: Some(id.to_owned()),
+        entrypoint: Some(vec![format!("{}/bin/session-init", ContainerSpec::TOOLBOX_DIR)]),
+        cmd: Some(Vec::new()),
+        user: Some("65534:65534".to_owned()),
+        working_dir: Some("/".to_owned()),
+        network_disabled: Some(true),
+        healthcheck: Some(no_health_check()),
+        stop_signal: Some("SIGTERM".to_owned()),
+        host_config: Some(HostConfig {
+            network_mode: Some("none".to_owned()),
+            cap_drop: Some(vec!["ALL".to_owned()]),
+            mounts: Some(mounts),
+            ..HostConfig::default()
+        }),
+        ..ContainerCreateBody::default()
+    })
+}
+
+/// Makes a helper container under a name that no other has.
+pub(super) async fn create(engine: &Handles, what: &str, body: Box<ContainerCreateBody>) -> Result<String> {
+    let name = format!("cofferdam-{what}-{}{}", nonce(), nonce());
+    let options = CreateContainerOptionsBuilder::default().name(&name).build();
+    engine
+        .slow
+        .create_container(Some(options), *body)
+        .await
+        .map_err(|error| failed(OPERATION, About::Container(&name), error))?;
+    Ok(name)
+}
+
+/// Removes a helper container. A failure is left to [`crate::stale`]: it must not hide what the helper was made for.
+pub(super) async fn remove(engine: &Handles, name: &str) {
+    let options = RemoveContainerOptionsBuilder::default()
+        .force(true)
+        .v(true)
+        .build();
+    let _ = engine.slow.remove_container(name, Some(options)).await;
+}
+
+/// One entry of an archive for a helper.
+pub(super) fn append(
+    tar: &mut tar::Builder<Vec<u8>>,
+    path: &str,
+    kind: tar::EntryType,
+    mode: u32,
+    owner: UserIds,
+    content: &[u8],
+) -> io::Result<()> {
+    let mut header = tar::Header::new_gnu();
+    header.set_entry_type(kind);
+    header.set_mode(mode);
+    header.set_uid(owner.uid.into());
+    header.set_gid(owner.gid.into());
+    header.set_size(content.len() as u64);
+    header.set_mtime(0);
+    tar.append_data(&mut header, path, content)
+}
+
+/// Unpacks an archive at `path` of a helper.
+pub(super) async fn upload(
+    engine: &Handles,
+    helper: &str,
+    path: &str,
+    archive: io::Result<Vec<u8>>,
+) -> Result<()> {
+    let archive = archive.map_err(|error| {
+        Error::new(ErrorKind::Internal, OPERATION, "an archive could not be written").with_source(error)
+    })?;
+    let options = UploadToContainerOptionsBuilder::default().path(path).build();
+    engine
+        .slow
+        .upload_to_container(helper, Some(options), body_full(archive.into()))
+        .await
+        .map_err(|error| failed(OPERATION, About::Container(helper), error))
+}

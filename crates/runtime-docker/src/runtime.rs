@@ -1,0 +1,220 @@
+//! [`DockerRuntime`]: the runtime's face. Each method hands its work to the module that knows how.
+
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+use session_core::error::{Error, ErrorKind, Result};
+use session_core::id::{ContainerName, ImageRef};
+use session_core::label::OwnerId;
+use session_core::runtime::{
+    BoxedByteStream, Capability, ContainerEvent, ContainerRuntime, ContainerSpec, ContainerStatus,
+    OwnedResource, PreparedImage, Progress, RuntimeHealth, UserIds,
+};
+
+use crate::client::{DEFAULT_HOST, Engine, Host};
+use crate::launch::Launcher;
+use crate::prepare::Preparer;
+use crate::stale::Removed;
+use crate::{bridge, health, remove, stale, status, watch};
+
+/// The image that `cargo xtask image` builds.
+pub const DEFAULT_TOOLBOX_IMAGE: &str = "cofferdam-session:latest";
+
+/// How an engine is reached and used. Nothing is read from the environment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DockerOptions {
+    /// `unix://PATH`, `tcp://HOST:PORT` or `http://HOST:PORT`; [`DEFAULT_HOST`] when nothing is said.
+    pub host: Option<String>,
+    /// The image whose `/opt/cofferdam` every session gets.
+    pub toolbox_image: ImageRef,
+    /// The engine's name of the OCI runtime for sessions, for example `runsc`; the engine's default when nothing is
+    /// said. One that the engine lacks fails every launch: there is no fallback.
+    pub isolation: Option<String>,
+}
+
+impl Default for DockerOptions {
+    fn default() -> Self {
+        let toolbox_image = DEFAULT_TOOLBOX_IMAGE
+            .parse()
+            .unwrap_or_else(|_| unreachable!("the default is a reference"));
+        Self {
+            host: None,
+            toolbox_image,
+            isolation: None,
+        }
+    }
+}
+
+/// Sessions' containers on one Docker engine.
+#[derive(Debug)]
+pub struct DockerRuntime {
+    engine: Engine,
+    preparer: Preparer,
+    launcher: Launcher,
+}
+
+impl DockerRuntime {
+    /// A runtime on the engine at `options.host`. Nothing is asked of the engine yet: one that is down is
+    /// `EngineUnavailable` at the first call, and one that comes up later is used then.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when an option is malformed, `Unsupported` for a way to an engine that we do not go.
+    pub fn connect(options: DockerOptions) -> Result<Self> {
+        let host = Host::parse(options.host.as_deref().unwrap_or(DEFAULT_HOST))?;
+        if let Some(name) = &options.isolation {
+            judge_isolation(name)?;
+        }
+        Ok(Self {
+            engine: Engine::new(host),
+            preparer: Preparer::new(options.toolbox_image),
+            launcher: Launcher::new(options.isolation),
+        })
+    }
+
+    /// Removes toolboxes of session images that were replaced, derived images whose source is gone, and what a crash
+    /// left in the middle of a preparation. What is in use stays; sessions are never touched.
+    ///
+    /// # Errors
+    /// As for any call of the engine.
+    pub async fn remove_stale_toolboxes(&self) -> Result<Removed> {
+        self.engine
+            .run(|engine| async move { stale::remove_stale(&engine).await })
+            .await
+    }
+}
+
+fn judge_isolation(name: &str) -> Result<()> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    if name.is_empty() || name.len() > 64 || !name.chars().all(allowed) {
+        return Err(Error::new(
+            ErrorKind::InvalidArgument,
+            "read the isolation",
+            "this is not a runtime's name",
+        )
+        .with_context(
+            "isolation",
+            name.chars().take(80).collect::<String>().escape_debug(),
+        )
+        .with_hint("use a name from the engine's daemon.json, for example runsc"));
+    }
+    Ok(())
+}
+
+#[async_trait]
+impl ContainerRuntime for DockerRuntime {
+    fn name(&self) -> &'static str {
+        "docker"
+    }
+
+    fn capability(&self) -> Capability {
+        Capability {
+            host_mounts: self.engine.host().is_local(),
+            pause: true,
+            open_network: true,
+            pull: true,
+        }
+    }
+
+    async fn probe(&self) -> Result<RuntimeHealth> {
+        let isolation = self.launcher.isolation();
+        self.engine
+            .run(|engine| async move { health::probe(&engine, self.engine.host(), isolation).await })
+            .await
+    }
+
+    async fn prepare(
+        &self,
+        image: &ImageRef,
+        user: UserIds,
+        progress: &dyn Progress,
+    ) -> Result<PreparedImage> {
+        self.engine
+            .run(|engine| async move { self.preparer.prepare(&engine, image, user, progress).await })
+            .await
+    }
+
+    async fn launch(&self, spec: &ContainerSpec, image: &PreparedImage) -> Result<()> {
+        self.engine
+            .run(|engine| async move {
+                let ready = self.preparer.ready(&engine, image).await?;
+                self.launcher.launch(&engine, spec, &image.id, &ready).await
+            })
+            .await
+    }
+
+    async fn bridge(&self, container: &ContainerName) -> Result<BoxedByteStream> {
+        self.engine
+            .run(|engine| async move { bridge::bridge(&engine, container).await })
+            .await
+    }
+
+    async fn inspect(&self, container: &ContainerName) -> Result<ContainerStatus> {
+        self.engine
+            .run(|engine| async move { status::inspect(&engine, container).await })
+            .await
+    }
+
+    async fn list(&self, owner: &OwnerId) -> Result<Vec<OwnedResource>> {
+        self.engine
+            .run(|engine| async move { status::list(&engine, owner).await })
+            .await
+    }
+
+    async fn pause(&self, container: &ContainerName) -> Result<()> {
+        self.engine
+            .run(|engine| async move { status::pause(&engine, container).await })
+            .await
+    }
+
+    async fn resume(&self, container: &ContainerName) -> Result<()> {
+        self.engine
+            .run(|engine| async move { status::resume(&engine, container).await })
+            .await
+    }
+
+    async fn remove(&self, container: &ContainerName) -> Result<()> {
+        self.engine
+            .run(|engine| async move { remove::remove(&engine, container).await })
+            .await
+    }
+
+    async fn watch(&self, owner: &OwnerId) -> Result<BoxStream<'static, Result<ContainerEvent>>> {
+        self.engine
+            .run(|engine| async move { watch::watch(&engine, owner).await })
+            .await
+    }
+
+    async fn diagnostics(&self, container: &ContainerName, limit: usize) -> Result<String> {
+        self.engine
+            .run(|engine| async move { status::diagnostics(&engine, container, limit).await })
+            .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connecting_asks_the_engine_nothing_and_judges_the_options() {
+        let nowhere = DockerOptions {
+            host: Some("unix:///nonexistent.sock".to_owned()),
+            ..DockerOptions::default()
+        };
+        assert!(DockerRuntime::connect(nowhere).unwrap().capability().host_mounts);
+        let remote = DockerOptions {
+            host: Some("tcp://192.0.2.1:2375".to_owned()),
+            ..DockerOptions::default()
+        };
+        assert!(!DockerRuntime::connect(remote).unwrap().capability().host_mounts);
+        for bad in ["", "a b", "../runsc", "a\0"] {
+            let options = DockerOptions {
+                isolation: Some(bad.to_owned()),
+                ..DockerOptions::default()
+            };
+            assert_eq!(
+                DockerRuntime::connect(options).unwrap_err().kind(),
+                ErrorKind::InvalidArgument
+            );
+        }
+    }
+}

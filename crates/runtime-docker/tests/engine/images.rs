@@ -1,0 +1,165 @@
+//! Preparing images.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bollard::query_parameters::{ListImagesOptionsBuilder, RemoveImageOptions};
+use runtime_docker::{DockerOptions, DockerRuntime};
+use session_core::error::ErrorKind;
+use session_core::id::ImageRef;
+use session_core::runtime::{ContainerRuntime, NoProgress, UserIds};
+
+use crate::world::World;
+
+fn image(name: &str) -> ImageRef {
+    name.parse().unwrap()
+}
+
+pub(crate) async fn a_missing_image_is_named_quickly_with_a_hint(world: Arc<World>) {
+    for name in ["cofferdam-nothing:1", "sha256:0000", "127.0.0.1:1/nothing:1"] {
+        let started = Instant::now();
+        let error = world
+            .runtime
+            .prepare(&image(name), UserIds::DEFAULT, &NoProgress)
+            .await
+            .unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ImageNotFound, "{error}");
+        assert!(
+            error.hint().is_some() && error.to_string().contains(name),
+            "{error}"
+        );
+        assert!(started.elapsed() < Duration::from_secs(10), "{name}");
+    }
+    let root = UserIds { uid: 0, gid: 0 };
+    let error = world
+        .runtime
+        .prepare(&world.toolbox, root, &NoProgress)
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+}
+
+pub(crate) async fn a_second_preparation_is_the_same_and_quick(world: Arc<World>) {
+    let first = world.prepare(&world.toolbox).await;
+    let started = Instant::now();
+    assert_eq!(world.prepare(&world.toolbox).await, first);
+    assert!(started.elapsed() < Duration::from_millis(500));
+    let other = UserIds { uid: 1001, gid: 1002 };
+    let other = world
+        .runtime
+        .prepare(&world.toolbox, other, &NoProgress)
+        .await
+        .unwrap();
+    assert_ne!(other.id, first.id);
+}
+
+pub(crate) async fn preparations_at_once_derive_one_image(world: Arc<World>) {
+    let user = UserIds {
+        uid: 31_337,
+        gid: 31_337,
+    };
+    let all = (0..8).map(|_| world.runtime.prepare(&world.hostile, user, &NoProgress));
+    let mut ids: Vec<_> = futures::future::join_all(all)
+        .await
+        .into_iter()
+        .map(|image| image.unwrap().id)
+        .collect();
+    ids.dedup();
+    assert_eq!(ids.len(), 1);
+    let source = world
+        .engine
+        .inspect_image(world.hostile.as_str())
+        .await
+        .unwrap()
+        .id
+        .unwrap();
+    let label = format!("dev.cofferdam.prepared={source}");
+    let filters = HashMap::from([("label", vec![label.as_str()]), ("dangling", vec!["true"])]);
+    let options = ListImagesOptionsBuilder::default().filters(&filters).build();
+    assert_eq!(
+        world.engine.list_images(Some(options)).await.unwrap().len(),
+        0,
+        "none was derived twice"
+    );
+}
+
+pub(crate) async fn a_missing_or_empty_toolbox_is_a_clear_error(world: Arc<World>) {
+    // The second image exists and holds no session-init.
+    for toolbox_image in [image("cofferdam-nothing:1"), world.hostile.clone()] {
+        let options = DockerOptions {
+            toolbox_image,
+            ..DockerOptions::default()
+        };
+        let runtime = DockerRuntime::connect(options).unwrap();
+        let error = runtime
+            .prepare(&world.toolbox, UserIds::DEFAULT, &NoProgress)
+            .await
+            .unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ImageNotFound, "{error}");
+        assert!(error.hint().unwrap().contains("cargo xtask image"), "{error}");
+    }
+}
+
+/// Works on a toolbox of its own: the shared one must stay for the other tests.
+pub(crate) async fn a_replaced_toolbox_is_filled_anew_and_the_old_one_is_stale(_: Arc<World>) {
+    let world = Arc::new(World::new().await);
+    let outcome = tokio::spawn(replace_the_toolbox(world.clone())).await;
+    world.destroy().await;
+    outcome.unwrap();
+}
+
+async fn replace_the_toolbox(world: Arc<World>) {
+    world.fill().await;
+    let first = toolbox_of_a_session(&world).await;
+    assert_eq!(toolbox_of_a_session(&world).await, first, "filled once");
+    world.import_toolbox("second").await;
+    let second = toolbox_of_a_session(&world).await;
+    assert_ne!(second, first);
+
+    let removed = world.runtime.remove_stale_toolboxes().await.unwrap();
+    assert!(
+        removed.containers >= 1 && removed.volumes >= 1 && removed.images >= 1,
+        "{removed:?}"
+    );
+    assert!(world.engine.inspect_volume(&first).await.is_err());
+    assert!(world.engine.inspect_volume(&second).await.is_ok());
+    assert_eq!(toolbox_of_a_session(&world).await, second);
+}
+
+async fn toolbox_of_a_session(world: &World) -> String {
+    let spec = world.spec();
+    world.launch(&spec).await.unwrap();
+    let mounts = world.mounts_of(&spec.name).await;
+    let mount = mounts
+        .into_iter()
+        .find(|mount| mount.target.as_deref() == Some("/opt/cofferdam"))
+        .unwrap();
+    world.runtime.remove(&spec.name).await.unwrap();
+    mount.source.unwrap()
+}
+
+pub(crate) async fn a_removed_derived_image_is_said_to_be_missing(world: Arc<World>) {
+    let user = UserIds { uid: 2001, gid: 2001 };
+    let prepared = world
+        .runtime
+        .prepare(&world.toolbox, user, &NoProgress)
+        .await
+        .unwrap();
+    world
+        .engine
+        .remove_image(&prepared.id, None::<RemoveImageOptions>, None)
+        .await
+        .unwrap();
+    let spec = world.spec();
+    let error = world.runtime.launch(&spec, &prepared).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ImageNotFound, "{error}");
+    assert!(world.storage(&spec.name).await.is_empty());
+    let again = world
+        .runtime
+        .prepare(&world.toolbox, user, &NoProgress)
+        .await
+        .unwrap();
+    world.runtime.launch(&spec, &again).await.unwrap();
+    world.runtime.remove(&spec.name).await.unwrap();
+}
