@@ -3,3 +3,9 @@
 mod fixture;
 
 mod commands;
+mod doors;
+mod files;
+mod hostile;
+mod lifecycle;
+mod limits;
+mod reattach;

@@ -1,0 +1,169 @@
+//! Programs that turn against what runs them.
+
+use std::{os::unix::process::CommandExt, process::Command, time::Duration};
+
+use session_link::{ErrorKind, ExitCause, Link, LinkOptions};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::fixture::{Fixture, PATIENCE, eventually, run, runs, sh};
+
+/// The parent of the shell it runs in: its supervisor.
+const KILL_SUPERVISOR: &str =
+    r#"setsid sh -c 'echo $$; exec sleep 1000' & echo $$; kill -KILL $PPID; exec sleep 1000"#;
+
+#[tokio::test]
+async fn a_killed_supervisor_takes_its_command_along() {
+    let (_fixture, link) = Fixture::linked().await;
+    let said = run(&link, sh(KILL_SUPERVISOR)).await;
+    assert_eq!(said.exit().cause, ExitCause::SupervisorLost);
+    for pid in said.out().lines() {
+        let pid = pid.parse().expect("a pid");
+        eventually("the orphan's end", || !runs(pid)).await;
+    }
+    assert!(run(&link, sh("true")).await.exit().success());
+}
+
+#[tokio::test]
+async fn a_stopped_supervisor_goes_on() {
+    let (_fixture, link) = Fixture::linked().await;
+    let said = run(&link, sh("kill -STOP $PPID; sleep 0.05; exit 7")).await;
+    assert_eq!(
+        (said.exit().cause, said.exit().code),
+        (ExitCause::Exited, Some(7))
+    );
+}
+
+#[tokio::test]
+async fn init_cannot_be_looked_into() {
+    let fixture = Fixture::start();
+    let (link, _tunnels) = fixture.link().await;
+    let init = fixture.pid();
+    let core = run(
+        &link,
+        sh(&format!("grep 'Max core file size' /proc/{init}/limits")),
+    )
+    .await;
+    assert_eq!(core.out().split_whitespace().nth(4), Some("0"));
+    // Root may look at anything; as another user its own processes are shown to init's user only if it can be dumped.
+    let owner = std::fs::metadata(format!("/proc/{init}/environ")).expect("there");
+    assert_eq!(std::os::unix::fs::MetadataExt::uid(&owner), 0);
+    let mut supervisor = String::new();
+    for line in run(&link, sh("echo $PPID")).await.out().lines() {
+        supervisor = line.to_owned();
+    }
+    assert!(!supervisor.is_empty());
+}
+
+#[tokio::test]
+async fn no_zombies_and_no_descriptors_are_left() {
+    let fixture = Fixture::start();
+    let (link, _tunnels) = fixture.link().await;
+    let children = || {
+        let entries = std::fs::read_dir("/proc").expect("proc").filter_map(Result::ok);
+        let stats = entries.filter_map(|entry| std::fs::read_to_string(entry.path().join("stat")).ok());
+        stats
+            .filter(|stat| {
+                stat.rsplit(") ").next().and_then(|rest| rest.split(' ').nth(1))
+                    == Some(&fixture.pid().to_string())
+            })
+            .count()
+    };
+    let descriptors = || std::fs::read_dir(format!("/proc/{}/fd", fixture.pid())).map_or(0, Iterator::count);
+    assert!(run(&link, sh("true")).await.exit().success());
+    eventually("reaping", || children() == 0).await;
+    let before = descriptors();
+    for _ in 0..20 {
+        let spec = sh("(sleep 0.01 &) ; (exit 3) & echo x");
+        let id = spec.id.clone();
+        run(&link, spec).await;
+        link.forget(&id).await.expect("forgotten");
+    }
+    eventually("reaping", || children() == 0).await;
+    eventually("closing", || descriptors() <= before).await;
+}
+
+#[tokio::test]
+async fn commands_inherit_nothing_but_their_streams() {
+    let (_fixture, link) = Fixture::linked().await;
+    let said = run(&link, sh("ls /proc/$$/fd | tr '\\n' ' '")).await;
+    assert!(
+        said.out()
+            .split_whitespace()
+            .all(|fd| ["0", "1", "2", "10", "255"].contains(&fd)),
+        "{}",
+        said.out()
+    );
+    let said = run(&link, sh("cat /proc/self/status | grep -E 'Sig(Ign|Blk)'")).await;
+    for line in said.out().lines() {
+        assert!(line.ends_with("0000000000000000"), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn a_host_that_talks_nonsense_harms_no_other() {
+    let fixture = Fixture::start();
+    let (link, _tunnels) = fixture.link().await;
+    let other = session_link::LinkListener::bind(&fixture.links(), "nonsense").expect("a listener");
+    let mut io = tokio::time::timeout(PATIENCE, other.accept())
+        .await
+        .expect("dialled")
+        .expect("a connection");
+    io.write_all(&[0xa5; 4096]).await.expect("written");
+    let mut rest = Vec::new();
+    let _ = io.read_to_end(&mut rest).await;
+    assert!(run(&link, sh("true")).await.exit().success());
+}
+
+#[tokio::test]
+async fn something_else_than_init_is_refused() {
+    let (mut ours, theirs) = tokio::io::duplex(1 << 16);
+    let link = tokio::spawn(Link::establish(theirs, LinkOptions::default()));
+    ours.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.expect("written");
+    assert_eq!(
+        link.await.expect("joined").expect_err("refused").kind(),
+        ErrorKind::Protocol
+    );
+    let (_silent, theirs) = tokio::io::duplex(1 << 16);
+    let options = LinkOptions {
+        hello_timeout: Duration::from_millis(50),
+        ..LinkOptions::default()
+    };
+    let error = Link::establish(theirs, options).await.expect_err("refused");
+    assert_eq!((error.kind(), error.retryable()), (ErrorKind::Timeout, true));
+}
+
+#[tokio::test]
+async fn the_bridge_carries_a_link() {
+    let fixture = Fixture::start();
+    let (link, _tunnels) = fixture.link().await;
+    link.close().await;
+    let mut bridge = tokio::process::Command::new(env!("CARGO_BIN_EXE_session-init"))
+        .args(["bridge", "--session", &fixture.session])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("a bridge");
+    let io = tokio::io::join(
+        bridge.stdout.take().expect("a pipe"),
+        bridge.stdin.take().expect("a pipe"),
+    );
+    let (link, _tunnels) = Link::establish(io, LinkOptions::default()).await.expect("a link");
+    let said = run(&link, sh("seq 1 300000")).await;
+    assert_eq!(said.stdout.len(), 1_988_895);
+    link.close().await;
+    tokio::time::timeout(PATIENCE, bridge.wait())
+        .await
+        .expect("it ends")
+        .expect("a status");
+}
+
+#[test]
+fn a_bridge_without_init_says_so() {
+    let output = Command::new(env!("CARGO_BIN_EXE_session-init"))
+        .arg0("session-init")
+        .args(["bridge", "--session", "nobody"])
+        .output()
+        .expect("it runs");
+    assert!(!output.status.success());
+    assert!(String::from_utf8_lossy(&output.stderr).contains("refused"));
+}
