@@ -14,6 +14,7 @@ use session_core::transfer::could_run_on_host;
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
+use super::symlinks;
 use crate::sanitize;
 
 const OPERATION: &str = "apply the changes";
@@ -23,7 +24,7 @@ const COMPLAINT: usize = 400;
 /// What came of it.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Applied {
-    /// The changed paths that were left out, because tools on this host would run or obey them.
+    /// The changed paths that were left out: what tools on this host would run or obey, and symlinks that lead out.
     pub withheld: Vec<String>,
 }
 
@@ -34,13 +35,18 @@ pub struct Applied {
 /// when git cannot be run. Then nothing was changed.
 pub async fn apply(diff: &WorkspaceDiff, dir: &Path, executable_config: bool) -> Result<Applied> {
     refuse_incomplete(diff)?;
-    let withheld: Vec<String> = diff
+    let mut withheld: Vec<String> = diff
         .files
         .iter()
         .filter(|file| !executable_config && could_run_on_host(file.path.as_bytes()))
         .map(|file| file.path.clone())
         .collect();
-    if withheld.len() < diff.files.len() {
+    for link in symlinks::leading_out(&diff.patch) {
+        if !withheld.contains(&link) {
+            withheld.push(link);
+        }
+    }
+    if !diff.files.iter().all(|file| withheld.contains(&file.path)) {
         run_git(diff.patch.as_bytes(), dir, &withheld).await?;
     }
     Ok(Applied { withheld })
@@ -55,12 +61,14 @@ fn refuse_incomplete(diff: &WorkspaceDiff) -> Result<()> {
         )
         .with_hint("copy the changed files out with `cofferdam cp`"));
     }
-    // Text that is not UTF-8 was replaced on the way; applied, it would damage the files.
-    if diff.patch.contains(char::REPLACEMENT_CHARACTER) {
+    // Text that is not UTF-8 was replaced on the way; applied, it would damage the files. A name that is not UTF-8 could
+    // not be left out by its name.
+    let replaced = |text: &str| text.contains(char::REPLACEMENT_CHARACTER);
+    if replaced(&diff.patch) || diff.files.iter().any(|file| replaced(&file.path)) {
         return Err(Error::new(
             ErrorKind::LimitExceeded,
             OPERATION,
-            "the patch has text in it that is not UTF-8",
+            "the patch has text or names in it that are not UTF-8",
         )
         .with_hint("copy the changed files out with `cofferdam cp`"));
     }
@@ -165,15 +173,21 @@ mod tests {
     #[tokio::test]
     async fn new_files_are_made_and_risky_ones_withheld() {
         let dir = tempfile::tempdir().unwrap();
-        let changes = diff(&[("src/a.txt", "a"), (".envrc", "evil"), ("odd[1]*.txt", "odd")]);
+        let changes = diff(&[
+            ("src/a.txt", "a"),
+            (".envrc", "evil"),
+            (".vscode/[t]*.json", "evil"),
+            ("odd[1]*.txt", "odd"),
+        ]);
         let applied = apply(&changes, dir.path(), false).await.unwrap();
-        assert_eq!(applied.withheld, [".envrc"]);
+        assert_eq!(applied.withheld, [".envrc", ".vscode/[t]*.json"]);
         assert_eq!(fs::read_to_string(dir.path().join("src/a.txt")).unwrap(), "a\n");
         assert_eq!(
             fs::read_to_string(dir.path().join("odd[1]*.txt")).unwrap(),
             "odd\n"
         );
         assert!(!dir.path().join(".envrc").exists());
+        assert!(!dir.path().join(".vscode").exists());
 
         let dir = tempfile::tempdir().unwrap();
         let applied = apply(&changes, dir.path(), true).await.unwrap();
@@ -196,6 +210,21 @@ mod tests {
         }
         assert!(!outer.path().join("escaped").exists());
         assert!(!dir.join(".git/config").exists());
+    }
+
+    #[tokio::test]
+    async fn symlinks_that_lead_out_are_not_made() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut changes = diff(&[("a.txt", "a"), ("inside", "a.txt"), ("outside", "/etc/passwd")]);
+        changes.patch = changes
+            .patch
+            .replacen("100644", "100600", 1)
+            .replace("100644", "120000");
+        changes.patch = changes.patch.replace("100600", "100644");
+        let applied = apply(&changes, dir.path(), true).await.unwrap();
+        assert_eq!(applied.withheld, ["outside"]);
+        assert!(dir.path().join("inside").is_symlink());
+        assert!(!dir.path().join("outside").is_symlink());
     }
 
     #[tokio::test]

@@ -2,6 +2,7 @@
 
 mod apply;
 mod keep;
+mod symlinks;
 
 pub use self::apply::{Applied, apply};
 pub use self::keep::keep;

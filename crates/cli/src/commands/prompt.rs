@@ -87,7 +87,7 @@ pub(super) fn request(prompt: String, time_limit: Option<Duration>) -> PromptReq
     PromptRequest {
         prompt,
         time_limit,
-        idempotency_key: None,
+        ..PromptRequest::default()
     }
 }
 

@@ -20,17 +20,17 @@ pub fn outcome(outcome: &TurnOutcome, paint: Paint) -> String {
     let mut text = head + &paint.dim(account(outcome));
     if !outcome.permission_denials.is_empty() {
         let denied = outcome.permission_denials.join(", ");
-        text += &format!("\n  {} {}", paint.yellow("denied:"), sanitize::one_line(&denied));
+        text += &format!("\n{} {}", paint.yellow("denied:"), sanitize::one_line(&denied));
     }
     if let Some(failure) = &outcome.failure {
         let code = paint.dim(format_args!("[{}]", cause(failure.cause)));
         text += &format!(
-            "\n  {} {} {code}",
+            "\n{} {} {code}",
             paint.red("cause:"),
             sanitize::one_line(&failure.error.message)
         );
         if let Some(hint) = &failure.error.hint {
-            text += &format!("\n  {} {}", paint.cyan("hint:"), sanitize::one_line(hint));
+            text += &format!("\n{} {}", paint.cyan("hint:"), sanitize::one_line(hint));
         }
     }
     text

@@ -123,11 +123,11 @@ pub fn details(details: &SessionDetails, zone: &TimeZone, paint: Paint) -> Strin
 
 fn limits(info: &SessionInfo) -> String {
     let limits = info.limits;
+    let cpus = format!("{}.{:03}", limits.milli_cpus / 1000, limits.milli_cpus % 1000);
+    let cpus = cpus.trim_end_matches('0').trim_end_matches('.');
     format!(
-        "{} memory, {}.{:03} CPUs, {} processes",
+        "{} memory, {cpus} CPUs, {} processes",
         format_bytes(limits.memory_bytes),
-        limits.milli_cpus / 1000,
-        limits.milli_cpus % 1000,
         limits.pids
     )
 }

@@ -4,8 +4,9 @@
 //!   0.0s ▸ Make the failing test pass
 //!   1.2s ● I will look at the tests first.
 //!   1.4s ⏺ Bash  python3 -m unittest
-//!   2.0s   └ FAILED (failures=1)
-//!          … 12 more lines
+//!   2.0s   └ FAIL: test_add
+//!            … 12 more lines
+//!            FAILED (failures=1)
 //! ```
 
 use std::time::Duration;
@@ -20,8 +21,9 @@ use crate::parse::format_bytes;
 use crate::printer::Paint;
 use crate::sanitize;
 
-/// How many lines of a tool's answer, and of a prompt, are shown.
-const SHORT: usize = 4;
+/// How many lines of a tool's answer, and of a prompt, are shown from the start and from the end.
+const HEAD: usize = 2;
+const TAIL: usize = 2;
 /// The longest line of these, in characters.
 const WIDTH: usize = 160;
 
@@ -110,7 +112,7 @@ impl Timeline {
         Some(match kind {
             EventKind::StateChanged { to } => return self.state_change(to),
             EventKind::Progress { message } => paint.dim(format_args!("· {}", sanitize::one_line(message))),
-            EventKind::TurnQueued { prompt } => format!("{} {}", paint.bold("▸"), head(prompt, paint)),
+            EventKind::TurnQueued { prompt } => format!("{} {}", paint.bold("▸"), excerpt(prompt, paint)),
             EventKind::TurnFinished { outcome: ended } => outcome(ended, paint),
             EventKind::AgentText { text } => format!("● {}", sanitize::lines(text.trim())),
             EventKind::ToolCall { tool, input, .. } => {
@@ -193,7 +195,7 @@ impl Timeline {
 
     fn tool_result(&self, is_error: bool, text: &str) -> String {
         // The continuation lines stand under the first, behind the corner.
-        let shown = head(text, self.paint).replace('\n', "\n  ");
+        let shown = excerpt(text, self.paint).replace('\n', "\n  ");
         let shown = if shown.is_empty() {
             "(no output)".to_owned()
         } else {
@@ -242,17 +244,24 @@ impl Timeline {
     }
 }
 
-/// The first lines of a text, each cut, with a count of the others.
-fn head(text: &str, paint: Paint) -> String {
+/// The first and the last lines of a text, each cut, with a count of those between: what a program says at its end tells
+/// more than what it says in the middle.
+fn excerpt(text: &str, paint: Paint) -> String {
     let safe = sanitize::lines(text.trim());
     let lines: Vec<&str> = safe.lines().filter(|line| !line.trim().is_empty()).collect();
-    let mut shown: Vec<String> = lines
-        .iter()
-        .take(SHORT)
-        .map(|line| sanitize::shorten(line.trim_end(), WIDTH).into_owned())
-        .collect();
-    if lines.len() > SHORT {
-        shown.push(paint.dim(format_args!("… {} more lines", lines.len() - SHORT)));
+    let shown = |lines: &[&str]| -> Vec<String> {
+        let cut = lines
+            .iter()
+            .map(|line| sanitize::shorten(line.trim_end(), WIDTH).into_owned());
+        cut.collect()
+    };
+    // One line that is left out would take as much room as the line that says so.
+    if lines.len() <= HEAD + TAIL + 1 {
+        return shown(&lines).join("\n");
     }
-    shown.join("\n")
+    let between = lines.len() - HEAD - TAIL;
+    let mut parts = shown(&lines[..HEAD]);
+    parts.push(paint.dim(format_args!("… {between} more lines")));
+    parts.extend(shown(&lines[lines.len() - TAIL..]));
+    parts.join("\n")
 }

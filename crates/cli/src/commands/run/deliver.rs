@@ -173,7 +173,7 @@ fn tell_applied(
         print_warning(
             printer,
             &format!(
-                "not applied, because tools on this host would run or obey it: {}",
+                "not applied, because tools on this host would run or obey it, or because it is a link that leads out: {}",
                 applied
                     .withheld
                     .iter()
@@ -181,7 +181,7 @@ fn tell_applied(
                     .collect::<Vec<_>>()
                     .join(", ")
             ),
-            Some("look at it in the kept patch; --apply --apply-executable-config applies it, too"),
+            Some("look at it in the kept patch; --apply-executable-config applies what tools obey, too"),
         );
     }
     Ok(())

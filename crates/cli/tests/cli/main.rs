@@ -1,0 +1,18 @@
+//! The command line as a user meets it: exit code and both streams, driven whole in this process over a scripted API.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "what a test assumes and does not find is its failure"
+)]
+
+mod doctor;
+mod escape;
+mod exec;
+mod files;
+mod list;
+mod logs;
+mod prompt;
+mod reference;
+mod run;
+mod support;
+mod usage;

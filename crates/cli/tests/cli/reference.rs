@@ -1,0 +1,44 @@
+//! The written reference is what the program says of itself.
+
+use std::path::Path;
+
+/// Writes the file instead of judging it, when it is set.
+const WRITE: &str = "COFFERDAM_WRITE_REFERENCE";
+
+#[test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a switch of the developer, not a setting of the program"
+)]
+fn the_reference_is_not_stale() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference/cli.md");
+    let current = cli::reference::markdown();
+    if std::env::var_os(WRITE).is_some() {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, current).unwrap();
+        return;
+    }
+    let written = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        written == current,
+        "docs/reference/cli.md is stale; write it with `cofferdam __reference > docs/reference/cli.md`"
+    );
+}
+
+#[test]
+fn every_command_flag_and_code_is_in_it() {
+    let text = cli::reference::markdown();
+    let mut root = cli::args::command();
+    root.build();
+    for command in root.get_subcommands().filter(|command| !command.is_hide_set()) {
+        assert!(
+            text.contains(&format!("## `cofferdam {}`", command.get_name())),
+            "{}",
+            command.get_name()
+        );
+        for flag in command.get_arguments().filter_map(|arg| arg.get_long()) {
+            assert!(text.contains(&format!("--{flag}")), "{flag}");
+        }
+    }
+    assert!(!text.contains("__own-turn"));
+}
