@@ -203,7 +203,8 @@ impl Driver {
             process: Some(id.as_str().to_owned()),
             offset: 0,
             tools: tools.to_vec(),
-            cost_usd: 0.0,
+            // A resumed conversation counts on, a new one from nothing.
+            cost_usd: record.agent.conversation.as_ref().map_or(0.0, |_| record.agent.cost_usd),
             ..record.agent.clone()
         };
         let batch = Batch {
