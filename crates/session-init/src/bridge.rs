@@ -7,7 +7,7 @@
 use std::{
     cell::RefCell,
     fs::File,
-    io,
+    io::{self, Read, Write},
     net::Shutdown,
     os::{
         fd::AsFd,
@@ -30,6 +30,9 @@ use crate::{diagnose, init::Init, process::tree, session};
 
 /// Bridges at once.
 const MAX_BRIDGES: usize = 16;
+
+/// Bytes copied at once by a bridge.
+const BUFFER: usize = 128 << 10;
 
 /// How long accepting rests after a failure.
 const REST: Duration = Duration::from_millis(100);
@@ -101,7 +104,7 @@ pub(crate) fn run(session: &str) -> io::Result<()> {
     let mut to_init = socket.try_clone()?;
     // Ends with the process at the latest, since reading the engine's stream cannot be interrupted.
     drop(thread::Builder::new().spawn(move || {
-        let copied = io::copy(&mut input, &mut to_init);
+        let copied = copy(&mut input, &mut to_init);
         // The other direction notices that the link is over.
         let _ = to_init.shutdown(if copied.is_ok() {
             Shutdown::Write
@@ -109,6 +112,19 @@ pub(crate) fn run(session: &str) -> io::Result<()> {
             Shutdown::Both
         });
     })?);
-    io::copy(&mut socket, &mut output)?;
-    Ok(())
+    copy(&mut socket, &mut output)
+}
+
+/// Copies to the end. Not [`io::copy`], which splices: a splice that waits for a socket holds the lock of the pipe it
+/// will write to, so that whoever reads that pipe cannot even take what is in it.
+fn copy(from: &mut impl Read, to: &mut impl Write) -> io::Result<()> {
+    let mut buffer = vec![0; BUFFER];
+    loop {
+        match from.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(read) => to.write_all(&buffer[..read])?,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
 }

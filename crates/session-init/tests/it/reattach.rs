@@ -18,7 +18,9 @@ async fn every_byte_from_an_offset_once() {
     link.spawn(spec).await.expect("it runs");
     let whole = numbers(200_000);
     for from in [0, 1, 65_536, 700_000, whole.len() - 1, whole.len()] {
-        let said = finish(link.attach(&id, from as u64).await.expect("it is there")).await;
+        let mut process = link.attach(&id, from as u64).await.expect("it is there");
+        process.acknowledge_manually();
+        let said = finish(process).await;
         assert!(said.stdout == whole.as_bytes()[from..], "from {from}");
         assert!(said.gaps.is_empty() && said.exit().success());
     }
