@@ -36,10 +36,7 @@ pub(crate) async fn bridge(engine: &Handles, name: &ContainerName) -> Result<Box
         attach_stderr: Some(true),
         tty: Some(false),
         privileged: Some(false),
-        cmd: Some(vec![
-            format!("{}/bin/session-init", ContainerSpec::TOOLBOX_DIR),
-            "bridge".to_owned(),
-        ]),
+        cmd: Some(command(name)),
         ..ExecConfig::default()
     };
     let exec = engine
@@ -65,6 +62,18 @@ pub(crate) async fn bridge(engine: &Handles, name: &ContainerName) -> Result<Box
             "the engine did not attach",
         )),
     }
+}
+
+/// The session's id tells `session-init` from another one on the same network.
+fn command(name: &ContainerName) -> Vec<String> {
+    let mut command = vec![
+        format!("{}/bin/session-init", ContainerSpec::TOOLBOX_DIR),
+        "bridge".to_owned(),
+    ];
+    if let Some(session) = ContainerName::session(name.as_str()) {
+        command.extend(["--session".to_owned(), session.to_string()]);
+    }
+    command
 }
 
 type Output = Pin<Box<dyn Stream<Item = Result<LogOutput, EngineError>> + Send>>;
@@ -188,6 +197,13 @@ mod tests {
 
     fn err(text: String) -> Result<LogOutput, EngineError> {
         Ok(LogOutput::StdErr { message: text.into() })
+    }
+
+    #[test]
+    fn the_bridge_is_to_the_session_of_the_container() {
+        let session = session_core::id::SessionId::new();
+        let command = command(&ContainerName::of(&session));
+        assert_eq!(command[1..], ["bridge", "--session", &session.to_string()]);
     }
 
     #[tokio::test]

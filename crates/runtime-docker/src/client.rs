@@ -1,25 +1,18 @@
-//! The engine's address, lazily connected, and the version of the API that both speak.
+//! The engine's address, and handles on it that are made at the first call.
 //!
-//! Nothing is asked before the first call. Calls go out in a version that engines from 20.10 to 28 and Podman speak; an
-//! engine that refuses it says so at once, having done nothing, and the call is made again in the version that was
-//! then agreed on. So the usual engine costs no round trip, and one that is replaced while we run costs one.
+//! Nothing is asked about versions: the library names none in its requests, so each engine answers in its own. A test
+//! here notices when that changes.
 
-use std::sync::{PoisonError, RwLock};
+use std::sync::OnceLock;
 use std::time::Duration;
 
-use bollard::{API_DEFAULT_VERSION, ClientVersion, Docker};
+use bollard::{API_DEFAULT_VERSION, Docker};
 use session_core::error::{Error, ErrorKind, Result};
 
-use crate::error::{About, failed, is_version_refusal};
+use crate::error::{About, failed};
 
 /// Where an engine is found when nothing else is said.
 pub const DEFAULT_HOST: &str = "unix:///var/run/docker.sock";
-
-/// Spoken by every engine that we support, until one refuses it.
-const FIRST_VERSION: ClientVersion = ClientVersion {
-    major_version: 1,
-    minor_version: 41,
-};
 
 /// For looks at the engine. The core bounds each call more closely; these bounds are the last resort.
 const QUICK: Duration = Duration::from_secs(30);
@@ -88,10 +81,10 @@ impl Host {
         matches!(self, Self::Unix(_))
     }
 
-    fn open(&self, version: &ClientVersion) -> Result<Docker, bollard::errors::Error> {
+    fn open(&self) -> Result<Docker, bollard::errors::Error> {
         match self {
-            Self::Unix(path) => Docker::connect_with_unix(path, SLOW.as_secs(), version),
-            Self::Tcp(authority) => Docker::connect_with_http(authority, SLOW.as_secs(), version),
+            Self::Unix(path) => Docker::connect_with_unix(path, SLOW.as_secs(), API_DEFAULT_VERSION),
+            Self::Tcp(authority) => Docker::connect_with_http(authority, SLOW.as_secs(), API_DEFAULT_VERSION),
         }
     }
 }
@@ -118,27 +111,18 @@ pub(crate) struct Handles {
     pub(crate) slow: Docker,
 }
 
-impl Handles {
-    fn new(slow: Docker) -> Self {
-        Self {
-            quick: slow.clone().with_timeout(QUICK),
-            slow,
-        }
-    }
-}
-
 /// One engine.
 #[derive(Debug)]
 pub(crate) struct Engine {
     host: Host,
-    handles: RwLock<Option<Handles>>,
+    handles: OnceLock<Handles>,
 }
 
 impl Engine {
     pub(crate) fn new(host: Host) -> Self {
         Self {
             host,
-            handles: RwLock::new(None),
+            handles: OnceLock::new(),
         }
     }
 
@@ -146,50 +130,21 @@ impl Engine {
         &self.host
     }
 
-    /// Runs `work`, and once more when the engine refused the version of the API. It refuses the first call of `work`,
-    /// before anything was done.
-    pub(crate) async fn run<T, F, W>(&self, work: W) -> Result<T>
-    where
-        W: Fn(Handles) -> F,
-        F: Future<Output = Result<T>>,
-    {
-        match Box::pin(work(self.handles()?)).await {
-            Err(error) if is_version_refusal(&error) => Box::pin(work(self.negotiate().await?)).await,
-            outcome => outcome,
+    /// The handles, made when there is a socket to make them on.
+    ///
+    /// # Errors
+    /// `EngineUnavailable` when there is none; the next call looks again.
+    pub(crate) fn handles(&self) -> Result<&Handles> {
+        if let Some(handles) = self.handles.get() {
+            return Ok(handles);
         }
+        let slow = self
+            .host
+            .open()
+            .map_err(|error| failed("reach the engine", About::Engine, error))?;
+        let quick = slow.clone().with_timeout(QUICK);
+        Ok(self.handles.get_or_init(|| Handles { quick, slow }))
     }
-
-    fn handles(&self) -> Result<Handles> {
-        if let Some(handles) = self
-            .handles
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .as_ref()
-        {
-            return Ok(handles.clone());
-        }
-        let docker = self.host.open(&FIRST_VERSION).map_err(cannot_connect)?;
-        Ok(self.keep(Handles::new(docker)))
-    }
-
-    async fn negotiate(&self) -> Result<Handles> {
-        let docker = self.host.open(API_DEFAULT_VERSION).map_err(cannot_connect)?;
-        let docker = docker
-            .with_timeout(QUICK)
-            .negotiate_version()
-            .await
-            .map_err(|error| failed("agree on a version of the engine's API", About::Engine, error))?;
-        Ok(self.keep(Handles::new(docker.with_timeout(SLOW))))
-    }
-
-    fn keep(&self, handles: Handles) -> Handles {
-        *self.handles.write().unwrap_or_else(PoisonError::into_inner) = Some(handles.clone());
-        handles
-    }
-}
-
-fn cannot_connect(error: bollard::errors::Error) -> Error {
-    failed("reach the engine", About::Engine, error)
 }
 
 #[cfg(test)]
@@ -231,12 +186,32 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn an_engine_that_is_not_there_is_unavailable_at_the_first_call() {
+    #[test]
+    fn an_engine_that_is_not_there_is_unavailable_at_the_first_call() {
         let engine = Engine::new(Host::Unix("/nonexistent/engine.sock".to_owned()));
-        let error = engine.run(|_| async { Ok(()) }).await.unwrap_err();
+        let error = engine.handles().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::EngineUnavailable);
         assert!(error.hint().is_some());
+    }
+
+    #[tokio::test]
+    async fn requests_name_no_version() {
+        use tokio::io::AsyncReadExt as _;
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let engine = Engine::new(Host::Tcp(listener.local_addr().unwrap().to_string()));
+        let asking = async { engine.handles().unwrap().quick.inspect_image("debian:12").await };
+        let answering = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = vec![0; 4096];
+            let read = stream.read(&mut request).await.unwrap();
+            String::from_utf8_lossy(&request[..read]).into_owned()
+        };
+        let (asked, request) = tokio::join!(asking, answering);
+        assert!(asked.is_err(), "nothing was answered");
+        assert!(
+            request.starts_with("GET /images/debian:12/json HTTP/1.1\r\n"),
+            "{request}"
+        );
     }
 
     proptest! {

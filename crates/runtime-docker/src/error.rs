@@ -75,18 +75,6 @@ pub(crate) fn failed(operation: &'static str, about: About<'_>, error: EngineErr
     mapped.with_source(error)
 }
 
-/// Whether `error` is the engine's refusal of the version of the API in which it was asked.
-pub(crate) fn is_version_refusal(error: &Error) -> bool {
-    let source = error
-        .source()
-        .and_then(|source| source.downcast_ref::<EngineError>());
-    matches!(
-        source,
-        Some(EngineError::DockerResponseServerError { status_code: 400, message })
-            if message.contains("client version")
-    )
-}
-
 /// The status code of the engine's answer, if it answered.
 pub(crate) fn status(error: &EngineError) -> Option<u16> {
     match error {
@@ -325,25 +313,6 @@ mod tests {
         }
         let error = failed("test", About::Engine, EngineError::RequestTimeoutError);
         assert_eq!(error.kind(), ErrorKind::EngineTimeout);
-    }
-
-    #[test]
-    fn a_refused_version_is_recognised_and_nothing_else() {
-        let refused = server(
-            400,
-            "client version 1.41 is too old. Minimum supported API version is 1.44",
-        );
-        assert!(is_version_refusal(&failed("test", About::Engine, refused)));
-        assert!(!is_version_refusal(&failed(
-            "test",
-            About::Engine,
-            server(400, "bad parameter")
-        )));
-        assert!(!is_version_refusal(&Error::new(
-            ErrorKind::Internal,
-            "test",
-            "client version"
-        )));
     }
 
     proptest! {

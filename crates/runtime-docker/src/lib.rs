@@ -7,14 +7,14 @@
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | [`client`] | the engine's address, lazily connected, and the version of the API that both speak |
-//! | [`error`] | what the engine's failures mean in the core's words |
-//! | [`names`] | names and labels of all that this runtime makes |
-//! | [`hardening`] | a pure function from a specification to the body of the create call |
-//! | [`prepare`] | images: found, fetched, derived for a user; the toolbox volume |
-//! | [`launch`], [`bridge`], [`status`], [`watch`], [`remove`] | one container's life |
-//! | [`health`] | whether the engine keeps our promises |
-//! | [`stale`] | what earlier versions and crashes left |
+//! | `client` | the engine's address, lazily connected |
+//! | `error` | what the engine's failures mean in the core's words |
+//! | `names` | names and labels of all that this runtime makes |
+//! | `hardening` | a pure function from a specification to the body of the create call |
+//! | `prepare` | images: found, fetched, derived for a user; the toolbox volume |
+//! | `launch`, `bridge`, `status`, `watch`, `remove` | one container's life |
+//! | `health` | whether the engine keeps our promises |
+//! | `stale` | what earlier versions and crashes left |
 
 mod bridge;
 mod client;

@@ -7,7 +7,7 @@ use session_core::id::{ContainerName, ImageRef};
 use session_core::label::OwnerId;
 use session_core::runtime::{
     BoxedByteStream, Capability, ContainerEvent, ContainerRuntime, ContainerSpec, ContainerStatus,
-    OwnedResource, PreparedImage, Progress, RuntimeHealth, UserIds,
+    OwnedResource, PreparedImage, Progress, RuntimeHealth, UserIds, WorkspaceVolume,
 };
 
 use crate::client::{DEFAULT_HOST, Engine, Host};
@@ -76,9 +76,7 @@ impl DockerRuntime {
     /// # Errors
     /// As for any call of the engine.
     pub async fn remove_stale_toolboxes(&self) -> Result<Removed> {
-        self.engine
-            .run(|engine| async move { stale::remove_stale(&engine).await })
-            .await
+        stale::remove_stale(self.engine.handles()?).await
     }
 }
 
@@ -99,6 +97,12 @@ fn judge_isolation(name: &str) -> Result<()> {
     Ok(())
 }
 
+fn needs_this_host(spec: &ContainerSpec) -> bool {
+    spec.link_dir.is_some()
+        || !spec.mounts.is_empty()
+        || matches!(spec.workspace, WorkspaceVolume::Host { .. })
+}
+
 #[async_trait]
 impl ContainerRuntime for DockerRuntime {
     fn name(&self) -> &'static str {
@@ -116,9 +120,7 @@ impl ContainerRuntime for DockerRuntime {
 
     async fn probe(&self) -> Result<RuntimeHealth> {
         let isolation = self.launcher.isolation();
-        self.engine
-            .run(|engine| async move { health::probe(&engine, self.engine.host(), isolation).await })
-            .await
+        health::probe(self.engine.handles()?, self.engine.host(), isolation).await
     }
 
     async fn prepare(
@@ -127,66 +129,55 @@ impl ContainerRuntime for DockerRuntime {
         user: UserIds,
         progress: &dyn Progress,
     ) -> Result<PreparedImage> {
-        self.engine
-            .run(|engine| async move { self.preparer.prepare(&engine, image, user, progress).await })
+        self.preparer
+            .prepare(self.engine.handles()?, image, user, progress)
             .await
     }
 
     async fn launch(&self, spec: &ContainerSpec, image: &PreparedImage) -> Result<()> {
-        self.engine
-            .run(|engine| async move {
-                let ready = self.preparer.ready(&engine, image).await?;
-                self.launcher.launch(&engine, spec, &image.id, &ready).await
-            })
-            .await
+        if !self.capability().host_mounts && needs_this_host(spec) {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                "launch the container",
+                "the engine does not see the directories of this machine",
+            )
+            .with_hint("give the workspace as a copy, or use an engine on this machine"));
+        }
+        let engine = self.engine.handles()?;
+        let ready = self.preparer.ready(engine, image).await?;
+        self.launcher.launch(engine, spec, &image.id, &ready).await
     }
 
     async fn bridge(&self, container: &ContainerName) -> Result<BoxedByteStream> {
-        self.engine
-            .run(|engine| async move { bridge::bridge(&engine, container).await })
-            .await
+        bridge::bridge(self.engine.handles()?, container).await
     }
 
     async fn inspect(&self, container: &ContainerName) -> Result<ContainerStatus> {
-        self.engine
-            .run(|engine| async move { status::inspect(&engine, container).await })
-            .await
+        status::inspect(self.engine.handles()?, container).await
     }
 
     async fn list(&self, owner: &OwnerId) -> Result<Vec<OwnedResource>> {
-        self.engine
-            .run(|engine| async move { status::list(&engine, owner).await })
-            .await
+        status::list(self.engine.handles()?, owner).await
     }
 
     async fn pause(&self, container: &ContainerName) -> Result<()> {
-        self.engine
-            .run(|engine| async move { status::pause(&engine, container).await })
-            .await
+        status::pause(self.engine.handles()?, container).await
     }
 
     async fn resume(&self, container: &ContainerName) -> Result<()> {
-        self.engine
-            .run(|engine| async move { status::resume(&engine, container).await })
-            .await
+        status::resume(self.engine.handles()?, container).await
     }
 
     async fn remove(&self, container: &ContainerName) -> Result<()> {
-        self.engine
-            .run(|engine| async move { remove::remove(&engine, container).await })
-            .await
+        remove::remove(self.engine.handles()?, container).await
     }
 
     async fn watch(&self, owner: &OwnerId) -> Result<BoxStream<'static, Result<ContainerEvent>>> {
-        self.engine
-            .run(|engine| async move { watch::watch(&engine, owner).await })
-            .await
+        watch::watch(self.engine.handles()?, owner).await
     }
 
     async fn diagnostics(&self, container: &ContainerName, limit: usize) -> Result<String> {
-        self.engine
-            .run(|engine| async move { status::diagnostics(&engine, container, limit).await })
-            .await
+        status::diagnostics(self.engine.handles()?, container, limit).await
     }
 }
 
