@@ -1,14 +1,15 @@
 //! `run`: a whole session in one command. Create, prompt, show the changes, destroy; whatever happens in between,
 //! nothing is left behind and no work is lost.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use futures::StreamExt;
 use session_core::api::SessionApi;
 use session_core::error::{Error, ErrorKind, Result};
 use session_core::id::SessionId;
-use session_core::session::{CreateSession, SessionInfo, WorkspaceSource};
+use session_core::session::{CreateSession, SessionInfo};
+use session_core::state::SessionState;
 use session_core::turn::{TurnOutcome, TurnStatus};
 
 use super::{input, prompt};
@@ -23,7 +24,7 @@ use crate::render;
 
 mod deliver;
 
-use self::deliver::{Delivery, deliver};
+use self::deliver::{Delivery, Undelivered, deliver};
 
 /// What `run` shall do.
 #[derive(Debug)]
@@ -123,54 +124,60 @@ async fn work(
     let turn = api
         .prompt(&session.id, prompt::request(text, settings.timeout))
         .await?;
-    let followed = prompt::follow_from_the_start(api, &console.printer, interrupts, &turn).await?;
-    let (outcome, by) = match followed {
+    let followed = prompt::follow_from_the_start(api, &console.printer, interrupts, &turn).await;
+    let (status, apply) = match followed {
         // The second signal: the user wants to be gone, not to see what there is.
-        Followed::Left(signal) => {
+        Ok(Followed::Left(signal)) => {
             return Ok(Worked {
                 status: ExitStatus::of_signal(signal.number()),
                 unsaved: false,
             });
         }
-        Followed::Finished { outcome, by } => (outcome, by),
+        Ok(Followed::Finished { outcome, by }) => (
+            prompt::status_of(&outcome, by),
+            mode_after(&outcome, settings.apply),
+        ),
+        // Whatever the agent did until now is delivered all the same.
+        Err(error) => {
+            complain(&error, console);
+            (error.kind().into(), ApplyMode::Never)
+        }
     };
-    let status = prompt::status_of(&outcome, by);
     let delivery = Delivery {
         state_dir: &settings.state_dir,
-        apply: mode_after(&outcome, settings.apply),
-        copied_from: copied_from(&session.workspace),
+        apply,
+        workspace: &session.workspace,
     };
-    match deliver(&delivery, api, &session.id, console, interrupts).await {
-        Ok(delivered) => Ok(Worked {
-            status: delivered.unwrap_or(status),
-            unsaved: false,
-        }),
-        // There is nothing left that could be saved.
-        Err(error) if matches!(error.kind(), ErrorKind::ContainerLost | ErrorKind::StateConflict) => {
-            Err(error)
-        }
-        Err(error) => Ok(unsaved(error, status, &session.id, settings, console)),
-    }
+    Ok(
+        match deliver(&delivery, api, &session.id, console, interrupts).await {
+            Ok(delivered) => Worked {
+                status: delivered.unwrap_or(status),
+                unsaved: false,
+            },
+            Err(undelivered) => undelivered_work(undelivered, status, session, api, console).await,
+        },
+    )
 }
 
-/// The changes could be neither shown nor kept: the session stays, so that they are not lost.
-fn unsaved(
-    error: Error,
+/// When the changes could be neither shown nor kept, the session stays, so that they are not lost.
+async fn undelivered_work(
+    undelivered: Undelivered,
     status: ExitStatus,
-    session: &SessionId,
-    settings: &RunSettings,
+    session: &SessionInfo,
+    api: &dyn SessionApi,
     console: &Console,
 ) -> Worked {
-    // What works in the directory itself has its changes there already.
-    let unsaved = !matches!(settings.session.workspace, WorkspaceSource::Mount { .. });
-    if !console.printer.stdout_closed() {
-        print_error(&console.printer, &error);
+    let Undelivered { error, saved } = undelivered;
+    // A person who was told that the session is lost need not be told what cannot be done with it.
+    if status == ExitStatus::SUCCESS || status == ExitStatus::TURN_FAILED {
+        complain(&error, console);
     }
+    let unsaved = !saved && !is_gone(api, &session.id).await;
     if unsaved {
         print_warning(
             &console.printer,
             "the session is kept, because its changes could not be saved",
-            Some(&format!("copy them out with `cofferdam cp {session}:. DIR`")),
+            Some(&format!("copy them out with `cofferdam cp {}:. DIR`", session.id)),
         );
     }
     Worked {
@@ -183,18 +190,31 @@ fn unsaved(
     }
 }
 
+fn complain(error: &Error, console: &Console) {
+    if !console.printer.stdout_closed() {
+        print_error(&console.printer, error);
+    }
+}
+
+/// Whether there is no workspace any more that could be saved. Who cannot tell keeps it.
+async fn is_gone(api: &dyn SessionApi, session: &SessionId) -> bool {
+    match api.inspect(session).await {
+        Ok(details) => matches!(
+            details.info.state,
+            SessionState::Failed { .. }
+                | SessionState::Interrupted { .. }
+                | SessionState::Destroying
+                | SessionState::Destroyed
+        ),
+        Err(error) => matches!(error.kind(), ErrorKind::ContainerLost | ErrorKind::NotFound),
+    }
+}
+
 /// The half work of a turn that failed is not applied to anything by itself.
 fn mode_after(outcome: &TurnOutcome, mode: ApplyMode) -> ApplyMode {
     match outcome.status {
         TurnStatus::Succeeded => mode,
         _ => ApplyMode::Never,
-    }
-}
-
-fn copied_from(workspace: &WorkspaceSource) -> Option<&Path> {
-    match workspace {
-        WorkspaceSource::Copy { path } => Some(path),
-        WorkspaceSource::Empty | WorkspaceSource::Mount { .. } | WorkspaceSource::Clone { .. } => None,
     }
 }
 

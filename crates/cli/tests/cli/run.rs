@@ -175,9 +175,35 @@ async fn changes_that_cannot_be_read_keep_the_session() {
 
 #[tokio::test]
 async fn a_lost_container_has_nothing_to_keep() {
-    let user = User::new(Fake::working().failing("diff", ErrorKind::ContainerLost));
+    let mut fake = Fake::working().failing("diff", ErrorKind::ContainerLost);
+    fake.sessions[0] = fixtures::session(
+        'f',
+        None,
+        serde_json::json!({"state": "interrupted", "cause": "out_of_memory"}),
+    );
+    let user = User::new(fake);
     assert_eq!(user.runs_args(&["run", "Do it"]).await.code, 8);
     assert!(destroyed(&user));
+}
+
+#[tokio::test]
+async fn a_store_that_fails_in_the_middle_loses_no_work() {
+    let user = User::new(Fake::working().failing("events", ErrorKind::StoreFailed));
+    let outcome = user.runs_args(&["run", "--apply", "Do it"]).await;
+    assert_eq!(outcome.code, 11);
+    assert_eq!(outcome.stdout(), fixtures::diff().patch);
+    assert_eq!(kept_patches(&user), 1);
+    assert!(destroyed(&user));
+}
+
+#[tokio::test]
+async fn a_patch_that_was_cut_keeps_the_session() {
+    let mut fake = Fake::working();
+    fake.diff.truncated = true;
+    let user = User::new(fake);
+    let outcome = user.runs_args(&["run", "--apply", "Do it"]).await;
+    assert_eq!(outcome.code, 10, "{}", outcome.stderr());
+    assert!(!destroyed(&user));
 }
 
 #[tokio::test]
@@ -216,6 +242,9 @@ async fn a_reader_of_stdout_that_goes_away_is_quiet_and_leaves_nothing() {
     assert!(!outcome.stderr().contains("error"), "{}", outcome.stderr());
     // The patch was kept before it was printed, so the session can go.
     assert_eq!(kept_patches(&user), 1);
+    assert!(destroyed(&user));
+    let outcome = user.runs_args(&["--json", "run", "Do it"]).await;
+    assert_eq!(outcome.code, 141);
 }
 
 #[tokio::test]

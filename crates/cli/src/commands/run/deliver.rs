@@ -5,9 +5,9 @@ use std::path::Path;
 use futures::StreamExt;
 use serde::Serialize;
 use session_core::api::SessionApi;
-use session_core::error::Result;
+use session_core::error::{Error, ErrorKind, Result};
 use session_core::id::SessionId;
-use session_core::session::WorkspaceDiff;
+use session_core::session::{WorkspaceDiff, WorkspaceSource};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 
 use super::ApplyMode;
@@ -29,8 +29,24 @@ const ANSWER: u64 = 64;
 pub(super) struct Delivery<'a> {
     pub(super) state_dir: &'a Path,
     pub(super) apply: ApplyMode,
-    /// The directory of which the workspace is a copy.
-    pub(super) copied_from: Option<&'a Path>,
+    pub(super) workspace: &'a WorkspaceSource,
+}
+
+/// The changes did not reach everywhere they should.
+pub(super) struct Undelivered {
+    pub(super) error: Error,
+    /// Whether something outside of the session has all of them.
+    pub(super) saved: bool,
+}
+
+impl Undelivered {
+    fn lost(error: Error) -> Self {
+        Self { error, saved: false }
+    }
+
+    fn saved(error: Error) -> Self {
+        Self { error, saved: true }
+    }
 }
 
 /// Lines of `run --json` after the events.
@@ -53,59 +69,78 @@ enum Line<'a> {
     },
 }
 
-/// Shows the changes, keeps them, and applies them when that is wanted. Answers a status when applying failed.
-///
-/// # Errors
-/// When the changes could be neither read nor kept, and nothing else has them.
+/// Keeps the changes, shows them, and applies them when that is wanted. Answers a status when applying failed.
 pub(super) async fn deliver(
     delivery: &Delivery<'_>,
     api: &dyn SessionApi,
     session: &SessionId,
     console: &mut Console,
     interrupts: &mut Interrupts,
-) -> Result<Option<ExitStatus>> {
+) -> Result<Option<ExitStatus>, Undelivered> {
     let printer = console.printer.clone();
+    // What works in the directory itself has its changes there already.
+    let in_place = matches!(delivery.workspace, WorkspaceSource::Mount { .. });
+    let wrap = |error| Undelivered {
+        error,
+        saved: in_place,
+    };
     printer.status(Some("comparing the workspace"));
     let diff = api.diff(session).await;
     printer.status(None);
-    let diff = diff?;
-    if diff.files.is_empty() {
-        show(&diff, session, &printer, None)?;
+    let diff = diff.map_err(wrap)?;
+    if in_place || diff.files.is_empty() {
+        show(&diff, session, &printer, None).map_err(Undelivered::saved)?;
         return Ok(None);
     }
-    let Some(dir) = delivery.copied_from else {
-        show(&diff, session, &printer, None)?;
-        return Ok(None);
-    };
-    let kept = keep(delivery.state_dir, session, &diff.patch)?;
-    show(&diff, session, &printer, Some(&kept))?;
-    let wanted = match delivery.apply {
-        ApplyMode::Never => None,
-        ApplyMode::Always { executable_config } => Some(executable_config),
-        ApplyMode::Ask => ask(dir, console, interrupts).await.then_some(false),
-    };
-    let Some(executable_config) = wanted else {
-        tell_kept(&kept, session, &printer)?;
-        // A cut patch is not the whole of the work.
-        return if diff.truncated { Err(cut()) } else { Ok(None) };
+    let kept = keep(delivery.state_dir, session, &diff.patch).map_err(Undelivered::lost)?;
+    show(&diff, session, &printer, Some(&kept)).map_err(|error| Undelivered {
+        error,
+        // A patch that was cut is not the whole of the work.
+        saved: !diff.truncated,
+    })?;
+    let Some((dir, executable_config)) = wanted(delivery, console, interrupts).await else {
+        tell_kept(&kept, session, &printer).map_err(Undelivered::saved)?;
+        return if diff.truncated {
+            Err(Undelivered::lost(cut()))
+        } else {
+            Ok(None)
+        };
     };
     match apply(&diff, dir, executable_config).await {
         Ok(applied) => {
-            tell_applied(&applied, dir, session, &kept, &printer)?;
+            tell_applied(&applied, dir, session, &kept, &printer).map_err(Undelivered::saved)?;
             Ok(None)
         }
-        Err(error) if diff.truncated => Err(error),
+        Err(error) if diff.truncated => Err(Undelivered::lost(error)),
         Err(error) => {
             print_error(&printer, &error);
-            tell_kept(&kept, session, &printer)?;
+            tell_kept(&kept, session, &printer).map_err(Undelivered::saved)?;
             Ok(Some(error.kind().into()))
         }
     }
 }
 
-fn cut() -> session_core::error::Error {
-    session_core::error::Error::new(
-        session_core::error::ErrorKind::LimitExceeded,
+/// The directory to which the changes are applied, and whether what tools obey is, too; `None` when they are not.
+async fn wanted<'a>(
+    delivery: &Delivery<'a>,
+    console: &mut Console,
+    interrupts: &mut Interrupts,
+) -> Option<(&'a Path, bool)> {
+    let WorkspaceSource::Copy { path } = delivery.workspace else {
+        return None;
+    };
+    match delivery.apply {
+        ApplyMode::Never => None,
+        ApplyMode::Always { executable_config } => Some((path, executable_config)),
+        ApplyMode::Ask => ask(path, console, interrupts)
+            .await
+            .then_some((path.as_path(), false)),
+    }
+}
+
+fn cut() -> Error {
+    Error::new(
+        ErrorKind::LimitExceeded,
         "save the changes",
         "the patch is too long and was cut",
     )
