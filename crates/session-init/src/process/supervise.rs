@@ -33,6 +33,9 @@ use session_link::SpawnSpec;
 /// Where programs are looked for when the environment does not say.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// Half of the memory there is, added to what a process uses, when the kernel looks for one to kill.
+const VICTIM: &str = "500";
+
 /// Bytes of a report.
 pub(super) const REPORT: usize = 9;
 
@@ -151,7 +154,10 @@ fn receive_streams(control: impl AsFd) -> io::Result<[OwnedFd; 3]> {
 
 /// The whole program. An error means that init is gone or broke its own protocol: there is nobody to tell.
 pub(crate) fn run() -> io::Result<()> {
+    prefer_as_victim();
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    // What people see in a list of processes; without a name of its own it would be called `exe`.
+    let _ = rustix::thread::set_name(c"supervisor");
     // A duplicate is closed on exec; descriptor 0 itself is replaced in the command.
     let mut control = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     let [stdin, stdout, stderr] = receive_streams(&control)?;
@@ -173,6 +179,12 @@ pub(crate) fn run() -> io::Result<()> {
     }
 }
 
+/// When memory runs out the kernel takes a command, not init. Inherited by all that is started here.
+fn prefer_as_victim() {
+    // Not without permission to write it, which costs this preference only.
+    let _ = std::fs::write("/proc/self/oom_score_adj", VICTIM);
+}
+
 fn receive_spec(control: &mut UnixStream) -> io::Result<SpawnSpec> {
     let mut length = [0; 4];
     control.read_exact(&mut length)?;
@@ -182,9 +194,7 @@ fn receive_spec(control: &mut UnixStream) -> io::Result<SpawnSpec> {
 }
 
 fn start(spec: &SpawnSpec, streams: [Stdio; 3]) -> Result<u32, (Refusal, io::Error)> {
-    if let Some(cwd) = &spec.cwd {
-        enter(Path::new(cwd)).map_err(|error| (Refusal::BadWorkingDirectory, error))?;
-    }
+    enter(spec.cwd.as_deref()).map_err(|error| (Refusal::BadWorkingDirectory, error))?;
     let program = spec.argv.first().map_or(OsStr::new(""), OsString::as_os_str);
     let [stdin, stdout, stderr] = streams;
     let mut command = Command::new(find(program, &spec.env)?);
@@ -204,9 +214,12 @@ fn start(spec: &SpawnSpec, streams: [Stdio; 3]) -> Result<u32, (Refusal, io::Err
     }
 }
 
-/// Goes to the working directory, which must not lie in `/proc`: a link there can lead out of the container.
-fn enter(cwd: &Path) -> io::Result<()> {
-    std::env::set_current_dir(cwd)?;
+/// Goes to the working directory. It must not lie in `/proc`, also if it is the one an image names: links there can lead
+/// out of the container.
+fn enter(cwd: Option<&str>) -> io::Result<()> {
+    if let Some(cwd) = cwd {
+        std::env::set_current_dir(cwd)?;
+    }
     if std::env::current_dir()?.starts_with("/proc") {
         return Err(io::ErrorKind::PermissionDenied.into());
     }
