@@ -1,88 +1,127 @@
-//! How Claude Code is started in a session.
+//! How the program is started: its arguments and its whole environment.
 
 use std::collections::BTreeMap;
 
 use secrecy::ExposeSecret;
 
-use crate::agent::{AgentContext, AgentLaunch};
+use super::super::AgentContext;
+use super::PROGRAM;
+use crate::policy::limits::steers_provider;
 use crate::runtime::ContainerSpec;
 use crate::session::PermissionMode;
 
-/// What a caller may set otherwise through the session's environment.
+/// What the session's environment may override.
 ///
-/// With the agent's own defaults a model that never answers holds a turn for more than an hour (11 attempts of 360 s),
-/// and a refused credential is tried for three minutes.
-const TUNING: &[(&str, &str)] = &[
-    // 0.5 + 1 + 2 + 4 + 8 + 16 s and some jitter: rides out a short overload, reports a long one within a minute.
+/// The retries are bounded because with the program's own defaults a provider that never answers holds a turn for more
+/// than an hour: six retries take 32 seconds when each fails at once, and a silence of two minutes counts as a failure.
+const DEFAULTS: &[(&str, &str)] = &[
+    ("API_TIMEOUT_MS", "120000"),
+    ("CLAUDE_BYTE_STREAM_IDLE_TIMEOUT_MS", "120000"),
     ("CLAUDE_CODE_MAX_RETRIES", "6"),
-    ("API_TIMEOUT_MS", "180000"),
-    ("CLAUDE_BYTE_STREAM_IDLE_TIMEOUT_MS", "180000"),
     ("LANG", "C.UTF-8"),
     (
         "PATH",
-        "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/opt/cofferdam/bin",
     ),
 ];
 
-/// What nobody may set otherwise.
+/// What nothing overrides: everything goes to the gateway, and nothing goes anywhere else.
 const FIXED: &[(&str, &str)] = &[
-    ("HOME", ContainerSpec::HOME_DIR),
-    ("USER", "agent"),
-    // The conversation lives in the session's own storage.
-    ("CLAUDE_CONFIG_DIR", "/home/agent/.claude"),
     ("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1"),
-    ("DISABLE_AUTOUPDATER", "1"),
-    ("DISABLE_TELEMETRY", "1"),
-    ("DISABLE_ERROR_REPORTING", "1"),
-    // A project's settings cannot reroute the provider (CVE-2026-21852).
+    // A project's settings do not choose another provider.
     ("CLAUDE_CODE_PROVIDER_MANAGED_BY_HOST", "1"),
+    ("DISABLE_AUTOUPDATER", "1"),
+    ("DISABLE_ERROR_REPORTING", "1"),
+    ("DISABLE_TELEMETRY", "1"),
+    ("HOME", ContainerSpec::HOME_DIR),
 ];
 
-pub(super) fn launch(context: &AgentContext) -> AgentLaunch {
-    AgentLaunch {
-        argv: argv(context),
-        env: env(context),
+/// The gateway is on loopback; a proxy that the caller names is for what the agent runs.
+const NO_PROXY: [&str; 2] = ["NO_PROXY", "no_proxy"];
+const LOOPBACK: &str = "127.0.0.1,localhost,::1";
+
+pub(super) fn env(context: &AgentContext) -> BTreeMap<String, String> {
+    let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+    let mut env: BTreeMap<String, String> = DEFAULTS.iter().map(owned).collect();
+    let theirs = context.env.iter().filter(|(name, _)| !steers_provider(name));
+    env.extend(theirs.map(|(name, value)| (name.clone(), value.clone())));
+    for name in NO_PROXY {
+        let theirs = env
+            .get(name)
+            .filter(|value| !value.is_empty())
+            .map(|value| format!("{value},{LOOPBACK}"));
+        env.insert(name.to_owned(), theirs.unwrap_or_else(|| LOOPBACK.to_owned()));
     }
+    if restricted(context) {
+        // Without it, tools of MCP servers are found by a tool that would have to be allowed as well.
+        env.insert("ENABLE_TOOL_SEARCH".to_owned(), "false".to_owned());
+    }
+    env.extend(FIXED.iter().map(owned));
+    env.insert("ANTHROPIC_BASE_URL".to_owned(), context.model_url.clone());
+    env.insert(
+        "ANTHROPIC_API_KEY".to_owned(),
+        context.token.expose_secret().to_owned(),
+    );
+    env.insert(
+        "CLAUDE_CONFIG_DIR".to_owned(),
+        format!("{}/.claude", ContainerSpec::HOME_DIR),
+    );
+    env
 }
 
-fn argv(context: &AgentContext) -> Vec<String> {
-    let program = format!("{}/bin/claude", ContainerSpec::TOOLBOX_DIR);
-    let mut argv = vec![program, "-p".into(), "--verbose".into()];
-    let mut flag = |name: &str, value: &str| argv.extend([name.to_owned(), value.to_owned()]);
-    flag("--input-format", "stream-json");
-    flag("--output-format", "stream-json");
+pub(super) fn argv(context: &AgentContext) -> Vec<String> {
+    let mut argv: Vec<String> = [
+        PROGRAM,
+        "-p",
+        "--input-format",
+        "stream-json",
+        "--output-format",
+        "stream-json",
+    ]
+    .map(str::to_owned)
+    .into();
+    argv.push("--verbose".to_owned());
+    // The servers are those that the caller named; a project's own would be started from a network that is not there.
+    argv.push("--strict-mcp-config".to_owned());
+    permissions(context, &mut argv);
+    if let Some(config) = &context.mcp_config {
+        argv.extend(["--mcp-config".to_owned(), config.to_string()]);
+    }
     if let Some(model) = &context.model {
-        flag("--model", model);
+        argv.extend(["--model".to_owned(), model.clone()]);
     }
     if let Some(conversation) = &context.resume {
-        flag("--resume", conversation);
-    }
-    if let Some(servers) = &context.mcp_config {
-        flag("--mcp-config", &servers.to_string());
-    }
-    if !context.allowed_tools.is_empty() {
-        flag("--allowedTools", &context.allowed_tools.join(","));
-    }
-    if context.mcp_config.is_some() {
-        argv.push("--strict-mcp-config".into());
-    }
-    // A list of tools means that what is not on it is denied, so permissions cannot be skipped then.
-    if context.permissions == PermissionMode::Bypass && context.allowed_tools.is_empty() {
-        argv.push("--dangerously-skip-permissions".into());
+        argv.extend(["--resume".to_owned(), conversation.clone()]);
     }
     argv
 }
 
-fn env(context: &AgentContext) -> BTreeMap<String, String> {
-    let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
-    let mut env: BTreeMap<String, String> = TUNING.iter().map(own).collect();
-    env.extend(context.env.clone());
-    env.extend(FIXED.iter().map(own));
-    env.insert("ANTHROPIC_BASE_URL".into(), context.model_url.clone());
-    // The session's own token: worth nothing anywhere but at this session's door.
-    env.insert(
-        "ANTHROPIC_API_KEY".into(),
-        context.token.expose_secret().to_owned(),
-    );
-    env
+fn restricted(context: &AgentContext) -> bool {
+    context.permissions == PermissionMode::Strict || !context.allowed_tools.is_empty()
+}
+
+/// Denied instead of asked about: there is nobody to ask. With a list of tools, the built-in ones that are not on it do
+/// not exist either; otherwise reading would be allowed in any case.
+fn permissions(context: &AgentContext, argv: &mut Vec<String>) {
+    if !restricted(context) {
+        argv.push("--dangerously-skip-permissions".to_owned());
+        return;
+    }
+    argv.extend(["--permission-mode", "dontAsk"].map(str::to_owned));
+    if !context.allowed_tools.is_empty() {
+        argv.extend(["--tools".to_owned(), built_in(&context.allowed_tools)]);
+        argv.extend(["--allowedTools".to_owned(), context.allowed_tools.join(",")]);
+    }
+}
+
+/// The built-in tools of a list of rules: `Bash(git log *)` is a rule about `Bash`.
+fn built_in(rules: &[String]) -> String {
+    let mut names: Vec<&str> = rules
+        .iter()
+        .map(|rule| rule.split('(').next().unwrap_or_default().trim())
+        .filter(|name| !name.starts_with("mcp__"))
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    names.join(",")
 }

@@ -1,156 +1,256 @@
-//! What a `result` line says about the turn.
+//! How a turn ended.
 //!
-//! A turn that failed says `"subtype":"success"`: only `is_error`, `terminal_reason` and the API's status can be believed.
+//! A turn that failed says `"subtype":"success"`, so only the other fields tell: `is_error`, then why it stopped, then
+//! what the provider answered. `usage` and `total_cost_usd` mislead as well: the one leaves out subagents and what an
+//! interrupted turn spent, the other counts from the start of the process. `model_usage_since_last_result` is the turn's.
 
-use serde_json::Value;
+use std::collections::BTreeMap;
 
-use crate::error::{ErrorKind, ErrorReport};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::fields::{Elements, MAX_TEXT_BYTES, cut, cut_owned, lenient, text};
+use crate::error::{Error, ErrorKind};
 use crate::turn::{TokenUsage, TurnFailure, TurnFailureCause, TurnOutcome, TurnStatus};
 
-pub(super) fn read(value: &Value) -> TurnOutcome {
-    let failed = value["is_error"].as_bool().unwrap_or(false);
-    let aborted = value["terminal_reason"]
-        .as_str()
-        .is_some_and(|reason| reason.starts_with("aborted"));
-    let status = match (failed, aborted) {
-        (_, true) => TurnStatus::Interrupted,
-        (true, false) => TurnStatus::Failed,
-        (false, false) => TurnStatus::Succeeded,
-    };
-    let text = value["result"].as_str().unwrap_or_default().to_owned();
-    TurnOutcome {
+/// The most denials in an outcome.
+const MAX_DENIALS: usize = 100;
+/// The longest explanation of the agent's in a failure.
+const MAX_WORDS_BYTES: usize = 500;
+
+#[derive(Deserialize)]
+struct ResultLine<'a> {
+    #[serde(default, deserialize_with = "lenient")]
+    subtype: String,
+    #[serde(default, deserialize_with = "lenient")]
+    is_error: bool,
+    #[serde(default, deserialize_with = "text")]
+    result: Option<String>,
+    #[serde(default, deserialize_with = "lenient")]
+    errors: Vec<String>,
+    #[serde(default, deserialize_with = "lenient")]
+    terminal_reason: String,
+    #[serde(default, deserialize_with = "lenient")]
+    stop_reason: String,
+    #[serde(default, deserialize_with = "lenient")]
+    api_error_status: Option<u16>,
+    #[serde(default, deserialize_with = "lenient")]
+    api_error: String,
+    #[serde(default, deserialize_with = "lenient")]
+    num_turns: u64,
+    #[serde(default, deserialize_with = "lenient")]
+    duration_ms: u64,
+    #[serde(default, deserialize_with = "lenient")]
+    usage: Usage,
+    #[serde(default, deserialize_with = "lenient")]
+    model_usage_since_last_result: Option<BTreeMap<String, ModelUse>>,
+    #[serde(borrow, default)]
+    permission_denials: Option<&'a RawValue>,
+}
+
+#[derive(Default, Deserialize)]
+struct Usage {
+    #[serde(default, deserialize_with = "lenient")]
+    input_tokens: u64,
+    #[serde(default, deserialize_with = "lenient")]
+    output_tokens: u64,
+    #[serde(default, deserialize_with = "lenient")]
+    cache_read_input_tokens: u64,
+    #[serde(default, deserialize_with = "lenient")]
+    cache_creation_input_tokens: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ModelUse {
+    #[serde(default, deserialize_with = "lenient")]
+    input_tokens: u64,
+    #[serde(default, deserialize_with = "lenient")]
+    output_tokens: u64,
+    #[serde(default, deserialize_with = "lenient")]
+    cache_read_input_tokens: u64,
+    #[serde(default, deserialize_with = "lenient")]
+    cache_creation_input_tokens: u64,
+    #[serde(rename = "costUSD", default, deserialize_with = "lenient")]
+    cost_usd: f64,
+}
+
+#[derive(Deserialize)]
+struct Denial {
+    #[serde(default, deserialize_with = "lenient")]
+    tool_name: String,
+}
+
+/// The outcome that a `result` line tells.
+pub(super) fn of(line: &str) -> Option<TurnOutcome> {
+    let mut result: ResultLine<'_> = serde_json::from_str(line).ok()?;
+    let status = status(&result);
+    let (usage, cost_usd) = spent(&result);
+    let words = cut_owned(result.result.take().unwrap_or_default(), MAX_TEXT_BYTES);
+    let failure = (status == TurnStatus::Failed).then(|| failure(&result, &words));
+    Some(TurnOutcome {
         status,
-        usage: usage(&value["usage"]),
-        cost_usd: value["total_cost_usd"].as_f64(),
-        model_calls: value["num_turns"].as_u64().unwrap_or_default(),
-        duration_ms: value["duration_ms"].as_f64().map_or(0, whole),
-        permission_denials: denials(&value["permission_denials"]),
-        failure: (status == TurnStatus::Failed).then(|| failure(value, &text)),
-        text,
+        // What stands there after a failure are the program's words about it.
+        text: if status == TurnStatus::Succeeded {
+            words
+        } else {
+            String::new()
+        },
+        usage,
+        cost_usd,
+        model_calls: result.num_turns,
+        duration_ms: result.duration_ms,
+        permission_denials: denials(result.permission_denials),
+        failure,
+    })
+}
+
+fn status(result: &ResultLine<'_>) -> TurnStatus {
+    if result.terminal_reason.starts_with("aborted") {
+        TurnStatus::Interrupted
+    } else if result.is_error || result.subtype != "success" {
+        TurnStatus::Failed
+    } else {
+        TurnStatus::Succeeded
     }
 }
 
-fn usage(value: &Value) -> TokenUsage {
-    let count = |name: &str| value[name].as_u64().unwrap_or_default();
-    TokenUsage {
-        input: count("input_tokens"),
-        output: count("output_tokens"),
-        cache_read: count("cache_read_input_tokens"),
-        cache_creation: count("cache_creation_input_tokens"),
+fn spent(result: &ResultLine<'_>) -> (TokenUsage, Option<f64>) {
+    let Some(models) = &result.model_usage_since_last_result else {
+        let usage = TokenUsage {
+            input: result.usage.input_tokens,
+            output: result.usage.output_tokens,
+            cache_read: result.usage.cache_read_input_tokens,
+            cache_creation: result.usage.cache_creation_input_tokens,
+        };
+        return (usage, None);
+    };
+    let mut usage = TokenUsage::default();
+    let mut cost = 0.0;
+    for model in models.values() {
+        usage += TokenUsage {
+            input: model.input_tokens,
+            output: model.output_tokens,
+            cache_read: model.cache_read_input_tokens,
+            cache_creation: model.cache_creation_input_tokens,
+        };
+        cost += model.cost_usd.max(0.0);
     }
+    // A sum of a hostile agent's numbers can be beyond what JSON writes.
+    (usage, cost.is_finite().then_some(cost))
 }
 
-fn denials(value: &Value) -> Vec<String> {
-    let names = value.as_array().into_iter().flatten().take(100);
-    names
-        .map(|denial| denial["tool_name"].as_str().unwrap_or("unknown").to_owned())
+fn denials(raw: Option<&RawValue>) -> Vec<String> {
+    let elements = Elements::of(raw).0.into_iter().take(MAX_DENIALS);
+    let denials = elements.filter_map(|raw| serde_json::from_str::<Denial>(raw.get()).ok());
+    denials
+        .map(|denial| cut_owned(denial.tool_name, MAX_WORDS_BYTES))
         .collect()
 }
 
-/// A number of milliseconds as a whole one; never negative.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "clamped to what fits before"
-)]
-pub(super) fn whole(number: f64) -> u64 {
-    if number.is_finite() {
-        number.clamp(0.0, 9e15) as u64
+fn failure(result: &ResultLine<'_>, words: &str) -> TurnFailure {
+    let cause = cause(result, words);
+    let (kind, what, hint, retryable) = explain(cause, result);
+    let words = if words.is_empty() {
+        result.errors.join("; ")
     } else {
-        0
-    }
-}
-
-fn failure(value: &Value, text: &str) -> TurnFailure {
-    let (cause, code, hint, retryable) = classify(value);
-    let errors = value["errors"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str);
-    let message = if text.is_empty() {
-        errors.collect::<Vec<_>>().join("; ")
-    } else {
-        text.to_owned()
+        words.to_owned()
     };
+    let words = words.split_whitespace().collect::<Vec<_>>().join(" ");
+    let status = result
+        .api_error_status
+        .map(|status| format!(" ({status})"))
+        .unwrap_or_default();
+    let message = format!("{what}{status}: {}", cut(&words, MAX_WORDS_BYTES));
+    let error = Error::new(kind, "finish the turn", message)
+        .with_hint(hint)
+        .with_retryable(retryable);
     TurnFailure {
         cause,
-        error: ErrorReport {
-            code,
-            message: if message.is_empty() {
-                "the agent gave no reason".to_owned()
-            } else {
-                message
-            },
-            hint: Some(hint.to_owned()),
-            retryable,
-        },
+        error: error.report(),
     }
 }
 
-fn classify(value: &Value) -> (TurnFailureCause, ErrorKind, &'static str, bool) {
-    use TurnFailureCause as Cause;
-    let failed = ErrorKind::AgentFailed;
-    match value["api_error_status"].as_u64() {
-        Some(401 | 403) => {
-            let hint =
-                "set a credential that the provider accepts on the host; it is used at the next request";
-            return (Cause::ModelUnauthorized, failed, hint, false);
-        }
-        Some(429 | 529) => {
-            return (
-                Cause::ModelOverloaded,
-                failed,
-                "wait and prompt again; the conversation goes on",
-                true,
-            );
-        }
-        Some(502 | 504) => {
-            let hint = "is the provider's address right and can this host reach it?";
-            return (Cause::ModelUnreachable, failed, hint, true);
-        }
-        Some(400 | 404 | 413) => {
-            return (
-                Cause::ModelFailed,
-                failed,
-                "is the model's name right, and is the conversation short enough?",
-                false,
-            );
-        }
-        Some(_) => {
-            return (
-                Cause::ModelFailed,
-                failed,
-                "prompt again; the conversation goes on",
-                true,
-            );
-        }
+fn cause(result: &ResultLine<'_>, words: &str) -> TurnFailureCause {
+    if result.subtype.starts_with("error_max") || result.api_error == "max_output_tokens" {
+        return TurnFailureCause::AgentLimit;
+    }
+    match result.api_error_status {
+        Some(401 | 402 | 403) => return TurnFailureCause::ModelUnauthorized,
+        Some(429 | 503 | 529) => return TurnFailureCause::ModelOverloaded,
+        // The gateway's words for an upstream that does not answer, and those of a provider's own front.
+        Some(408 | 502 | 504) => return TurnFailureCause::ModelUnreachable,
+        Some(_) => return TurnFailureCause::ModelFailed,
         None => {}
     }
-    if value["api_error"].as_str() == Some("connection_failed") {
-        return (
-            Cause::ModelUnreachable,
-            failed,
-            "can this host reach the provider?",
-            true,
-        );
+    let silent = words.starts_with("Request timed out");
+    if result.api_error == "connection_failed" || silent {
+        TurnFailureCause::ModelUnreachable
+    } else if result.stop_reason == "refusal" {
+        TurnFailureCause::AgentError
+    } else if result.terminal_reason == "api_error" {
+        TurnFailureCause::ModelFailed
+    } else {
+        TurnFailureCause::AgentError
     }
-    match (
-        value["subtype"].as_str().unwrap_or_default(),
-        value["terminal_reason"].as_str(),
-    ) {
-        ("error_max_turns" | "error_max_budget_usd", _) => (
-            Cause::AgentLimit,
-            ErrorKind::LimitExceeded,
-            "raise the agent's limit",
+}
+
+/// Kind, what happened, what to do, and whether the same prompt can succeed later.
+fn explain(
+    cause: TurnFailureCause,
+    result: &ResultLine<'_>,
+) -> (ErrorKind, &'static str, &'static str, bool) {
+    match cause {
+        TurnFailureCause::ModelUnauthorized => (
+            ErrorKind::AgentFailed,
+            "the model's provider does not accept the credential",
+            "check ANTHROPIC_API_KEY where the manager runs, or the session's own credential; then prompt again: the \
+             session and its conversation are kept",
             false,
         ),
-        (_, Some("api_error" | "model_error")) => (
-            Cause::ModelFailed,
-            failed,
-            "prompt again; the conversation goes on",
+        TurnFailureCause::ModelOverloaded => (
+            ErrorKind::AgentFailed,
+            "the model's provider refuses for now",
+            "prompt again in a minute; the session and its conversation are kept",
             true,
         ),
-        _ => (Cause::AgentError, failed, "see the session's log", true),
+        TurnFailureCause::ModelUnreachable => (
+            ErrorKind::AgentFailed,
+            "the model's provider cannot be reached",
+            "check the network of the host and ANTHROPIC_BASE_URL where the manager runs; then prompt again: the \
+             session and its conversation are kept",
+            true,
+        ),
+        TurnFailureCause::ModelFailed if result.api_error_status == Some(404) => (
+            ErrorKind::AgentFailed,
+            "the model's provider does not know what was asked for",
+            "choose a model that the credential may use; `--model` names one",
+            false,
+        ),
+        TurnFailureCause::ModelFailed if result.api_error_status.is_some_and(|status| status < 500) => (
+            ErrorKind::AgentFailed,
+            "the model's provider refuses the request",
+            "the conversation may have grown too long, or the model may not take this input; try a new session or \
+             another model",
+            false,
+        ),
+        TurnFailureCause::ModelFailed => (
+            ErrorKind::AgentFailed,
+            "the model's provider failed",
+            "prompt again; if it stays, see the provider's status and what stands at ANTHROPIC_BASE_URL",
+            true,
+        ),
+        TurnFailureCause::AgentLimit => (
+            ErrorKind::LimitExceeded,
+            "the agent stopped at a limit of its own",
+            "split the work, or raise the limit; the conversation goes on with the next prompt",
+            false,
+        ),
+        _ => (
+            ErrorKind::AgentFailed,
+            "the agent reported an error",
+            "see the session's events for what it did; prompt again, or say it differently",
+            false,
+        ),
     }
 }

@@ -1,50 +1,406 @@
-//! The driver against recordings of the real program, and against anything else.
-
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use serde_json::Value;
+use secrecy::SecretString;
+use serde_json::{Value, json};
 
-use super::ClaudeCode;
-use crate::agent::{AgentContext, AgentDriver, AgentSignal};
+use super::*;
+use crate::agent::{MAX_LINE_BYTES, MAX_TOOL_RESULT_BYTES};
+use crate::error::ErrorKind;
 use crate::event::EventKind;
-use crate::id::TurnId;
 use crate::session::PermissionMode;
-use crate::turn::{TurnFailureCause, TurnOutcome, TurnStatus};
+use crate::turn::{TokenUsage, TurnFailureCause, TurnOutcome, TurnStatus};
 
 macro_rules! recording {
     ($name:literal) => {
-        include_bytes!(concat!("../../../../testkit/fixtures/claude/", $name, ".jsonl")).as_slice()
+        include_str!(concat!("../../../../testkit/fixtures/claude/", $name, ".jsonl"))
     };
 }
 
-fn signals(recording: &[u8]) -> Vec<AgentSignal> {
-    let lines = recording
-        .split(|byte| *byte == b'\n')
-        .filter(|line| !line.is_empty());
-    lines.flat_map(|line| ClaudeCode.parse(line)).collect()
+fn parse_all(recording: &str) -> Vec<AgentSignal> {
+    recording
+        .lines()
+        .flat_map(|line| ClaudeCode.parse(line.as_bytes()))
+        .collect()
 }
 
-fn outcomes(recording: &[u8]) -> Vec<TurnOutcome> {
-    let outcome = |signal| match signal {
+fn outcomes(recording: &str) -> Vec<TurnOutcome> {
+    let ended = |signal| match signal {
         AgentSignal::TurnEnded(outcome) => Some(outcome),
         _ => None,
     };
-    signals(recording).into_iter().filter_map(outcome).collect()
+    parse_all(recording).into_iter().filter_map(ended).collect()
 }
 
-fn failure(recording: &[u8]) -> TurnFailureCause {
-    let outcome = outcomes(recording).pop().unwrap();
-    assert_eq!(outcome.status, TurnStatus::Failed);
-    let failure = outcome.failure.unwrap();
-    assert!(failure.error.hint.is_some() && !failure.error.message.is_empty());
-    failure.cause
+fn events(recording: &str) -> Vec<EventKind> {
+    let event = |signal| match signal {
+        AgentSignal::Event(kind) => Some(kind),
+        _ => None,
+    };
+    parse_all(recording).into_iter().filter_map(event).collect()
+}
+
+/// What an event is about, in a word or two.
+fn brief(event: &EventKind) -> String {
+    match event {
+        EventKind::AgentReady { .. } => "ready".into(),
+        EventKind::AgentText { text } => format!("text {}", text.chars().take(12).collect::<String>()),
+        EventKind::AgentThinking { .. } => "thinking".into(),
+        EventKind::ToolCall { tool, .. } => format!("call {tool}"),
+        EventKind::ToolResult { is_error, .. } => format!("result {is_error}"),
+        EventKind::ModelRetry { attempt, reason, .. } => format!("retry {attempt} {reason}"),
+        EventKind::AgentOther { raw } => format!("other {}", raw["subtype"].as_str().unwrap_or("?")),
+        other => format!("{other:?}"),
+    }
+}
+
+fn briefs(recording: &str) -> Vec<String> {
+    events(recording).iter().map(brief).collect()
+}
+
+#[test]
+fn a_plain_turn_is_ready_text_and_an_outcome() {
+    let signals = parse_all(recording!("text"));
+    let AgentSignal::Ready {
+        conversation: Some(conversation),
+    } = &signals[0]
+    else {
+        panic!("{signals:?}");
+    };
+    assert_eq!(conversation, "00000000-0000-4000-8000-000000000001");
+    assert!(matches!(
+        &signals[1],
+        AgentSignal::Event(EventKind::AgentReady { model: Some(model), tools }) if model == "claude-opus-5-5" && tools.len() > 9
+    ));
+    let outcome = &outcomes(recording!("text"))[0];
+    assert_eq!(
+        (outcome.status, outcome.text.as_str()),
+        (TurnStatus::Succeeded, "Hello. This is a plain answer.")
+    );
+    assert_eq!(
+        outcome.usage,
+        TokenUsage {
+            input: 100,
+            output: 10,
+            cache_read: 0,
+            cache_creation: 0
+        }
+    );
+    assert!(outcome.cost_usd.is_some_and(|cost| (cost - 0.0006).abs() < 1e-9));
+    assert_eq!(
+        (outcome.model_calls, outcome.duration_ms, &outcome.failure),
+        (1, 109, &None)
+    );
+}
+
+#[test]
+fn tools_are_calls_and_results_in_order() {
+    assert_eq!(
+        briefs(recording!("tools")),
+        [
+            "ready",
+            "thinking",
+            "text I look at th",
+            "call Bash",
+            "call Read",
+            "result true",
+            "result false",
+            "text A difference",
+            "call Edit",
+            "result false",
+            "call Bash",
+            "result false",
+            "text Subtraction "
+        ]
+    );
+    let calls: Vec<_> = events(recording!("tools"));
+    let EventKind::ToolCall { id, input, .. } = &calls[3] else {
+        panic!()
+    };
+    let EventKind::ToolResult {
+        id: answered, text, ..
+    } = &calls[5]
+    else {
+        panic!()
+    };
+    assert_eq!(
+        (id, input["command"].as_str()),
+        (answered, Some("python3 -m unittest 2>&1"))
+    );
+    assert!(text.starts_with("Exit code 1\n"));
+}
+
+#[test]
+fn what_each_turn_spent_is_its_own_and_whole() {
+    let costs: Vec<_> = outcomes(recording!("second_prompt"))
+        .iter()
+        .map(|outcome| outcome.cost_usd.unwrap())
+        .collect();
+    assert!(costs.iter().all(|cost| (cost - 0.0006).abs() < 1e-9), "{costs:?}");
+    // A subagent's share, and what an interrupted turn spent, are in it.
+    assert_eq!(outcomes(recording!("subagent"))[0].usage.input, 300);
+    assert_eq!(outcomes(recording!("interrupt_model"))[0].usage.output, 16);
+}
+
+#[test]
+fn partial_messages_are_left_out() {
+    assert_eq!(
+        briefs(recording!("partial")),
+        [
+            "ready",
+            "thinking",
+            "text Hello. This ",
+            "call Bash",
+            "result false",
+            "text Hello again."
+        ]
+    );
+}
+
+#[test]
+fn an_interrupt_is_taken_and_ends_the_turn() {
+    for recording in [recording!("interrupt_model"), recording!("interrupt_command")] {
+        let signals = parse_all(recording);
+        assert_eq!(
+            signals
+                .iter()
+                .filter(|signal| **signal == AgentSignal::Interrupted)
+                .count(),
+            1
+        );
+        let statuses: Vec<_> = outcomes(recording).iter().map(|outcome| outcome.status).collect();
+        assert_eq!(statuses, [TurnStatus::Interrupted, TurnStatus::Succeeded]);
+        assert!(
+            outcomes(recording)
+                .iter()
+                .all(|outcome| outcome.failure.is_none())
+        );
+    }
+    let idle = parse_all(recording!("interrupt_idle"));
+    assert_eq!(idle.last(), Some(&AgentSignal::Interrupted));
+}
+
+#[test]
+fn failures_of_the_model_are_told_apart_with_a_hint() {
+    use TurnFailureCause::{
+        AgentError, AgentLimit, ModelFailed, ModelOverloaded, ModelUnauthorized, ModelUnreachable,
+    };
+    for (name, recording, cause, retryable, says) in [
+        ("400", recording!("error_400"), ModelFailed, false, "(400)"),
+        (
+            "401",
+            recording!("error_401"),
+            ModelUnauthorized,
+            false,
+            "Invalid API key",
+        ),
+        ("403", recording!("error_403"), ModelUnauthorized, false, "(403)"),
+        (
+            "404",
+            recording!("error_404"),
+            ModelFailed,
+            false,
+            "selected model",
+        ),
+        ("429", recording!("error_429"), ModelOverloaded, true, "(429)"),
+        ("500", recording!("error_500"), ModelFailed, true, "(500)"),
+        (
+            "529",
+            recording!("error_529"),
+            ModelOverloaded,
+            true,
+            "Overloaded",
+        ),
+        (
+            "event",
+            recording!("error_event"),
+            ModelOverloaded,
+            true,
+            "Overloaded",
+        ),
+        (
+            "garbage",
+            recording!("garbage"),
+            ModelFailed,
+            true,
+            "malformed response",
+        ),
+        (
+            "truncated",
+            recording!("truncated"),
+            ModelFailed,
+            true,
+            "Unterminated",
+        ),
+        (
+            "closed",
+            recording!("closed"),
+            ModelUnreachable,
+            true,
+            "ECONNRESET",
+        ),
+        ("dropped", recording!("dropped"), ModelUnreachable, true, "lost"),
+        ("hang", recording!("hang"), ModelUnreachable, true, "timed out"),
+        (
+            "hang midway",
+            recording!("hang_midway"),
+            ModelUnreachable,
+            true,
+            "timed out",
+        ),
+        ("refusal", recording!("refusal"), AgentError, false, "safeguards"),
+        (
+            "max tokens",
+            recording!("max_tokens"),
+            AgentLimit,
+            false,
+            "token maximum",
+        ),
+    ] {
+        let outcome = outcomes(recording).remove(0);
+        assert_eq!(
+            (outcome.status, outcome.text.as_str()),
+            (TurnStatus::Failed, ""),
+            "{name}"
+        );
+        let failure = outcome.failure.unwrap_or_else(|| panic!("{name}"));
+        assert_eq!(
+            (failure.cause, failure.error.retryable),
+            (cause, retryable),
+            "{name}: {failure:?}"
+        );
+        assert!(
+            failure.error.message.contains(says),
+            "{name}: {}",
+            failure.error.message
+        );
+        assert!(failure.error.hint.is_some(), "{name}");
+        // The program's words about a failure are not the model's.
+        let last = events(recording).last().map(brief).unwrap();
+        assert!(
+            !last.starts_with("text API") && !last.starts_with("text Invalid"),
+            "{name}: {last}"
+        );
+    }
+}
+
+#[test]
+fn retries_are_announced() {
+    assert_eq!(
+        briefs(recording!("error_529_once")),
+        ["ready", "retry 1 529 overloaded", "text Hello."]
+    );
+    assert_eq!(
+        briefs(recording!("error_401"))[1..],
+        [
+            "retry 1 401 authentication_failed",
+            "retry 2 401 authentication_failed"
+        ]
+    );
+    assert_eq!(briefs(recording!("closed"))[1], "retry 1 no answer (unknown)");
+}
+
+#[test]
+fn denials_are_named() {
+    assert_eq!(
+        outcomes(recording!("permission_denied"))[0].permission_denials,
+        ["Bash"]
+    );
+}
+
+#[test]
+fn every_recorded_turn_ends_once_per_result() {
+    for recording in [
+        recording!("control"),
+        recording!("queued_prompts"),
+        recording!("repeated_uuid"),
+        recording!("unknown_type"),
+        recording!("input_closed_midway"),
+        recording!("permission_allowed"),
+    ] {
+        let results = recording
+            .lines()
+            .filter(|line| line.contains("\"type\":\"result\""))
+            .count();
+        assert_eq!(outcomes(recording).len(), results);
+        assert!(
+            outcomes(recording)
+                .iter()
+                .all(|outcome| outcome.status == TurnStatus::Succeeded)
+        );
+    }
+}
+
+#[test]
+fn what_is_not_known_is_kept_and_bounded() {
+    let only = |line: &[u8]| match ClaudeCode.parse(line).as_slice() {
+        [AgentSignal::Event(EventKind::AgentOther { raw })] => raw.clone(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(
+        only(br#"{"type":"from_the_future","x":1}"#),
+        json!({ "type": "from_the_future", "x": 1 })
+    );
+    assert_eq!(only(b"no json"), json!("no json"));
+    assert_eq!(only(b"\xff\xfe"), json!("\u{fffd}\u{fffd}"));
+    assert_eq!(only(br#"{"type":5}"#), json!({ "type": 5 }));
+    assert_eq!(only(br#"{"type":"assistant"}"#), json!({ "type": "assistant" }));
+    let long = format!("{{\"type\":\"x\",\"y\":\"{}\"}}", "é".repeat(MAX_LINE_BYTES / 4));
+    assert!(matches!(only(long.as_bytes()), Value::String(text) if text.len() <= MAX_TOOL_RESULT_BYTES));
+    let deep = "[".repeat(100_000);
+    assert!(matches!(only(deep.as_bytes()), Value::String(text) if text.len() <= MAX_TOOL_RESULT_BYTES));
+}
+
+fn outcome_of(line: &[u8]) -> TurnOutcome {
+    match ClaudeCode.parse(line).as_slice() {
+        [AgentSignal::TurnEnded(outcome)] => outcome.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_result_with_fields_of_the_wrong_type_still_ends_the_turn() {
+    let line = br#"{"type":"result","subtype":"success","is_error":"no","result":["x"],"usage":7,"num_turns":-1,
+        "duration_ms":1e400,"total_cost_usd":{},"permission_denials":{"a":1},"model_usage_since_last_result":[]}"#;
+    let line: Vec<u8> = line.iter().copied().filter(|byte| *byte != b'\n').collect();
+    let outcome = outcome_of(&line);
+    assert_eq!(
+        (outcome.status, outcome.text.as_str(), outcome.cost_usd),
+        (TurnStatus::Succeeded, "", None)
+    );
+    let huge = br#"{"type":"result","subtype":"success","model_usage_since_last_result":{"a":{"inputTokens":18446744073709551615,"costUSD":1e308},"b":{"inputTokens":9,"costUSD":1e308},"c":{"costUSD":-5}}}"#;
+    let outcome = outcome_of(huge);
+    assert_eq!((outcome.usage.input, outcome.cost_usd), (u64::MAX, None));
+}
+
+#[test]
+fn results_of_tools_are_cut_between_characters() {
+    let result = |content: Value| {
+        let line = json!({
+            "type": "user",
+            "message": { "role": "user", "content": [{ "type": "tool_result", "tool_use_id": "t", "content": content }] },
+        });
+        match ClaudeCode.parse(line.to_string().as_bytes()).remove(0) {
+            AgentSignal::Event(EventKind::ToolResult { text, .. }) => text,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(
+        result(json!("€".repeat(10_000))),
+        "€".repeat(MAX_TOOL_RESULT_BYTES / 3)
+    );
+    assert_eq!(
+        result(json!([{ "type": "text", "text": "a" }, { "type": "image" }, 7])),
+        "a\n[image]"
+    );
+    assert!(result(json!([{ "type": "text", "text": "x".repeat(99_999) }])).len() == MAX_TOOL_RESULT_BYTES);
+    assert_eq!(result(json!(null)), "");
 }
 
 fn context() -> AgentContext {
     AgentContext {
         model_url: "http://127.0.0.1:9101".into(),
-        token: "cofferdam-session-token".to_owned().into(),
+        token: SecretString::from("session-token"),
         model: None,
         permissions: PermissionMode::Bypass,
         mcp_config: None,
@@ -55,171 +411,214 @@ fn context() -> AgentContext {
 }
 
 #[test]
-fn a_turn_with_tools_is_told_step_by_step() {
-    let signals = signals(recording!("tools"));
-    assert!(matches!(
-        &signals[0],
-        AgentSignal::Ready {
-            conversation: Some(_)
-        }
-    ));
-    let called = |tool: &str| {
-        signals.iter().any(|signal| {
-            matches!(signal, AgentSignal::Event(EventKind::ToolCall { tool: called, .. }) if called == tool)
-        })
-    };
-    assert!(called("Read") && called("Edit") && called("Bash"));
-    let results = signals
-        .iter()
-        .filter(|signal| matches!(signal, AgentSignal::Event(EventKind::ToolResult { .. })));
-    assert!(results.count() >= 4);
-    let outcome = outcomes(recording!("tools")).pop().unwrap();
-    assert_eq!(outcome.status, TurnStatus::Succeeded);
-    assert!(outcome.usage.output > 0 && outcome.cost_usd.unwrap() > 0.0 && !outcome.text.is_empty());
-}
-
-#[test]
-fn one_prompt_makes_one_outcome() {
-    assert_eq!(outcomes(recording!("text")).len(), 1);
-    assert_eq!(outcomes(recording!("second_prompt")).len(), 2);
+fn the_program_is_started_for_a_sealed_session() {
+    let launch = ClaudeCode.launch(&context());
     assert_eq!(
-        outcomes(recording!("interrupt_idle")).len(),
-        1,
-        "an interrupt between turns ends none"
+        launch.argv.join(" "),
+        "/opt/cofferdam/bin/claude -p --input-format stream-json --output-format stream-json --verbose \
+         --strict-mcp-config --dangerously-skip-permissions"
     );
-    assert_eq!(
-        outcomes(recording!("repeated_uuid")).len(),
-        1,
-        "a repeated prompt is not run again"
-    );
-}
-
-#[test]
-fn an_interrupted_turn_is_no_failure_and_the_next_one_works() {
-    for recording in [recording!("interrupt_model"), recording!("interrupt_command")] {
-        let outcomes = outcomes(recording);
-        assert_eq!(outcomes[0].status, TurnStatus::Interrupted);
-        assert!(outcomes[0].failure.is_none());
-        assert_eq!(outcomes[1].status, TurnStatus::Succeeded);
-        assert!(signals(recording).contains(&AgentSignal::Interrupted));
+    for (name, value) in [
+        ("ANTHROPIC_BASE_URL", "http://127.0.0.1:9101"),
+        ("ANTHROPIC_API_KEY", "session-token"),
+        ("CLAUDE_CODE_PROVIDER_MANAGED_BY_HOST", "1"),
+        ("HOME", "/home/agent"),
+        ("CLAUDE_CONFIG_DIR", "/home/agent/.claude"),
+        ("NO_PROXY", "127.0.0.1,localhost,::1"),
+    ] {
+        assert_eq!(launch.env.get(name).map(String::as_str), Some(value), "{name}");
     }
+    assert!(!launch.argv.iter().any(|argument| argument.contains("token")));
 }
 
 #[test]
-fn a_failure_of_the_model_has_its_cause() {
-    use TurnFailureCause as Cause;
-    assert_eq!(failure(recording!("error_401")), Cause::ModelUnauthorized);
-    assert_eq!(failure(recording!("error_403")), Cause::ModelUnauthorized);
-    assert_eq!(failure(recording!("error_429")), Cause::ModelOverloaded);
-    assert_eq!(failure(recording!("error_529")), Cause::ModelOverloaded);
-    assert_eq!(failure(recording!("error_500")), Cause::ModelFailed);
-    assert_eq!(failure(recording!("error_404")), Cause::ModelFailed);
-    assert_eq!(failure(recording!("garbage")), Cause::ModelFailed);
-    assert_eq!(failure(recording!("closed")), Cause::ModelUnreachable);
-    assert_eq!(
-        outcomes(recording!("error_529_once"))[0].status,
-        TurnStatus::Succeeded
-    );
-}
-
-#[test]
-fn retries_are_told() {
-    let retries: Vec<_> = signals(recording!("error_529"))
-        .into_iter()
-        .filter_map(|signal| match signal {
-            AgentSignal::Event(EventKind::ModelRetry {
-                attempt,
-                delay_ms,
-                reason,
-            }) => Some((attempt, delay_ms, reason)),
-            _ => None,
-        })
-        .collect();
-    assert_eq!(retries.len(), 2);
-    assert!(retries[0].1 > 0 && retries[0].2.contains("529"));
-}
-
-#[test]
-fn denied_tools_are_named() {
-    let outcome = outcomes(recording!("permission_denied")).pop().unwrap();
-    assert!(!outcome.permission_denials.is_empty());
-}
-
-#[test]
-fn what_is_not_known_is_kept() {
-    let signals = ClaudeCode.parse(br#"{"type":"from_the_future","x":1}"#);
-    assert!(matches!(&signals[..], [AgentSignal::Event(EventKind::AgentOther { raw })] if raw["x"] == 1));
-    let signals = ClaudeCode.parse(b"not json \xff");
-    assert!(matches!(
-        &signals[..],
-        [AgentSignal::Event(EventKind::AgentOther {
-            raw: Value::String(_)
-        })]
-    ));
-}
-
-#[test]
-fn i5_the_session_s_environment_cannot_reroute_the_agent() {
-    let env = [
-        "ANTHROPIC_BASE_URL",
-        "ANTHROPIC_API_KEY",
-        "HOME",
-        "CLAUDE_CONFIG_DIR",
-    ];
-    let hostile = AgentContext {
-        env: env.iter().map(|name| ((*name).into(), "evil".into())).collect(),
+fn requests_become_arguments() {
+    let launch = ClaudeCode.launch(&AgentContext {
+        model: Some("claude-haiku-4-5".into()),
+        mcp_config: Some(json!({ "mcpServers": {} })),
+        resume: Some("00000000-0000-4000-8000-000000000001".into()),
         ..context()
-    };
-    assert!(
-        ClaudeCode
-            .launch(&hostile)
-            .env
-            .values()
-            .all(|value| value != "evil")
+    });
+    assert_eq!(
+        launch.argv[9..],
+        [
+            "--mcp-config",
+            "{\"mcpServers\":{}}",
+            "--model",
+            "claude-haiku-4-5",
+            "--resume",
+            "00000000-0000-4000-8000-000000000001"
+        ]
     );
-}
-
-#[test]
-fn permissions_are_skipped_only_when_nothing_restricts_them() {
-    let skips = |context: &AgentContext| {
-        ClaudeCode
-            .launch(context)
-            .argv
-            .contains(&"--dangerously-skip-permissions".to_owned())
-    };
-    assert!(skips(&context()));
-    assert!(!skips(&AgentContext {
+    let strict = AgentContext {
         permissions: PermissionMode::Strict,
         ..context()
-    }));
-    assert!(!skips(&AgentContext {
-        allowed_tools: vec!["Read".into()],
+    };
+    let tools = ["Bash(git log *)", "Read", "Bash(ls)", "mcp__gw__find"]
+        .map(str::to_owned)
+        .to_vec();
+    let listed = AgentContext {
+        allowed_tools: tools,
         ..context()
-    }));
+    };
+    assert_eq!(
+        ClaudeCode.launch(&strict).argv[8..],
+        ["--permission-mode", "dontAsk"]
+    );
+    assert_eq!(
+        ClaudeCode.launch(&listed).argv[8..],
+        [
+            "--permission-mode",
+            "dontAsk",
+            "--tools",
+            "Bash,Read",
+            "--allowedTools",
+            "Bash(git log *),Read,Bash(ls),mcp__gw__find"
+        ]
+    );
+}
+
+#[test]
+fn the_sessions_environment_chooses_what_is_harmless() {
+    let env = [
+        ("RUST_LOG", "debug"),
+        ("PATH", "/own/bin"),
+        ("CLAUDE_CODE_MAX_RETRIES", "0"),
+        ("ANTHROPIC_BASE_URL", "http://elsewhere"),
+        ("ANTHROPIC_AUTH_TOKEN", "other"),
+        ("CLAUDE_CODE_USE_BEDROCK", "1"),
+        ("HOME", "/elsewhere"),
+        ("NO_PROXY", "corp"),
+    ];
+    let env = env
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into();
+    let env = ClaudeCode.launch(&AgentContext { env, ..context() }).env;
+    let got = |name: &str| env.get(name).map(String::as_str);
+    assert_eq!(
+        (got("RUST_LOG"), got("PATH"), got("CLAUDE_CODE_MAX_RETRIES")),
+        (Some("debug"), Some("/own/bin"), Some("0"))
+    );
+    assert_eq!(
+        (got("ANTHROPIC_BASE_URL"), got("HOME")),
+        (Some("http://127.0.0.1:9101"), Some("/home/agent"))
+    );
+    assert_eq!(
+        (got("ANTHROPIC_AUTH_TOKEN"), got("CLAUDE_CODE_USE_BEDROCK")),
+        (None, None)
+    );
+    assert_eq!(got("NO_PROXY"), Some("corp,127.0.0.1,localhost,::1"));
+}
+
+#[test]
+fn an_interrupt_is_one_line() {
+    let bytes = ClaudeCode.interrupt(7);
+    let value: Value = serde_json::from_slice(&bytes).unwrap();
+    assert_eq!(
+        value,
+        json!({ "type": "control_request", "request_id": "interrupt-7", "request": { "subtype": "interrupt" } })
+    );
+    assert!(bytes.ends_with(b"\n"));
+}
+
+#[test]
+fn failures_carry_codes_that_callers_know() {
+    let failure = outcomes(recording!("max_tokens")).remove(0).failure.unwrap();
+    assert_eq!(failure.error.code, ErrorKind::LimitExceeded);
+}
+
+/// A line that may be one of ours, with anything in it.
+fn likely_line() -> impl Strategy<Value = String> {
+    let value = prop_oneof![
+        Just("null".to_owned()),
+        Just("1e999".into()),
+        Just("-1".into()),
+        Just("[]".into()),
+        Just("{}".into()),
+        Just("[{\"type\":\"tool_result\",\"content\":[{\"type\":\"text\",\"text\":\"é\"},3]}]".into()),
+        Just("{\"content\":[{\"type\":\"text\",\"text\":7},{\"type\":\"tool_use\",\"input\":[]}]}".into()),
+        "\"[a-z\\PC]{0,9}\"".prop_map(|text| text.replace('\\', "")),
+    ];
+    let kinds = prop::sample::select(vec![
+        "assistant",
+        "user",
+        "result",
+        "system",
+        "control_response",
+        "conversation_reset",
+    ]);
+    let keys = prop::sample::select(vec![
+        "message",
+        "subtype",
+        "usage",
+        "result",
+        "response",
+        "errors",
+        "session_id",
+        "model_usage_since_last_result",
+        "permission_denials",
+        "attempt",
+        "tools",
+        "is_error",
+        "terminal_reason",
+        "api_error_status",
+    ]);
+    (
+        kinds,
+        prop::collection::btree_map(keys, value, 0..6),
+        prop::sample::select(vec!["init", "api_retry", "success", ""]),
+    )
+        .prop_map(|(kind, fields, subtype)| {
+            let fields: String = fields
+                .iter()
+                .map(|(key, value)| format!(",\"{key}\":{value}"))
+                .collect();
+            format!("{{\"type\":\"{kind}\",\"subtype\":\"{subtype}\"{fields}}}")
+        })
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
-    fn a_prompt_is_one_line_of_json_whatever_it_says(text in ".*") {
-        let bytes = ClaudeCode.prompt(&TurnId::new(), &text);
-        prop_assert_eq!(bytes.iter().filter(|byte| **byte == b'\n').count(), 1);
-        prop_assert_eq!(bytes.last(), Some(&b'\n'));
-        let value: Value = serde_json::from_slice(&bytes).unwrap();
+    fn no_line_makes_it_panic_or_vanish(bytes in prop::collection::vec(any::<u8>(), 0..200), line in likely_line()) {
+        // What is no line of ours is kept.
+        if serde_json::from_slice::<Value>(&bytes).is_err() {
+            prop_assert_eq!(ClaudeCode.parse(&bytes).len(), 1);
+        }
+        let signals = ClaudeCode.parse(line.as_bytes());
+        if line.contains("\"type\":\"result\"") && serde_json::from_str::<Value>(&line).is_ok() {
+            prop_assert!(signals.iter().any(|signal| matches!(signal, AgentSignal::TurnEnded(_))) || line.matches("\"subtype\"").count() > 1);
+        }
+        for signal in signals {
+            if let AgentSignal::TurnEnded(outcome) = signal {
+                prop_assert_eq!(outcome.status == TurnStatus::Failed, outcome.failure.is_some());
+                serde_json::to_string(&outcome).unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn damaged_recordings_never_make_it_panic(at in any::<prop::sample::Index>(), value in any::<u8>()) {
+        let mut bytes = recording!("tools").as_bytes().to_vec();
+        let at = at.index(bytes.len());
+        bytes[at] = value;
+        for line in bytes.split(|byte| *byte == b'\n') {
+            let _ = ClaudeCode.parse(line);
+        }
+    }
+
+    #[test]
+    fn any_prompt_is_one_line_that_says_it(text in any::<String>(), odd in "[\\r\\n\\x00\"\\\\\u{2028}\u{2029}\u{85}]{0,5}") {
+        let text = text + &odd;
+        let turn = TurnId::new();
+        let bytes = ClaudeCode.prompt(&turn, &text);
+        let line = std::str::from_utf8(&bytes).unwrap().strip_suffix('\n').unwrap();
+        let ends = ['\n', '\r', '\u{2028}', '\u{2029}'];
+        prop_assert!(!line.contains(ends));
+        let value: Value = serde_json::from_str(line).unwrap();
         prop_assert_eq!(value["message"]["content"][0]["text"].as_str(), Some(text.as_str()));
-    }
-
-    #[test]
-    fn no_bytes_make_the_driver_fail(line in prop::collection::vec(any::<u8>(), 0..200)) {
-        let _ = ClaudeCode.parse(&line);
-    }
-
-    #[test]
-    fn no_shape_makes_the_driver_fail(
-        kind in prop_oneof!["system", "assistant", "user", "result", "control_response", "[a-z]{0,9}"],
-        field in "(message|content|response|usage|subtype|is_error|total_cost_usd|retry_delay_ms|api_error_status)",
-        value in prop_oneof![Just("null"), Just("-1"), Just("1e999"), Just("[]"), Just("{}"), Just("\"x\""), Just("[[1],{}]")],
-    ) {
-        let _ = ClaudeCode.parse(format!("{{\"type\":\"{kind}\",\"subtype\":\"api_retry\",\"{field}\":{value}}}").as_bytes());
-        let _ = ClaudeCode.parse(format!("{{\"type\":\"{kind}\",\"message\":{{\"content\":{value}}}}}").as_bytes());
+        let turn = turn.to_string();
+        prop_assert_eq!(value["uuid"].as_str(), Some(turn.as_str()));
     }
 }

@@ -85,7 +85,8 @@ pub fn validate_env(env: &BTreeMap<String, String>) -> Result<()> {
     if env.len() > MAX_VARIABLES {
         return Err(bad("there are too many environment variables")
             .with_context("variables", env.len())
-            .with_context("limit", MAX_VARIABLES));
+            .with_context("limit", MAX_VARIABLES)
+            .with_hint("put them into a file of the workspace"));
     }
     for (name, value) in env {
         validate_variable(name, value).map_err(|error| error.with_context("variable", shown(name)))?;
@@ -101,12 +102,14 @@ pub fn validate_env(env: &BTreeMap<String, String>) -> Result<()> {
 
 fn validate_variable(name: &str, value: &str) -> Result<()> {
     if name.is_empty() || name.contains(['=', '\0']) || name.chars().any(char::is_control) {
-        return Err(bad(
-            "the name of an environment variable is empty or contains = or a control character",
-        ));
+        return Err(
+            bad("the name of an environment variable is empty or contains = or a control character")
+                .with_hint("write it as NAME=VALUE"),
+        );
     }
     if value.contains('\0') {
-        return Err(bad("the value of an environment variable contains a NUL"));
+        return Err(bad("the value of an environment variable contains a NUL")
+            .with_hint("leave the NUL out; a file can carry any bytes"));
     }
     at_most("the name of an environment variable", name.len(), MAX_NAME_BYTES)?;
     at_most(
@@ -148,7 +151,8 @@ fn looks_secret(value: &str) -> bool {
         .any(|(start, length)| value.len() >= *length && value.starts_with(start))
 }
 
-fn steers_provider(name: &str) -> bool {
+/// Whether a variable decides where the agent's requests go, or as whom.
+pub(crate) fn steers_provider(name: &str) -> bool {
     let chooses_model = name.starts_with(MODEL_CHOICE.0) && name.ends_with(MODEL_CHOICE.1);
     let steers =
         PROVIDER_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) || PROVIDER_NAMES.contains(&name);

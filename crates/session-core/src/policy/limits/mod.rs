@@ -14,6 +14,7 @@ use std::ops::RangeInclusive;
 
 use secrecy::ExposeSecret;
 
+pub(crate) use self::environment::steers_provider;
 pub use self::environment::validate_env;
 pub use self::paths::{validate_copy_path, validate_cwd, validate_mount_target};
 use crate::agent::MAX_PROMPT_BYTES;
@@ -143,7 +144,8 @@ fn validate_tools(tools: &[String]) -> Result<()> {
         if !fine {
             return Err(
                 bad("the name of a tool starts with a letter and has no control characters")
-                    .with_context("tool", shown(tool)),
+                    .with_context("tool", shown(tool))
+                    .with_hint("write it as the agent does, for example Read or Bash(git log *)"),
             );
         }
     }
@@ -165,7 +167,9 @@ pub fn validate_idempotency_key(key: &str) -> Result<()> {
 
 fn validate_name(name: &str) -> Result<()> {
     if name.trim().is_empty() || name.chars().any(char::is_control) {
-        return Err(bad("a name is one line of text").with_context("name", shown(name)));
+        return Err(bad("a name is one line of text")
+            .with_context("name", shown(name))
+            .with_hint("choose some words without line ends"));
     }
     at_most("a name", name.len(), MAX_NAME_BYTES)
 }
@@ -174,7 +178,8 @@ fn validate_labels(labels: &BTreeMap<String, String>) -> Result<()> {
     if labels.len() > MAX_LABELS {
         return Err(bad("there are too many labels")
             .with_context("labels", labels.len())
-            .with_context("limit", MAX_LABELS));
+            .with_context("limit", MAX_LABELS)
+            .with_hint("keep those that somebody filters by"));
     }
     for (key, value) in labels {
         validate_label(key, value).map_err(|error| error.with_context("label", shown(key)))?;
@@ -185,7 +190,8 @@ fn validate_labels(labels: &BTreeMap<String, String>) -> Result<()> {
 fn validate_label(key: &str, value: &str) -> Result<()> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "._-/".contains(c);
     if !key.starts_with(|c: char| c.is_ascii_alphanumeric()) || !key.chars().all(allowed) {
-        return Err(bad("the key of a label is made of letters, digits and . _ - /"));
+        return Err(bad("the key of a label is made of letters, digits and . _ - /")
+            .with_hint("for example team or example.com/team"));
     }
     if key.starts_with(RESERVED_LABELS) {
         return Err(
@@ -193,7 +199,7 @@ fn validate_label(key: &str, value: &str) -> Result<()> {
         );
     }
     if value.contains('\0') {
-        return Err(bad("the value of a label contains a NUL"));
+        return Err(bad("the value of a label contains a NUL").with_hint("leave the NUL out"));
     }
     at_most("the key of a label", key.len(), MAX_LABEL_KEY_BYTES)?;
     at_most("the value of a label", value.len(), MAX_LABEL_VALUE_BYTES)
@@ -209,13 +215,16 @@ fn validate_mounts(mounts: &[HostMount]) -> Result<()> {
     if mounts.len() > MAX_MOUNTS {
         return Err(bad("there are too many mounts")
             .with_context("mounts", mounts.len())
-            .with_context("limit", MAX_MOUNTS));
+            .with_context("limit", MAX_MOUNTS)
+            .with_hint("mount a directory that contains several of them"));
     }
     let mut targets = BTreeSet::new();
     for mount in mounts {
         validate_mount_target(&mount.target)?;
         if !targets.insert(mount.target.as_str()) {
-            return Err(bad("two mounts have the same target").with_context("target", shown(&mount.target)));
+            return Err(bad("two mounts have the same target")
+                .with_context("target", shown(&mount.target))
+                .with_hint("give each mount a target of its own"));
         }
     }
     Ok(())
@@ -250,9 +259,9 @@ fn validate_argv(argv: &[Vec<u8>]) -> Result<()> {
         );
     }
     if let Some(index) = argv.iter().position(|argument| argument.contains(&0)) {
-        return Err(
-            bad("an argument contains a NUL, which no program can be given").with_context("argument", index)
-        );
+        return Err(bad("an argument contains a NUL, which no program can be given")
+            .with_context("argument", index)
+            .with_hint("leave the NUL out; a file or standard input can carry any bytes"));
     }
     for (index, argument) in argv.iter().enumerate() {
         at_most("an argument", argument.len(), MAX_ARGUMENT_BYTES).map_err(|error| {
@@ -290,7 +299,8 @@ fn at_most(what: &'static str, length: usize, limit: usize) -> Result<()> {
     }
     Err(bad(format!("{what} is too long"))
         .with_context("bytes", length)
-        .with_context("limit", limit))
+        .with_context("limit", limit)
+        .with_hint(format!("shorten it to {limit} bytes at most")))
 }
 
 fn bad(message: impl Into<std::borrow::Cow<'static, str>>) -> Error {

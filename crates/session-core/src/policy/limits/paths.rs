@@ -82,7 +82,8 @@ pub fn validate_copy_path(path: &str) -> Result<()> {
 
 fn validate_text(path: &str) -> Result<()> {
     if path.is_empty() || path.contains('\0') {
-        return Err(refused("a path is not empty and contains no NUL", path));
+        return Err(refused("a path is not empty and contains no NUL", path)
+            .with_hint("for example src, or /workspace/src"));
     }
     at_most("a path", path.len(), MAX_PATH_BYTES)
 }
