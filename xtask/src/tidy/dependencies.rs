@@ -40,7 +40,8 @@ const HOMES: &[(&str, &[&str])] = &[
     ("bollard", &["runtime-docker"]),
     ("rmcp", &["mcp-frontend", "session-gateway"]),
     ("axum", &["http-frontend", "session-gateway"]),
-    ("hyper", &["http-frontend", "session-gateway", "testkit"]),
+    // `testkit` is a provider, and `xtask` speaks the engine's API raw, as the baseline of its measurements.
+    ("hyper", &["http-frontend", "session-gateway", "testkit", "xtask"]),
     ("tracing-subscriber", &["cli"]),
     ("rusqlite", &["session-core"]),
     ("yamux", &["session-link"]),

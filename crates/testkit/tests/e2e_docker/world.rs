@@ -1,0 +1,280 @@
+//! What a test has: the product on a temporary state directory, a scripted model, a key that is nowhere else, and a log.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use futures::StreamExt;
+use runtime_docker::{DEFAULT_HOST, DockerOptions, DockerRuntime};
+use secrecy::SecretString;
+use session_core::api::{SessionApi, SessionApiExt};
+use session_core::command::{CommandOutput, CommandRequest};
+use session_core::event::{Event, EventKind};
+use session_core::id::{ImageRef, SessionId};
+use session_core::label::Signer;
+use session_core::manager::{ManagerOptions, SessionManager};
+use session_core::policy::mounts::HostPaths;
+use session_core::runtime::ContainerRuntime;
+use session_core::session::{CreateSession, PromptRequest, SessionInfo, WorkspaceSource};
+use session_core::state::StateName;
+use session_core::state_dir::StateDir;
+use session_core::turn::TurnOutcome;
+use session_gateway::SessionGateway;
+use session_gateway::model::{Credential, CredentialSource, ModelProxyConfig};
+use tempfile::TempDir;
+use testkit::canary::Canary;
+use testkit::model::{ModelServer, Script};
+use tracing_subscriber::fmt::MakeWriter;
+
+use super::Outcome;
+
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+/// How much of a command's output a test looks at.
+const OUTPUT_LIMIT: usize = 1 << 20;
+
+/// What a test has in hand.
+pub(crate) struct World {
+    state: TempDir,
+    pub(crate) manager: SessionManager,
+    pub(crate) runtime: Arc<dyn ContainerRuntime>,
+    pub(crate) model: ModelServer,
+    pub(crate) key: Canary,
+}
+
+impl World {
+    pub(crate) async fn open(script: Script) -> Result<Self> {
+        log().clear();
+        let model = ModelServer::start(script).await?;
+        let key = Canary::new();
+        let state = state_dir()?;
+        let runtime: Arc<dyn ContainerRuntime> = Arc::new(DockerRuntime::connect(DockerOptions::default())?);
+        let manager = open_manager(state.path(), Arc::clone(&runtime), &model.url(), key.text()).await?;
+        Ok(Self { state, manager, runtime, model, key })
+    }
+
+    pub(crate) fn state(&self) -> &Path {
+        self.state.path()
+    }
+
+    /// Another manager on the same state directory, as another process would open it.
+    pub(crate) async fn another_manager(&self) -> Result<SessionManager> {
+        open_manager(self.state.path(), Arc::clone(&self.runtime), &self.model.url(), self.key.text()).await
+    }
+
+    pub(crate) async fn create(&self, request: CreateSession) -> Result<SessionInfo> {
+        Ok(self.manager.create(request).await?)
+    }
+
+    /// A session with an empty workspace.
+    pub(crate) async fn session(&self) -> Result<SessionId> {
+        Ok(self.create(CreateSession::default()).await?.id)
+    }
+
+    /// A session with an empty workspace whose agent and commands have these variables.
+    pub(crate) async fn session_with(&self, env: &[(&str, &str)]) -> Result<SessionId> {
+        let env = env.iter().map(|&(name, value)| (name.to_owned(), value.to_owned()));
+        let request = CreateSession { env: env.collect::<BTreeMap<_, _>>(), ..CreateSession::default() };
+        Ok(self.create(request).await?.id)
+    }
+
+    pub(crate) async fn session_on_copy(&self, path: &Path) -> Result<SessionId> {
+        let workspace = WorkspaceSource::Copy { path: path.to_owned() };
+        Ok(self.create(CreateSession { workspace, ..CreateSession::default() }).await?.id)
+    }
+
+    pub(crate) async fn prompt(&self, session: &SessionId, prompt: &str) -> Result<TurnOutcome> {
+        Ok(self.manager.prompt_and_wait(session, prompt_of(prompt)).await?)
+    }
+
+    /// Runs a program to its end.
+    pub(crate) async fn run(&self, session: &SessionId, argv: &[&str]) -> Result<CommandOutput> {
+        self.run_request(session, CommandRequest::new(argv.iter().copied())).await
+    }
+
+    pub(crate) async fn run_request(&self, session: &SessionId, request: CommandRequest) -> Result<CommandOutput> {
+        Ok(self.manager.command_output(session, request, OUTPUT_LIMIT).await?)
+    }
+
+    /// What a program that succeeds prints.
+    pub(crate) async fn read(&self, session: &SessionId, argv: &[&str]) -> Result<String> {
+        let output = self.run(session, argv).await?;
+        if output.exit.code != Some(0) {
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            return Err(format!("{argv:?} ended with {:?}: {said}", output.exit).into());
+        }
+        Ok(String::from_utf8(output.stdout)?.trim().to_owned())
+    }
+
+    /// Waits until the engine's facts have brought the session there.
+    pub(crate) async fn wait_state(&self, session: &SessionId, name: StateName) -> Result<SessionInfo> {
+        let waiting = async {
+            loop {
+                let info = self.manager.inspect(session).await?.info;
+                if info.state.name() == name {
+                    return Ok(info);
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        let waited: std::result::Result<Result<SessionInfo>, _> = tokio::time::timeout(Duration::from_secs(10), waiting).await;
+        waited.map_err(|_| format!("the session is not {name:?} after 10 s"))?
+    }
+
+    /// All events so far, which must be numbered without gaps.
+    pub(crate) async fn events(&self, session: &SessionId) -> Result<Vec<Event>> {
+        let query = session_core::session::EventQuery { after: 0, limit: 10_000, tail: false };
+        let events = self.manager.event_page(session, query).await?;
+        for (event, number) in events.iter().zip(1_u64..) {
+            if event.seq != number {
+                return Err(format!("event {number} has the number {}", event.seq).into());
+            }
+        }
+        Ok(events)
+    }
+
+    /// Waits for the first event of the session that is wanted, from its beginning on.
+    pub(crate) async fn wait_event(&self, session: &SessionId, wanted: impl Fn(&EventKind) -> bool) -> Result<Event> {
+        let mut events = self.manager.events(session, 0).await?;
+        while let Some(event) = events.next().await {
+            let event = event?;
+            if wanted(&event.kind) {
+                return Ok(event);
+            }
+        }
+        Err("the session ended without that event".into())
+    }
+
+    /// What was logged since the test began: the last of it.
+    pub(crate) fn log(&self) -> String {
+        let text = log().text();
+        let lines: Vec<_> = text.lines().collect();
+        lines[lines.len().saturating_sub(60)..].join("\n")
+    }
+
+    /// Everything that was logged since the test began.
+    pub(crate) fn whole_log(&self) -> String {
+        log().text()
+    }
+
+    /// Destroys what is left, and fails when something is there after that.
+    pub(crate) async fn finish(&self) -> Outcome {
+        let sessions = self.manager.list(Default::default()).await.unwrap_or_default();
+        let mut failure = None;
+        for session in sessions {
+            if let Err(error) = self.manager.destroy(&session.id).await {
+                failure = Some(error);
+            }
+        }
+        self.manager.shutdown().await;
+        let left = self.sweep().await?;
+        match (failure, left) {
+            (Some(error), _) => Err(error.into()),
+            (None, left) if left.is_empty() => Ok(()),
+            (None, left) => Err(left.join(", ").into()),
+        }
+    }
+
+    /// Removes by force what bears our label, and says what that was.
+    async fn sweep(&self) -> Result<Vec<String>> {
+        let signer = Signer::new(StateDir::open(self.state.path())?.signing_key()?);
+        let mut names = Vec::new();
+        for left in self.runtime.list(signer.owner()).await? {
+            names.push(left.name.to_string());
+            self.runtime.remove(&left.name).await?;
+        }
+        Ok(names)
+    }
+}
+
+/// A temporary directory that is good enough for a state directory.
+pub(crate) fn state_dir() -> Result<TempDir> {
+    let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+    Ok(tempfile::Builder::new().prefix("cofferdam-e2e-").permissions(private).tempdir()?)
+}
+
+pub(crate) fn prompt_of(prompt: &str) -> PromptRequest {
+    PromptRequest { prompt: prompt.to_owned(), ..PromptRequest::default() }
+}
+
+/// Puts the product together as the command line does.
+pub(crate) async fn open_manager(
+    state: &Path,
+    runtime: Arc<dyn ContainerRuntime>,
+    model: &str,
+    key: &str,
+) -> Result<SessionManager> {
+    let gateway = SessionGateway::new(ModelProxyConfig {
+        base_url: model.parse()?,
+        credential: CredentialSource::new(Some(Credential::api_key(&SecretString::from(key))?)),
+        ..ModelProxyConfig::default()
+    });
+    let image: ImageRef = runtime_docker::DEFAULT_TOOLBOX_IMAGE.parse()?;
+    let paths = HostPaths {
+        home: None,
+        state_dir: state.to_owned(),
+        engine_sockets: DEFAULT_HOST.strip_prefix("unix://").map(PathBuf::from).into_iter().collect(),
+    };
+    // As a server: the engine's facts come by themselves.
+    let options = ManagerOptions { supervise: true, ..ManagerOptions::new(image, paths) };
+    Ok(SessionManager::open(StateDir::open(state)?, options, runtime, Arc::new(gateway)).await?)
+}
+
+/// Everything that anything logs, at the finest level: to explain a failure, and to be searched for secrets.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+/// The one log of this process; tests run one at a time.
+fn log() -> &'static Log {
+    static LOG: OnceLock<Log> = OnceLock::new();
+    LOG.get_or_init(|| {
+        let log = Log::default();
+        // Only the first of a process can be installed, and this is it.
+        let _installed = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::TRACE)
+            .with_ansi(false)
+            .with_writer(log.clone())
+            .try_init();
+        log
+    })
+}
+
+impl Log {
+    const LIMIT: usize = 32 << 20;
+
+    fn bytes(&self) -> std::sync::MutexGuard<'_, Vec<u8>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn clear(&self) {
+        self.bytes().clear();
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.bytes()).into_owned()
+    }
+}
+
+impl Write for Log {
+    fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+        let mut bytes = self.bytes();
+        if bytes.len() < Self::LIMIT {
+            bytes.extend_from_slice(line);
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl MakeWriter<'_> for Log {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        self.clone()
+    }
+}

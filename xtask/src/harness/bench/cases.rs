@@ -1,0 +1,147 @@
+//! The measurements, their baselines and their goals.
+
+use xtask::error::Result;
+
+use super::stats::Series;
+use super::{Lab, commands, copies, lifecycle, memory, prompts};
+
+/// One line of the table.
+#[derive(Debug)]
+pub(super) struct Case {
+    /// For `--only` and for programs.
+    pub(super) name: &'static str,
+    pub(super) what: &'static str,
+    pub(super) baseline: &'static str,
+    pub(super) goal: Goal,
+    kind: Kind,
+}
+
+/// What is good enough.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Goal {
+    /// Our median is at most so many times the baseline's.
+    Ratio(f64),
+    /// At most so many megabytes (of 10⁶ bytes).
+    Megabytes(f64),
+}
+
+/// What a measurement yields.
+#[derive(Clone, Debug)]
+pub(super) enum Figures {
+    Times { ours: Series, baseline: Series },
+    Bytes(u64),
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Create,
+    Command,
+    CliCommand,
+    Prompt,
+    Destroy,
+    ManyIn,
+    ManyOut,
+    BigIn,
+    BigOut,
+    CreateMany,
+    Memory,
+}
+
+impl Case {
+    pub(super) async fn run(&self, lab: &mut Lab) -> Result<Figures> {
+        match self.kind {
+            Kind::Create => lifecycle::create(lab).await,
+            Kind::Command => commands::command(lab).await,
+            Kind::CliCommand => commands::cli_command(lab).await,
+            Kind::Prompt => prompts::prompt(lab).await,
+            Kind::Destroy => lifecycle::destroy(lab).await,
+            Kind::ManyIn => copies::many_in(lab).await,
+            Kind::ManyOut => copies::many_out(lab).await,
+            Kind::BigIn => copies::big_in(lab).await,
+            Kind::BigOut => copies::big_out(lab).await,
+            Kind::CreateMany => lifecycle::create_many(lab).await,
+            Kind::Memory => memory::memory(lab).await,
+        }
+    }
+}
+
+/// All of them, in the order of the table.
+pub(super) const CASES: &[Case] = &[
+    Case {
+        name: "create",
+        what: "cold create to the first command's result, network none",
+        baseline: "engine create + start + exec `true`, raw API",
+        goal: Goal::Ratio(1.0),
+        kind: Kind::Create,
+    },
+    Case {
+        name: "command",
+        what: "a command (`true`)",
+        baseline: "engine exec (create, start, inspect), raw API",
+        goal: Goal::Ratio(0.1),
+        kind: Kind::Command,
+    },
+    Case {
+        name: "cli-exec",
+        what: "a command, CLI process from start to exit",
+        baseline: "`docker exec`",
+        goal: Goal::Ratio(1.0),
+        kind: Kind::CliCommand,
+    },
+    Case {
+        name: "prompt",
+        what: "second and later prompts, scripted model",
+        baseline: "engine exec of `claude -p`, raw API",
+        goal: Goal::Ratio(0.2),
+        kind: Kind::Prompt,
+    },
+    Case {
+        name: "destroy",
+        what: "destroy",
+        baseline: "forced remove, raw API",
+        goal: Goal::Ratio(1.2),
+        kind: Kind::Destroy,
+    },
+    Case {
+        name: "copy-in-many",
+        what: "copy in 10,000 files of 1 kB, CLI",
+        baseline: "`docker cp`",
+        goal: Goal::Ratio(0.3),
+        kind: Kind::ManyIn,
+    },
+    Case {
+        name: "copy-out-many",
+        what: "copy out 10,000 files of 1 kB, CLI",
+        baseline: "`docker cp`",
+        goal: Goal::Ratio(0.5),
+        kind: Kind::ManyOut,
+    },
+    Case {
+        name: "copy-in-big",
+        what: "copy in 1 GB, CLI",
+        baseline: "`docker cp`",
+        goal: Goal::Ratio(1.0),
+        kind: Kind::BigIn,
+    },
+    Case {
+        name: "copy-out-big",
+        what: "copy out 1 GB, CLI",
+        baseline: "`docker cp`",
+        goal: Goal::Ratio(0.5),
+        kind: Kind::BigOut,
+    },
+    Case {
+        name: "create-16",
+        what: "16 creates at once",
+        baseline: "engine create + start, raw API, 16 at once",
+        goal: Goal::Ratio(1.1),
+        kind: Kind::CreateMany,
+    },
+    Case {
+        name: "memory",
+        what: "the manager's memory with 10 sessions",
+        baseline: "—",
+        goal: Goal::Megabytes(30.0),
+        kind: Kind::Memory,
+    },
+];
