@@ -2,5 +2,9 @@
 //! a user has for real.
 
 pub mod canary;
+pub mod conformance;
+pub mod faults;
 pub mod fixtures;
+pub mod harness;
+pub mod memory;
 pub mod model;

@@ -73,7 +73,8 @@ impl Gate {
         self.0.send_replace(true);
     }
 
-    pub(super) async fn pass(&self) {
+    /// Waits until it is open. Cancel-safe.
+    pub(crate) async fn pass(&self) {
         let mut state = self.0.subscribe();
         // The sender lives in `self`, so the wait can only end by opening.
         let _opened = state.wait_for(|open| *open).await.is_ok();

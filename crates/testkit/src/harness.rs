@@ -1,0 +1,402 @@
+//! Managers as tests use them: each in a runtime of its own, so that one can be killed as a process would be.
+//!
+//! [`ManagerProcess::kill`] tears the manager's runtime down wherever its tasks stand: no destructor of ours runs a
+//! farewell, locks and links go with the memory that held them, and what was not stored is lost. Another manager on the
+//! same state directory then has to go on from the store and the containers alone.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::future::BoxFuture;
+use session_core::api::{ArchiveStream, EventStream, SessionApi};
+use session_core::command::{CommandRequest, RunningCommand};
+use session_core::error::{Error, ErrorKind, Result};
+use session_core::event::Event;
+use session_core::gateway::{Gateway, GatewayDoor, MODEL_DOOR, MODEL_PORT, ModelUsage, SessionGrant};
+use session_core::id::{CommandId, SessionId, TurnId};
+use session_core::manager::{ManagerOptions, SessionManager};
+use session_core::policy::mounts::HostPaths;
+use session_core::runtime::{BoxedByteStream, ContainerRuntime};
+use session_core::session::{
+    CopyReport, CreateSession, EventQuery, PromptRequest, SessionDetails, SessionFilter, SessionInfo,
+    WorkspaceDiff,
+};
+use session_core::state_dir::StateDir;
+use session_core::turn::TurnInfo;
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+use crate::faults::{FaultPlan, Faulty};
+use crate::memory::MemoryRuntime;
+
+/// How long the remains of a killed manager may take to go.
+const TEAR_DOWN: Duration = Duration::from_secs(10);
+
+/// A manager in a runtime of its own. Its methods run there, whoever calls them.
+#[derive(Debug)]
+pub struct ManagerProcess {
+    runtime: Option<Runtime>,
+    manager: Option<SessionManager>,
+}
+
+impl ManagerProcess {
+    /// Starts a manager on a state directory.
+    ///
+    /// # Errors
+    /// As [`SessionManager::open`].
+    pub async fn start(
+        state_dir: &Path,
+        options: ManagerOptions,
+        containers: Arc<dyn ContainerRuntime>,
+        gateway: Arc<dyn Gateway>,
+    ) -> Result<Self> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("manager")
+            .enable_all()
+            .build()
+            .map_err(|error| {
+                Error::new(ErrorKind::HostIo, "start a manager", "no thread").with_source(error)
+            })?;
+        let state_dir = StateDir::open(state_dir)?;
+        let opening = SessionManager::open(state_dir, options, containers, gateway);
+        let opened = runtime.spawn(opening).await.map_err(ended)?;
+        let mut process = Self {
+            runtime: Some(runtime),
+            manager: None,
+        };
+        process.manager = Some(opened?);
+        Ok(process)
+    }
+
+    /// Runs something with the manager, in its runtime.
+    ///
+    /// # Errors
+    /// What it fails with, and `Cancelled` when the manager is killed meanwhile.
+    pub async fn run<T, F>(&self, work: impl FnOnce(SessionManager) -> F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T>> + Send + 'static,
+    {
+        let (Some(runtime), Some(manager)) = (&self.runtime, &self.manager) else {
+            return Err(Error::new(
+                ErrorKind::Cancelled,
+                "call the manager",
+                "it has ended",
+            ));
+        };
+        runtime.spawn(work(manager.clone())).await.map_err(ended)?
+    }
+
+    /// Ends it as `kill -9` would, and waits until nothing of it is left.
+    pub async fn kill(mut self) {
+        self.manager = None;
+        if let Some(runtime) = self.runtime.take() {
+            let gone = tokio::task::spawn_blocking(move || runtime.shutdown_timeout(TEAR_DOWN));
+            let _ = gone.await;
+        }
+    }
+
+    /// Ends it in order.
+    pub async fn shutdown(self) {
+        let _ = self
+            .run(|manager| async move {
+                manager.shutdown().await;
+                Ok(())
+            })
+            .await;
+        self.kill().await;
+    }
+}
+
+impl Drop for ManagerProcess {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+fn ended(error: tokio::task::JoinError) -> Error {
+    let kind = if error.is_panic() {
+        ErrorKind::Internal
+    } else {
+        ErrorKind::Cancelled
+    };
+    Error::new(kind, "call the manager", "it ended before it answered").with_source(error)
+}
+
+#[async_trait]
+impl SessionApi for ManagerProcess {
+    async fn create(&self, request: CreateSession) -> Result<SessionInfo> {
+        self.run(|manager| async move { manager.create(request).await })
+            .await
+    }
+
+    async fn list(&self, filter: SessionFilter) -> Result<Vec<SessionInfo>> {
+        self.run(|manager| async move { manager.list(filter).await })
+            .await
+    }
+
+    async fn inspect(&self, session: &SessionId) -> Result<SessionDetails> {
+        let session = *session;
+        self.run(move |manager| async move { manager.inspect(&session).await })
+            .await
+    }
+
+    async fn prompt(&self, session: &SessionId, request: PromptRequest) -> Result<TurnInfo> {
+        let session = *session;
+        self.run(move |manager| async move { manager.prompt(&session, request).await })
+            .await
+    }
+
+    async fn turn(&self, session: &SessionId, turn: &TurnId) -> Result<TurnInfo> {
+        let (session, turn) = (*session, *turn);
+        self.run(move |manager| async move { manager.turn(&session, &turn).await })
+            .await
+    }
+
+    async fn turns(&self, session: &SessionId) -> Result<Vec<TurnInfo>> {
+        let session = *session;
+        self.run(move |manager| async move { manager.turns(&session).await })
+            .await
+    }
+
+    async fn interrupt(&self, session: &SessionId) -> Result<bool> {
+        let session = *session;
+        self.run(move |manager| async move { manager.interrupt(&session).await })
+            .await
+    }
+
+    async fn events(&self, session: &SessionId, after: u64) -> Result<EventStream> {
+        let session = *session;
+        self.run(move |manager| async move { manager.events(&session, after).await })
+            .await
+    }
+
+    async fn event_page(&self, session: &SessionId, query: EventQuery) -> Result<Vec<Event>> {
+        let session = *session;
+        self.run(move |manager| async move { manager.event_page(&session, query).await })
+            .await
+    }
+
+    async fn command(&self, session: &SessionId, request: CommandRequest) -> Result<RunningCommand> {
+        let session = *session;
+        self.run(move |manager| async move { manager.command(&session, request).await })
+            .await
+    }
+
+    async fn attach_command(
+        &self,
+        session: &SessionId,
+        command: &CommandId,
+        offset: u64,
+    ) -> Result<RunningCommand> {
+        let (session, command) = (*session, *command);
+        self.run(move |manager| async move { manager.attach_command(&session, &command, offset).await })
+            .await
+    }
+
+    async fn copy_in(&self, session: &SessionId, dest: &str, archive: ArchiveStream) -> Result<CopyReport> {
+        let (session, dest) = (*session, dest.to_owned());
+        self.run(move |manager| async move { manager.copy_in(&session, &dest, archive).await })
+            .await
+    }
+
+    async fn copy_out(&self, session: &SessionId, path: &str) -> Result<ArchiveStream> {
+        let (session, path) = (*session, path.to_owned());
+        self.run(move |manager| async move { manager.copy_out(&session, &path).await })
+            .await
+    }
+
+    async fn diff(&self, session: &SessionId) -> Result<WorkspaceDiff> {
+        let session = *session;
+        self.run(move |manager| async move { manager.diff(&session).await })
+            .await
+    }
+
+    async fn pause(&self, session: &SessionId) -> Result<()> {
+        let session = *session;
+        self.run(move |manager| async move { manager.pause(&session).await })
+            .await
+    }
+
+    async fn resume(&self, session: &SessionId) -> Result<()> {
+        let session = *session;
+        self.run(move |manager| async move { manager.resume(&session).await })
+            .await
+    }
+
+    async fn destroy(&self, session: &SessionId) -> Result<()> {
+        let session = *session;
+        self.run(move |manager| async move { manager.destroy(&session).await })
+            .await
+    }
+}
+
+/// A gateway whose model door gives back what it gets, and that remembers whom it served.
+#[derive(Debug, Default)]
+pub struct EchoGateway {
+    served: Mutex<Vec<SessionId>>,
+}
+
+impl EchoGateway {
+    /// The sessions that are admitted now.
+    pub fn admitted(&self) -> Vec<SessionId> {
+        self.served.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+#[async_trait]
+impl Gateway for EchoGateway {
+    async fn admit(&self, session: &SessionId, _grant: SessionGrant) -> Result<Vec<GatewayDoor>> {
+        let mut served = self.served.lock().unwrap_or_else(PoisonError::into_inner);
+        if !served.contains(session) {
+            served.push(*session);
+        }
+        Ok(vec![GatewayDoor {
+            name: MODEL_DOOR.to_owned(),
+            port: MODEL_PORT,
+        }])
+    }
+
+    fn serve(
+        &self,
+        _session: &SessionId,
+        _door: &str,
+        mut tunnel: BoxedByteStream,
+    ) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            use tokio::io::{AsyncReadExt, AsyncWriteExt};
+            let mut buffer = vec![0; 16 << 10];
+            while let Ok(read @ 1..) = tunnel.read(&mut buffer).await {
+                if tunnel.write_all(&buffer[..read]).await.is_err() || tunnel.flush().await.is_err() {
+                    return;
+                }
+            }
+        })
+    }
+
+    fn usage(&self, _session: &SessionId) -> ModelUsage {
+        ModelUsage::default()
+    }
+
+    async fn dismiss(&self, session: &SessionId) {
+        self.served
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|known| known != session);
+    }
+}
+
+/// A state directory, an in-memory engine with faults, and a gateway: what managers of one test share.
+#[derive(Debug)]
+pub struct Site {
+    /// The engine.
+    pub memory: MemoryRuntime,
+    /// The same, as managers get it.
+    pub faulty: Faulty,
+    /// The gateway.
+    pub gateway: Arc<EchoGateway>,
+    dir: TempDir,
+}
+
+impl Site {
+    /// A site with the default engine.
+    ///
+    /// # Errors
+    /// When the host has no room for a temporary directory.
+    pub fn new() -> Result<Self> {
+        Self::with_engine(MemoryRuntime::new())
+    }
+
+    /// A site with this engine.
+    ///
+    /// # Errors
+    /// When the host has no room for a temporary directory.
+    pub fn with_engine(memory: MemoryRuntime) -> Result<Self> {
+        let dir = tempfile::Builder::new()
+            .prefix("cofferdam-site-")
+            .tempdir()
+            .map_err(no_room)?;
+        let faulty = Faulty::new(Arc::new(memory.clone()), FaultPlan::none());
+        Ok(Self {
+            memory,
+            faulty,
+            gateway: Arc::default(),
+            dir,
+        })
+    }
+
+    /// The state directory.
+    pub fn state_dir(&self) -> PathBuf {
+        self.dir.path().join("state")
+    }
+
+    /// The options of managers, with patience for tests: what hangs is found out soon.
+    pub fn options(&self) -> ManagerOptions {
+        let host = HostPaths {
+            state_dir: self.state_dir(),
+            ..HostPaths::default()
+        };
+        ManagerOptions {
+            socket_patience: Duration::from_millis(500),
+            ..ManagerOptions::new(self.memory.image(), host)
+        }
+    }
+
+    /// Starts a manager.
+    ///
+    /// # Errors
+    /// As [`SessionManager::open`].
+    pub async fn manager(&self) -> Result<ManagerProcess> {
+        self.manager_with(self.options()).await
+    }
+
+    /// Starts a manager with options of its own.
+    ///
+    /// # Errors
+    /// As [`SessionManager::open`].
+    pub async fn manager_with(&self, options: ManagerOptions) -> Result<ManagerProcess> {
+        let (engine, gateway) = (Arc::new(self.faulty.clone()), self.gateway.clone());
+        ManagerProcess::start(&self.state_dir(), options, engine, gateway).await
+    }
+
+    /// A directory that can be a workspace: everybody can write it.
+    ///
+    /// # Errors
+    /// When the host refuses.
+    pub fn workspace(&self, name: &str) -> Result<PathBuf> {
+        use std::os::unix::fs::PermissionsExt;
+        let path = self.dir.path().join(name);
+        std::fs::create_dir(&path).map_err(no_room)?;
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o777)).map_err(no_room)?;
+        Ok(path)
+    }
+
+    /// What is left that no session should have left: containers, storage, directories of sessions, grants.
+    pub fn leftovers(&self) -> Vec<String> {
+        let containers = self
+            .memory
+            .names()
+            .into_iter()
+            .map(|name| format!("container {name}"));
+        let sessions = std::fs::read_dir(self.state_dir().join("sessions"))
+            .into_iter()
+            .flatten()
+            .flatten();
+        let directories = sessions.map(|entry| format!("directory {}", entry.path().display()));
+        let grants = self
+            .gateway
+            .admitted()
+            .into_iter()
+            .map(|session| format!("grant of {session}"));
+        containers.chain(directories).chain(grants).collect()
+    }
+}
+
+fn no_room(error: std::io::Error) -> Error {
+    Error::new(ErrorKind::HostIo, "make a place for a test", "the host refused").with_source(error)
+}
