@@ -6,7 +6,7 @@
 //!   keys/label.key             0600, signs what we make on an engine
 //!   sessions/<id>/             0700, a session's own
 //!     agent.lock               held by the process that talks to the agent
-//!     link/                    0711, shown inside the container: others pass through, and list nothing
+//!     link/                    0755, shown inside the container, whose init watches it; its parents are 0700
 //! ```
 //!
 //! Whoever can write here can make us do anything, so a directory that others can enter, that belongs to somebody else
@@ -32,7 +32,7 @@ use crate::id::SessionId;
 use files::{OPEN_DIR, PRIVATE_DIR, PRIVATE_FILE, Refusal};
 
 const KEY_LEN: usize = 32;
-const LINK_DIR_MODE: Mode = Mode::from_raw_mode(0o711);
+const LINK_DIR_MODE: Mode = Mode::from_raw_mode(0o755);
 /// How often those who lock and those who remove may get in each other's way before one gives up.
 const LOCK_ATTEMPTS: usize = 16;
 

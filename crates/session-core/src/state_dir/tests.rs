@@ -154,7 +154,7 @@ fn others_can_pass_through_the_link_directory_and_nothing_else() {
     for _ in 0..2 {
         let link = dir.create_link_dir(&session).unwrap();
         assert_eq!(link, dir.session_dir(&session).join("link"));
-        assert_eq!(mode(&link), 0o711);
+        assert_eq!(mode(&link), 0o755);
     }
     assert_eq!(mode(&dir.session_dir(&session)), 0o700);
     assert_eq!(mode(&dir.path().join("sessions")), 0o700);

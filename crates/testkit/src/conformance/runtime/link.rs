@@ -92,7 +92,7 @@ async fn several_at_once_and_one_after_the_other(stage: Arc<Stage>) -> Outcome {
 async fn the_socket_in_the_link_directory_is_dialled_or_refused(stage: Arc<Stage>) -> Outcome {
     use std::os::unix::fs::PermissionsExt;
     let dir = tempfile::tempdir()?;
-    std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o711))?;
+    std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755))?;
     let spec = ContainerSpec {
         link_dir: Some(dir.path().to_owned()),
         ..stage.spec()
