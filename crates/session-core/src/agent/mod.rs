@@ -65,7 +65,8 @@ pub enum AgentSignal {
     },
     /// Something for the log.
     Event(EventKind),
-    /// The running turn ended.
+    /// The running turn ended. Its `cost_usd` is what the process has cost since it started or, when it resumed one, the
+    /// conversation: the session's task subtracts what earlier turns had.
     TurnEnded(TurnOutcome),
     /// The agent took an interrupt.
     Interrupted,

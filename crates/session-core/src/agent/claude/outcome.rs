@@ -1,8 +1,9 @@
 //! How a turn ended.
 //!
 //! A turn that failed says `"subtype":"success"`, so only the other fields tell: `is_error`, then why it stopped, then
-//! what the provider answered. `usage` and `total_cost_usd` mislead as well: the one leaves out subagents and what an
-//! interrupted turn spent, the other counts from the start of the process. `model_usage_since_last_result` is the turn's.
+//! what the provider answered. `usage` misleads as well: it leaves out subagents and what an interrupted turn spent;
+//! `model_usage_since_last_result` has all of it. `total_cost_usd` counts from the start of the process or, after a resume,
+//! of the conversation; it is handed on as it is, and whoever keeps the conversation's record subtracts.
 
 use std::collections::BTreeMap;
 
@@ -36,6 +37,8 @@ struct ResultLine<'a> {
     api_error_status: Option<u16>,
     #[serde(default, deserialize_with = "lenient")]
     api_error: String,
+    #[serde(default, deserialize_with = "lenient")]
+    total_cost_usd: Option<f64>,
     #[serde(default, deserialize_with = "lenient")]
     num_turns: u64,
     #[serde(default, deserialize_with = "lenient")]
@@ -71,8 +74,6 @@ struct ModelUse {
     cache_read_input_tokens: u64,
     #[serde(default, deserialize_with = "lenient")]
     cache_creation_input_tokens: u64,
-    #[serde(rename = "costUSD", default, deserialize_with = "lenient")]
-    cost_usd: f64,
 }
 
 #[derive(Deserialize)]
@@ -85,7 +86,6 @@ struct Denial {
 pub(super) fn of(line: &str) -> Option<TurnOutcome> {
     let mut result: ResultLine<'_> = serde_json::from_str(line).ok()?;
     let status = status(&result);
-    let (usage, cost_usd) = spent(&result);
     let words = cut_owned(result.result.take().unwrap_or_default(), MAX_TEXT_BYTES);
     let failure = (status == TurnStatus::Failed).then(|| failure(&result, &words));
     Some(TurnOutcome {
@@ -96,8 +96,10 @@ pub(super) fn of(line: &str) -> Option<TurnOutcome> {
         } else {
             String::new()
         },
-        usage,
-        cost_usd,
+        usage: spent(&result),
+        cost_usd: result
+            .total_cost_usd
+            .filter(|cost| cost.is_finite() && *cost >= 0.0),
         model_calls: result.num_turns,
         duration_ms: result.duration_ms,
         permission_denials: denials(result.permission_denials),
@@ -115,18 +117,16 @@ fn status(result: &ResultLine<'_>) -> TurnStatus {
     }
 }
 
-fn spent(result: &ResultLine<'_>) -> (TokenUsage, Option<f64>) {
+fn spent(result: &ResultLine<'_>) -> TokenUsage {
     let Some(models) = &result.model_usage_since_last_result else {
-        let usage = TokenUsage {
+        return TokenUsage {
             input: result.usage.input_tokens,
             output: result.usage.output_tokens,
             cache_read: result.usage.cache_read_input_tokens,
             cache_creation: result.usage.cache_creation_input_tokens,
         };
-        return (usage, None);
     };
     let mut usage = TokenUsage::default();
-    let mut cost = 0.0;
     for model in models.values() {
         usage += TokenUsage {
             input: model.input_tokens,
@@ -134,10 +134,8 @@ fn spent(result: &ResultLine<'_>) -> (TokenUsage, Option<f64>) {
             cache_read: model.cache_read_input_tokens,
             cache_creation: model.cache_creation_input_tokens,
         };
-        cost += model.cost_usd.max(0.0);
     }
-    // A sum of a hostile agent's numbers can be beyond what JSON writes.
-    (usage, cost.is_finite().then_some(cost))
+    usage
 }
 
 fn denials(raw: Option<&RawValue>) -> Vec<String> {
@@ -176,7 +174,7 @@ fn cause(result: &ResultLine<'_>, words: &str) -> TurnFailureCause {
         return TurnFailureCause::AgentLimit;
     }
     match result.api_error_status {
-        Some(401 | 402 | 403) => return TurnFailureCause::ModelUnauthorized,
+        Some(401..=403) => return TurnFailureCause::ModelUnauthorized,
         Some(429 | 503 | 529) => return TurnFailureCause::ModelOverloaded,
         // The gateway's words for an upstream that does not answer, and those of a provider's own front.
         Some(408 | 502 | 504) => return TurnFailureCause::ModelUnreachable,

@@ -131,12 +131,14 @@ fn tools_are_calls_and_results_in_order() {
 }
 
 #[test]
-fn what_each_turn_spent_is_its_own_and_whole() {
-    let costs: Vec<_> = outcomes(recording!("second_prompt"))
-        .iter()
-        .map(|outcome| outcome.cost_usd.unwrap())
-        .collect();
-    assert!(costs.iter().all(|cost| (cost - 0.0006).abs() < 1e-9), "{costs:?}");
+fn tokens_are_the_turns_and_the_cost_is_the_processs() {
+    let turns = outcomes(recording!("second_prompt"));
+    let costs: Vec<_> = turns.iter().map(|outcome| outcome.cost_usd.unwrap()).collect();
+    assert!(
+        (costs[0] - 0.0006).abs() < 1e-9 && (costs[1] - 0.0012).abs() < 1e-9,
+        "{costs:?}"
+    );
+    assert!(turns.iter().all(|outcome| outcome.usage.input == 100));
     // A subagent's share, and what an interrupted turn spent, are in it.
     assert_eq!(outcomes(recording!("subagent"))[0].usage.input, 300);
     assert_eq!(outcomes(recording!("interrupt_model"))[0].usage.output, 16);
@@ -368,7 +370,7 @@ fn a_result_with_fields_of_the_wrong_type_still_ends_the_turn() {
         (outcome.status, outcome.text.as_str(), outcome.cost_usd),
         (TurnStatus::Succeeded, "", None)
     );
-    let huge = br#"{"type":"result","subtype":"success","model_usage_since_last_result":{"a":{"inputTokens":18446744073709551615,"costUSD":1e308},"b":{"inputTokens":9,"costUSD":1e308},"c":{"costUSD":-5}}}"#;
+    let huge = br#"{"type":"result","subtype":"success","total_cost_usd":-1,"model_usage_since_last_result":{"a":{"inputTokens":18446744073709551615},"b":{"inputTokens":9}}}"#;
     let outcome = outcome_of(huge);
     assert_eq!((outcome.usage.input, outcome.cost_usd), (u64::MAX, None));
 }

@@ -117,10 +117,7 @@ fn validate_variable(name: &str, value: &str) -> Result<()> {
         value.len(),
         MAX_VALUE_BYTES,
     )?;
-    if SECRET_NAMES
-        .iter()
-        .any(|secret| secret.eq_ignore_ascii_case(name))
-    {
+    if is_secret_name(name) {
         return Err(secret(
             "this variable holds a credential, and whatever runs in a session can read it",
         ));
@@ -144,8 +141,17 @@ fn secret(message: &'static str) -> Error {
     )
 }
 
-fn looks_secret(value: &str) -> bool {
+/// Whether a credential usually has this name.
+pub(super) fn is_secret_name(name: &str) -> bool {
+    SECRET_NAMES
+        .iter()
+        .any(|secret| secret.eq_ignore_ascii_case(name))
+}
+
+/// Whether a value has the shape of an issued credential, alone or after a scheme as in an HTTP header.
+pub(super) fn looks_secret(value: &str) -> bool {
     let value = value.trim();
+    let value = value.strip_prefix("Bearer ").unwrap_or(value).trim_start();
     SECRET_SHAPES
         .iter()
         .any(|(start, length)| value.len() >= *length && value.starts_with(start))

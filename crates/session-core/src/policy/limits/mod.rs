@@ -4,6 +4,7 @@
 //! what the kernel and the engines take, or far above what anybody needs. Values of variables and credentials never
 //! appear in an error.
 
+mod agent;
 mod environment;
 mod paths;
 #[cfg(test)]
@@ -14,6 +15,7 @@ use std::ops::RangeInclusive;
 
 use secrecy::ExposeSecret;
 
+pub use self::agent::{validate_mcp_config, validate_tools};
 pub(crate) use self::environment::steers_provider;
 pub use self::environment::validate_env;
 pub use self::paths::{validate_copy_path, validate_cwd, validate_mount_target};
@@ -39,10 +41,6 @@ pub const MAX_ARGUMENT_BYTES: usize = (128 << 10) - 1;
 pub const MAX_ARGV_BYTES: usize = 1 << 20;
 /// The longest idempotency key, in bytes.
 pub const MAX_IDEMPOTENCY_KEY_BYTES: usize = 255;
-/// How many tools a turn may name.
-const MAX_TOOLS: usize = 256;
-/// The longest name or pattern of a tool.
-const MAX_TOOL_BYTES: usize = 1024;
 /// Memory of a session, in bytes.
 pub const MEMORY_BYTES: RangeInclusive<u64> = (32 << 20)..=(16 << 40);
 /// CPU time of a session, in thousandths of a core.
@@ -50,7 +48,6 @@ pub const MILLI_CPUS: RangeInclusive<u32> = 10..=1_024_000;
 /// Processes and threads of a session.
 pub const PIDS: RangeInclusive<u32> = 16..=4_194_304;
 
-const MAX_MODEL_BYTES: usize = 256;
 const MAX_CREDENTIAL_BYTES: usize = 16 << 10;
 /// Labels under this prefix are ours: they sign what we made.
 const RESERVED_LABELS: &str = "dev.cofferdam.";
@@ -69,8 +66,11 @@ pub fn validate_create(request: &CreateSession) -> Result<()> {
         validate_limits(limits)?;
     }
     validate_mounts(&request.mounts)?;
+    if let Some(config) = &request.mcp_config {
+        validate_mcp_config(config)?;
+    }
     if let Some(model) = &request.model {
-        validate_model(model)?;
+        agent::validate_model(model)?;
     }
     if let Some(credential) = &request.credential {
         validate_credential(credential.expose_secret())?;
@@ -112,44 +112,22 @@ pub fn validate_prompt(prompt: &str) -> Result<()> {
     })
 }
 
-/// Judges a request for a turn: the prompt, its time limit and its key.
+/// Judges a request for a turn: the prompt, its tools, its time limit and its key.
 ///
 /// # Errors
 /// `InvalidArgument`.
 pub fn validate_prompt_request(request: &PromptRequest) -> Result<()> {
     validate_prompt(&request.prompt)?;
+    validate_tools(&request.tools)?;
     if request.time_limit.is_some_and(|limit| limit.is_zero()) {
         return Err(
             bad("a time limit of nothing leaves no time to run").with_hint("leave the limit away for none")
         );
     }
-    validate_tools(&request.tools)?;
     request
         .idempotency_key
         .as_deref()
         .map_or(Ok(()), validate_idempotency_key)
-}
-
-/// Judges the names (or patterns, as `Bash(git:*)`) of the tools that a turn may use. They become one argument of the
-/// agent, joined by commas.
-///
-/// # Errors
-/// `InvalidArgument`.
-fn validate_tools(tools: &[String]) -> Result<()> {
-    at_most("a list of tools", tools.len(), MAX_TOOLS)?;
-    for tool in tools {
-        at_most("the name of a tool", tool.len(), MAX_TOOL_BYTES)?;
-        let fine = tool.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
-            && !tool.chars().any(char::is_control);
-        if !fine {
-            return Err(
-                bad("the name of a tool starts with a letter and has no control characters")
-                    .with_context("tool", shown(tool))
-                    .with_hint("write it as the agent does, for example Read or Bash(git log *)"),
-            );
-        }
-    }
-    Ok(())
 }
 
 /// Judges an idempotency key.
@@ -228,17 +206,6 @@ fn validate_mounts(mounts: &[HostMount]) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// A model's name becomes an argument of the agent, so it must not look like an option.
-fn validate_model(model: &str) -> Result<()> {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || "._-/:@[]".contains(c);
-    if !model.starts_with(|c: char| c.is_ascii_alphanumeric()) || !model.chars().all(allowed) {
-        return Err(bad("this is not the name of a model")
-            .with_context("model", shown(model))
-            .with_hint("write it as the provider does, for example claude-opus-5-5"));
-    }
-    at_most("the name of a model", model.len(), MAX_MODEL_BYTES)
 }
 
 /// A credential becomes the value of an HTTP header.

@@ -288,6 +288,47 @@ fn resources_have_a_floor_and_a_ceiling() {
 }
 
 #[test]
+fn tools_are_rules_and_not_options() {
+    let tools = |tools: &[&str]| {
+        let tools = tools.iter().map(|tool| (*tool).to_owned()).collect();
+        validate_prompt_request(&PromptRequest {
+            prompt: "x".into(),
+            tools,
+            ..PromptRequest::default()
+        })
+    };
+    tools(&["Read", "Bash(git log *)", "mcp__gw__find"]).unwrap();
+    for bad in ["", "--model", " Read", "Read\n", "Bash(\0)", &"x".repeat(513)] {
+        refuse(tools(&["Read", bad]));
+    }
+    refuse(tools(&["Read"; 129]));
+}
+
+#[test]
+fn mcp_servers_carry_no_secret() {
+    let config = |config| {
+        validate_create(&CreateSession {
+            mcp_config: Some(config),
+            ..create()
+        })
+    };
+    config(serde_json::json!({ "mcpServers": { "a": { "command": "x", "env": { "DEBUG": "1", "GITHUB_TOKEN": "" } } } })).unwrap();
+    let token = format!("ghp_{}", "c".repeat(36));
+    for bad in [
+        serde_json::json!([]),
+        serde_json::json!({ "servers": {} }),
+        serde_json::json!({ "mcpServers": [] }),
+        serde_json::json!({ "mcpServers": { "a": { "env": { "github_token": "canary" } } } }),
+        serde_json::json!({ "mcpServers": { "a": { "headers": { "Authorization": format!("Bearer {token}") } } } }),
+        serde_json::json!({ "mcpServers": { "a": { "args": [token] } } }),
+        serde_json::json!({ "mcpServers": { "a": "x".repeat(100 << 10) } }),
+    ] {
+        let error = refuse(config(bad));
+        assert!(!format!("{error:?}").contains("canary") && !format!("{error:?}").contains("ghp_"));
+    }
+}
+
+#[test]
 fn prompts_say_something_and_fit() {
     validate_prompt("do it\0").unwrap();
     refuse(validate_prompt(" \n\t"));
