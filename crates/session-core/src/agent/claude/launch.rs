@@ -13,10 +13,10 @@ use crate::session::PermissionMode;
 /// What the session's environment may override.
 ///
 /// The retries are bounded because with the program's own defaults a provider that never answers holds a turn for more
-/// than an hour: six retries take 32 seconds when each fails at once, and a silence of two minutes counts as a failure.
+/// than an hour: six retries take 32 seconds when each fails at once, and a silence of three minutes counts as a failure.
 const DEFAULTS: &[(&str, &str)] = &[
-    ("API_TIMEOUT_MS", "120000"),
-    ("CLAUDE_BYTE_STREAM_IDLE_TIMEOUT_MS", "120000"),
+    ("API_TIMEOUT_MS", "180000"),
+    ("CLAUDE_BYTE_STREAM_IDLE_TIMEOUT_MS", "180000"),
     ("CLAUDE_CODE_MAX_RETRIES", "6"),
     ("LANG", "C.UTF-8"),
     (
@@ -28,12 +28,13 @@ const DEFAULTS: &[(&str, &str)] = &[
 /// What nothing overrides: everything goes to the gateway, and nothing goes anywhere else.
 const FIXED: &[(&str, &str)] = &[
     ("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1"),
-    // A project's settings do not choose another provider.
+    // A project's settings do not choose another provider (CVE-2026-21852).
     ("CLAUDE_CODE_PROVIDER_MANAGED_BY_HOST", "1"),
     ("DISABLE_AUTOUPDATER", "1"),
     ("DISABLE_ERROR_REPORTING", "1"),
     ("DISABLE_TELEMETRY", "1"),
     ("HOME", ContainerSpec::HOME_DIR),
+    ("USER", "agent"),
 ];
 
 /// The gateway is on loopback; a proxy that the caller names is for what the agent runs.

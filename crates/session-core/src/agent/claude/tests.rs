@@ -481,7 +481,7 @@ fn requests_become_arguments() {
 }
 
 #[test]
-fn the_sessions_environment_chooses_what_is_harmless() {
+fn i5_the_sessions_environment_cannot_reroute_the_agent() {
     let env = [
         ("RUST_LOG", "debug"),
         ("PATH", "/own/bin"),

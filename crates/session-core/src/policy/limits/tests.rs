@@ -95,7 +95,7 @@ fn names_labels_models_and_keys_are_bounded() {
 }
 
 #[test]
-fn no_credential_gets_into_an_environment_or_an_error() {
+fn i3_no_credential_gets_into_an_environment_or_an_error() {
     let canary = format!("ghp_{}", "c".repeat(36));
     for (name, value) in [
         ("ANTHROPIC_API_KEY", "canary"),
@@ -305,7 +305,7 @@ fn tools_are_rules_and_not_options() {
 }
 
 #[test]
-fn mcp_servers_carry_no_secret() {
+fn i3_mcp_servers_carry_no_secret() {
     let config = |config| {
         validate_create(&CreateSession {
             mcp_config: Some(config),

@@ -148,7 +148,7 @@ fn what_is_no_directory_is_told_apart() {
 }
 
 #[test]
-fn symlinks_lead_nowhere_forbidden_in_either_direction() {
+fn i11_symlinks_lead_nowhere_forbidden_in_either_direction() {
     let host = Host::new();
     // A link to a secret, a chain of links, and a link to a directory that contains one.
     symlink(host.at("home/u/.ssh"), host.at("home/u/one")).unwrap();
@@ -191,7 +191,7 @@ fn files_as_mounts_are_regular_and_not_secret() {
 }
 
 #[test]
-fn a_swapped_path_is_noticed() {
+fn i11_a_swapped_path_is_noticed() {
     let host = Host::new();
     let project = host.at("home/u/project");
     let judged = host.judge(&project).unwrap();
