@@ -117,7 +117,7 @@ impl SessionManager {
     /// Records an event that nobody waits for. The manager's shutdown does.
     pub(super) fn note(&self, session: &SessionId, kind: EventKind) {
         let (store, session) = (self.inner.foundation.store.clone(), *session);
-        self.inner.tasks.spawn(async move {
+        self.inner.errands.spawn(async move {
             let batch = Batch {
                 events: vec![(None, kind)],
                 ..Batch::default()
@@ -195,7 +195,7 @@ impl Watcher {
             },
         );
         let (link, id) = (self.link.clone(), self.reader.id().clone());
-        self.manager.inner.tasks.spawn(async move {
+        self.manager.inner.errands.spawn(async move {
             let _ = link.forget(&id).await;
         });
     }
@@ -208,7 +208,7 @@ impl Drop for Watcher {
         }
         let (link, id) = (self.link.clone(), self.reader.id().clone());
         // The tracker is this task's owner; a manager that stops waits for it.
-        self.manager.inner.tasks.spawn(async move {
+        self.manager.inner.errands.spawn(async move {
             let _ = link.signal(&id, Signal::Kill).await;
             let _ = link.forget(&id).await;
         });

@@ -32,8 +32,8 @@ use crate::runtime::{ContainerRuntime, Guarded, ResourceLimits, RuntimeHealth, T
 use crate::state_dir::StateDir;
 use crate::store::{SessionRecord, Store};
 
-/// How long a manager that stops waits for what it has begun.
-const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
+/// How long a manager that stops waits for what it has begun, and again for its sessions.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(3);
 
 /// What a manager is told when it opens.
 #[derive(Debug, Clone)]
@@ -84,7 +84,10 @@ struct Inner {
     drivers: Mutex<HashMap<SessionId, DriverHandle>>,
     /// Credentials of single sessions, in memory only.
     credentials: Mutex<HashMap<SessionId, SecretString>>,
+    /// The sessions' own tasks, and the supervision.
     tasks: TaskTracker,
+    /// Small things that were begun and that nobody waits for: notes in the log, processes to forget.
+    errands: TaskTracker,
     shutdown: CancellationToken,
 }
 
@@ -136,6 +139,7 @@ impl SessionManager {
                 drivers: Mutex::default(),
                 credentials: Mutex::default(),
                 tasks: TaskTracker::new(),
+                errands: TaskTracker::new(),
                 shutdown: CancellationToken::new(),
             }),
         };
@@ -150,16 +154,14 @@ impl SessionManager {
         self.inner.foundation.runtime.probe().await
     }
 
-    /// Lets go of every session and waits, a few seconds at most, for what was begun.
+    /// Finishes what was begun, then lets go of every session. Bounded to a few seconds; what is cut off then is finished
+    /// by whoever opens the state directory next.
     pub async fn shutdown(&self) {
+        self.inner.errands.close();
+        wait_for(&self.inner.errands, "something that was begun did not end in time").await;
         self.inner.shutdown.cancel();
         self.inner.tasks.close();
-        if tokio::time::timeout(SHUTDOWN_GRACE, self.inner.tasks.wait())
-            .await
-            .is_err()
-        {
-            tracing::warn!("some sessions did not let go in time");
-        }
+        wait_for(&self.inner.tasks, "some sessions did not let go in time").await;
         self.inner.foundation.store.clone().close().await;
     }
 
@@ -257,5 +259,11 @@ impl SessionManager {
             }
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
+    }
+}
+
+async fn wait_for(tasks: &TaskTracker, complaint: &'static str) {
+    if tokio::time::timeout(SHUTDOWN_GRACE, tasks.wait()).await.is_err() {
+        tracing::warn!("{complaint}");
     }
 }

@@ -114,7 +114,14 @@ impl Call {
 impl Replies {
     /// The next frame, `None` at a proper end of the stream; a failure of the other end is an error. Cancel-safe.
     pub(super) async fn frame(&mut self) -> Result<Option<Frame>> {
-        std::future::poll_fn(|cx| self.poll_frame(cx)).await
+        let ending = self.ending.clone();
+        tokio::select! {
+            // First what has arrived. Losing loses nothing: bytes and frames stay in the decoder.
+            biased;
+            frame = std::future::poll_fn(|cx| self.poll_frame(cx)) => frame,
+            // A link that is closed from this end does not wake its streams.
+            () = ending.done() => Err(self.cut()),
+        }
     }
 
     pub(super) fn poll_frame(
