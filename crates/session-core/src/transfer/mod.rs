@@ -61,6 +61,9 @@ pub struct UnpackOptions {
     pub allow_executable_config: bool,
     /// Replace what is in the way. Otherwise that is an error.
     pub overwrite: bool,
+    /// The archive holds the contents of a directory, as a session packs one, even if that is one entry only. An archive
+    /// with an entry for the root itself (`./`) says so by itself.
+    pub contents: bool,
 }
 
 /// What came of an archive.

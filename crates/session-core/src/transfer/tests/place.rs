@@ -68,6 +68,61 @@ async fn contents_become_the_destination_or_go_into_it() {
     );
 }
 
+/// A session packs the contents of a directory without an entry for the directory.
+#[tokio::test]
+async fn contents_of_one_entry_are_told_apart_by_whoever_asked_for_them() {
+    let host = Host::new();
+    let bytes = || {
+        archive(
+            Tar::default()
+                .dir("src")
+                .file("src/a", "")
+                .symlink("src/up", "../b")
+                .end(),
+        )
+    };
+    let contents = UnpackOptions {
+        contents: true,
+        ..UnpackOptions::default()
+    };
+    unpack(bytes(), &host.out().join("all"), contents).await.unwrap();
+    let unpacked = unpack(bytes(), &host.out().join("one"), UnpackOptions::default())
+        .await
+        .unwrap();
+    assert_eq!(
+        names(&host.out()),
+        ["all", "all/src", "all/src/a", "all/src/up", "one", "one/a"]
+    );
+    assert_eq!(unpacked.withheld, ["src/up"]);
+}
+
+/// An entry may leave its time out.
+#[tokio::test]
+async fn a_time_that_is_not_said_is_now() {
+    let mut header = Tar::header(EntryType::Directory, b"./", 0);
+    header.as_gnu_mut().unwrap().mtime = [0; 12];
+    header.set_cksum();
+    let host = Host::new();
+    let named = host.out().join("named");
+    unpack(
+        archive(Tar::default().member(&header, b"").end()),
+        &named,
+        UnpackOptions::default(),
+    )
+    .await
+    .unwrap();
+    assert!(
+        fs::metadata(&named)
+            .unwrap()
+            .modified()
+            .unwrap()
+            .elapsed()
+            .unwrap()
+            .as_secs()
+            < 60
+    );
+}
+
 #[tokio::test]
 async fn what_is_in_the_way_stays_unless_it_shall_be_replaced() {
     let host = Host::new();

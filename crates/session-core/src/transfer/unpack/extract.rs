@@ -93,7 +93,7 @@ impl Extractor {
             options,
             report: CopyReport::default(),
             withheld: Withheld::default(),
-            top: Top::Nothing,
+            top: if options.contents { Top::Many } else { Top::Nothing },
             root: None,
             umask: umask(),
             buffer: vec![0; BUFFER_BYTES],
@@ -121,7 +121,7 @@ impl Extractor {
             self.frames.enter(&parts)?;
             self.frames.describe(Finish {
                 mode: member.mode,
-                mtime: Some(member.mtime),
+                mtime: member.mtime,
             });
             return Ok(());
         }
@@ -140,7 +140,7 @@ impl Extractor {
         }
         self.root = Some(Finish {
             mode: member.mode,
-            mtime: Some(member.mtime),
+            mtime: member.mtime,
         });
         self.top = Top::Many;
         Ok(())
@@ -222,7 +222,7 @@ impl Extractor {
         Ok(())
     }
 
-    fn symlink(&mut self, path: &[u8], name: &[u8], target: &[u8], mtime: i64) -> Result<()> {
+    fn symlink(&mut self, path: &[u8], name: &[u8], target: &[u8], mtime: Option<i64>) -> Result<()> {
         let here = self.frames.here();
         symlinkat(target, here, name).map_err(|errno| made(path, errno))?;
         utimensat(here, name, &times(mtime), AtFlags::SYMLINK_NOFOLLOW)

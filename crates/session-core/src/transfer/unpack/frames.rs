@@ -7,7 +7,8 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{
-    AtFlags, Mode, OFlags, Timespec, Timestamps, fchmod, fstat, futimens, mkdirat, openat, statat, unlinkat,
+    AtFlags, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, fchmod, fstat, futimens, mkdirat, openat,
+    statat, unlinkat,
 };
 use rustix::io::Errno;
 
@@ -205,22 +206,18 @@ fn reopen(handle: &OwnedFd) -> rustix::io::Result<Finish> {
 
 /// Applies mode and time.
 pub(super) fn finish(handle: impl AsFd, finish: Finish) -> rustix::io::Result<()> {
-    if let Some(mtime) = finish.mtime {
-        futimens(&handle, &times(mtime))?;
-    }
+    futimens(&handle, &times(finish.mtime))?;
     fchmod(&handle, Mode::from_raw_mode(finish.mode))
 }
 
-/// The modification time `mtime`, and the access time as it is.
-pub(super) fn times(mtime: i64) -> Timestamps {
+/// The modification time `mtime`, or as it is; the access time as it is.
+pub(super) fn times(mtime: Option<i64>) -> Timestamps {
+    let unchanged = Timespec {
+        tv_sec: 0,
+        tv_nsec: UTIME_OMIT,
+    };
     Timestamps {
-        last_access: Timespec {
-            tv_sec: 0,
-            tv_nsec: rustix::fs::UTIME_OMIT,
-        },
-        last_modification: Timespec {
-            tv_sec: mtime,
-            tv_nsec: 0,
-        },
+        last_access: unchanged,
+        last_modification: mtime.map_or(unchanged, |tv_sec| Timespec { tv_sec, tv_nsec: 0 }),
     }
 }

@@ -26,8 +26,8 @@ pub(super) struct Member<'a> {
     pub(super) kind: Kind,
     /// Permission bits without setuid, setgid and sticky.
     pub(super) mode: u32,
-    /// Seconds since 1970.
-    pub(super) mtime: i64,
+    /// Seconds since 1970; `None` when the archive does not say, or says what cannot be.
+    pub(super) mtime: Option<i64>,
     /// Of the content; 0 for all but files.
     pub(super) size: u64,
     pub(super) content: Content<'a>,
@@ -127,15 +127,8 @@ fn member(entry: Content<'_>, described: Described, size: u64) -> Result<Member<
         return Err(refused("an entry that is no file has content", &path));
     }
     let mode = header.mode().map_err(broken)? & 0o777;
-    let mtime = match pax.mtime {
-        Some(mtime) => mtime,
-        None => header.mtime().map_err(broken)?.try_into().unwrap_or(0),
-    };
-    let mtime = if (0..=MAX_MTIME).contains(&mtime) {
-        mtime
-    } else {
-        0
-    };
+    let mtime = pax.mtime.or_else(|| header.mtime().ok()?.try_into().ok());
+    let mtime = mtime.filter(|mtime| (0..=MAX_MTIME).contains(mtime));
     Ok(Member {
         path,
         kind,
