@@ -79,14 +79,10 @@ struct Packer<'a> {
 
 impl Packer<'_> {
     fn tree(&mut self, options: PackOptions) -> Result<(), Failure> {
-        let stat = fstat(&self.root).map_err(|errno| unreadable(self.source, errno))?;
-        // The entry for the root also says that this is a directory's contents.
-        let name = if self.prefix.is_empty() {
-            b"./".to_vec()
-        } else {
-            self.prefix.clone()
-        };
-        self.member(&name, EntryType::Directory, b"", &stat)?;
+        if !self.prefix.is_empty() {
+            let stat = fstat(&self.root).map_err(|errno| unreadable(self.source, errno))?;
+            self.member(&self.prefix.clone(), EntryType::Directory, b"", &stat)?;
+        }
         if options.respect_gitignore {
             self.git_dir(self.source)?;
         }

@@ -49,7 +49,6 @@ async fn gitignore_decides_but_never_about_the_repository() {
         as_contents: true,
     };
     let expected = [
-        "./",
         ".git",
         ".git/HEAD",
         ".git/info",
