@@ -90,6 +90,7 @@ impl ErrorKind {
     pub fn hint(self) -> Option<&'static str> {
         Some(match self {
             Self::Closed => "establish a new link and attach again from the last offset that was handled",
+            Self::Truncated => "ask again; go on reading a process from the last offset that was handled",
             Self::Timeout => "check that the container runs and is not paused",
             Self::UnsupportedVersion => "recreate the session with the toolbox of this version",
             Self::NoSuchProcess => "list the processes: it was forgotten, or the container was restarted",

@@ -1,6 +1,6 @@
 //! The blocking side's view of the channel: bytes to read, bytes to write.
 
-use std::{fs::File, io};
+use std::{cell::Cell, fs::File, io, rc::Rc};
 
 use bytes::{Buf, Bytes, BytesMut};
 use session_link::wire::frame::{HEADER, Kind};
@@ -27,11 +27,6 @@ impl ChunkReader {
             ended: false,
         }
     }
-
-    /// Whether the archive ended as announced.
-    pub(super) fn is_complete(&self) -> bool {
-        self.ended
-    }
 }
 
 impl io::Read for ChunkReader {
@@ -51,6 +46,44 @@ impl io::Read for ChunkReader {
         let length = self.chunk.len().min(target.len());
         self.chunk.copy_to_slice(&mut target[..length]);
         Ok(length)
+    }
+}
+
+/// A reader that gives up when more is read than was granted. What describes an entry is kept in memory by whoever reads
+/// the archive, and has no bound of its own.
+#[derive(Debug)]
+pub(super) struct Metered<R> {
+    inner: R,
+    granted: Rc<Cell<u64>>,
+}
+
+impl<R> Metered<R> {
+    /// Also gives the meter, to grant more by.
+    pub(super) fn new(inner: R) -> (Self, Rc<Cell<u64>>) {
+        let granted = Rc::new(Cell::new(0));
+        (
+            Self {
+                inner,
+                granted: granted.clone(),
+            },
+            granted,
+        )
+    }
+}
+
+impl<R: io::Read> io::Read for Metered<R> {
+    fn read(&mut self, target: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(target)?;
+        match self.granted.get().checked_sub(read as u64) {
+            Some(left) => self.granted.set(left),
+            None => {
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    "an entry's description is too long",
+                ));
+            }
+        }
+        Ok(read)
     }
 }
 

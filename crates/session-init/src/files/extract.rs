@@ -16,12 +16,15 @@ use rustix::{
 use session_link::{CopyInOptions, CopyReport, ErrorKind, LinkError, Result};
 use tar::{Archive, Entry, EntryType};
 
-use super::{beneath::Beneath, chunks::ChunkReader, failed};
+use super::{beneath::Beneath, chunks::Metered, failed};
 
 const OPERATION: &str = "copy_in";
 
 /// The most components of a name.
 const MAX_DEPTH: usize = 512;
+
+/// The most bytes of headers, long names and extensions before an entry's contents.
+const MAX_DESCRIPTION: u64 = 1 << 20;
 
 /// The most directories whose modes and times are set at the end; those of more are set when they are made, or not.
 const MAX_LATE: usize = 100_000;
@@ -44,7 +47,7 @@ pub(super) fn open(dest: &str) -> Result<OwnedFd> {
 }
 
 /// Unpacks `archive` beneath `root`.
-pub(super) fn unpack(root: &OwnedFd, archive: ChunkReader, options: &CopyInOptions) -> Result<CopyReport> {
+pub(super) fn unpack(root: &OwnedFd, archive: impl Read, options: &CopyInOptions) -> Result<CopyReport> {
     let root = root.try_clone().map_err(|error| failed(OPERATION, b".", error))?;
     let mut unpacker = Unpacker {
         tree: Beneath::new(root),
@@ -55,14 +58,19 @@ pub(super) fn unpack(root: &OwnedFd, archive: ChunkReader, options: &CopyInOptio
         mask: umask(),
         buffer: vec![0; COPY],
     };
-    let mut archive = Archive::new(archive);
+    let (reader, granted) = Metered::new(archive);
+    let mut archive = Archive::new(reader);
+    granted.set(MAX_DESCRIPTION);
     for entry in archive.entries().map_err(damaged)? {
-        unpacker.entry(entry.map_err(damaged)?)?;
+        let entry = entry.map_err(damaged)?;
+        granted.set(u64::MAX);
+        unpacker.entry(entry)?;
+        granted.set(MAX_DESCRIPTION);
     }
     // What follows the end mark is padding; the announcement of the end must still come.
+    granted.set(u64::MAX);
     let mut rest = archive.into_inner();
     while rest.read(&mut unpacker.buffer).map_err(damaged)? > 0 {}
-    debug_assert!(rest.is_complete(), "reading to the end is the only way here");
     unpacker.finish_directories()?;
     Ok(unpacker.report)
 }
@@ -107,7 +115,7 @@ struct Late {
 }
 
 impl Unpacker<'_> {
-    fn entry(&mut self, mut entry: Entry<'_, ChunkReader>) -> Result<()> {
+    fn entry(&mut self, mut entry: Entry<'_, impl Read>) -> Result<()> {
         self.entries += 1;
         if self.entries > self.options.max_entries {
             return Err(limit("entries", self.options.max_entries));
@@ -177,7 +185,7 @@ impl Unpacker<'_> {
 
     fn file(
         &mut self,
-        entry: &mut Entry<'_, ChunkReader>,
+        entry: &mut Entry<'_, impl Read>,
         parent: &[&[u8]],
         name: &[u8],
         path: &[u8],
@@ -292,7 +300,7 @@ fn components(path: &[u8]) -> Result<Vec<&[u8]>> {
     Ok(names)
 }
 
-fn link_target(entry: &Entry<'_, ChunkReader>, path: &[u8]) -> Result<Vec<u8>> {
+fn link_target(entry: &Entry<'_, impl Read>, path: &[u8]) -> Result<Vec<u8>> {
     match entry.link_name_bytes() {
         Some(target) if !target.is_empty() && !target.contains(&0) => Ok(target.into_owned()),
         _ => Err(unsafe_entry("a link without a proper target", path)),
@@ -356,4 +364,113 @@ fn limit(what: &'static str, most: u64) -> LinkError {
         "the archive has more than is allowed",
     )
     .with_context(what, most.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{io::Cursor, path::Path};
+
+    use proptest::prelude::*;
+    use tar::{Builder, EntryType, Header};
+
+    use super::{CopyInOptions, ErrorKind, components, open, unpack};
+
+    fn small() -> CopyInOptions {
+        CopyInOptions {
+            max_bytes: 1 << 20,
+            max_entries: 100,
+            preserve_times: true,
+        }
+    }
+
+    /// An archive with one of each kind of entry.
+    fn sample() -> Vec<u8> {
+        let mut builder = Builder::new(Vec::new());
+        let long = "long/".repeat(40);
+        let entries = [
+            ("d", EntryType::Directory, ""),
+            ("d/file", EntryType::Regular, ""),
+            ("d/link", EntryType::Symlink, "../x"),
+            ("hard", EntryType::Link, "d/file"),
+            (long.as_str(), EntryType::Regular, ""),
+        ];
+        for (path, kind, target) in entries {
+            let mut header = Header::new_gnu();
+            header.set_entry_type(kind);
+            header.set_mode(0o755);
+            let path = Path::new(path).join("f");
+            if target.is_empty() {
+                header.set_size(if kind.is_file() { 3 } else { 0 });
+                let contents: &[u8] = if kind.is_file() { b"abc" } else { b"" };
+                builder
+                    .append_data(&mut header, path, contents)
+                    .expect("appended");
+            } else {
+                header.set_size(0);
+                builder.append_link(&mut header, path, target).expect("appended");
+            }
+        }
+        builder.into_inner().expect("an archive")
+    }
+
+    /// Changes a byte, and makes its header's checksum right again, so that what is changed is looked at.
+    fn change(archive: &mut [u8], at: usize, byte: u8) {
+        archive[at] = byte;
+        let start = at / 512 * 512;
+        let Some(block) = archive[start..].first_chunk_mut::<512>() else {
+            return;
+        };
+        let mut header = Header::new_old();
+        header.as_mut_bytes().copy_from_slice(block);
+        header.set_cksum();
+        block.copy_from_slice(header.as_bytes());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(300))]
+
+        #[test]
+        fn damaged_archives_stay_where_they_belong(
+            changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..8),
+            cut in prop::option::weighted(0.3, any::<prop::sample::Index>()),
+        ) {
+            let mut archive = sample();
+            for (at, byte) in changes {
+                let at = at.index(archive.len());
+                change(&mut archive, at, byte);
+            }
+            if let Some(cut) = cut {
+                archive.truncate(cut.index(archive.len()));
+            }
+            let place = tempfile::tempdir().expect("a directory");
+            let dest = place.path().join("dest");
+            let root = open(dest.to_str().expect("text")).expect("opened");
+            let _ = unpack(&root, Cursor::new(archive), &small());
+            prop_assert_eq!(std::fs::read_dir(place.path()).expect("there").count(), 1);
+        }
+
+        #[test]
+        fn names_stay_beneath(path in prop::collection::vec(prop::sample::select(b"ab./\0".to_vec()), 0..24)) {
+            if let Ok(names) = components(&path) {
+                for name in names {
+                    prop_assert!(!name.is_empty() && name != b"." && name != b"..");
+                    prop_assert!(!name.contains(&b'/') && !name.contains(&0));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn descriptions_are_bounded() {
+        let mut header = Header::new_gnu();
+        header.set_entry_type(EntryType::GNULongName);
+        header.set_size(1 << 40);
+        header.set_cksum();
+        let endless = Cursor::new(header.as_bytes().to_vec());
+        let archive = std::io::Read::chain(endless, std::io::repeat(b'n'));
+        let place = tempfile::tempdir().expect("a directory");
+        let root = open(place.path().to_str().expect("text")).expect("opened");
+        let error = unpack(&root, archive, &small()).expect_err("refused");
+        assert_eq!(error.kind(), ErrorKind::InvalidArchive);
+    }
 }

@@ -1,6 +1,6 @@
 //! One reader of a process: what the process wrote goes out as frames, acknowledgements and input come back.
 
-use std::{io, rc::Rc};
+use std::{io, pin::pin, rc::Rc};
 
 use bytes::{Bytes, BytesMut};
 use session_link::{
@@ -73,11 +73,17 @@ pub(crate) async fn serve(
     let mut gathered = BytesMut::new();
     let reply = serde_json::to_vec(&spawned).unwrap_or_default();
     frame::put(&mut gathered, Kind::Reply, 0, &reply);
+    let mut received = pin!(receive(&process, decoder, reader));
     tokio::select! {
-        // Whichever ends first ends the stream with it, so what the other was about to do does not matter.
-        sent = send(&place, from, gathered, writer) => drop(sent),
-        () = receive(&process, decoder, reader) => {}
+        // The reader went away: nobody wants the rest.
+        () = &mut received => return Ok(()),
+        // Cancel-safe enough: if the reader is gone, so is what was being written to it.
+        sent = send(&place, from, gathered, writer) => if sent.is_err() { return Ok(()) },
     }
+    drop(place);
+    // All was said. Input that is still on its way is taken until the reader goes, so that it does not hang on it.
+    let _ = writer.shutdown().await;
+    received.await;
     Ok(())
 }
 

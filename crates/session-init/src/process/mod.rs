@@ -28,6 +28,7 @@ use session_link::{
 };
 use tokio::sync::Notify;
 
+use self::supervise::Refusal;
 use crate::spool::{Chunk, Spool};
 pub(crate) use attach::serve;
 pub(crate) use registry::Registry;
@@ -54,8 +55,12 @@ pub(crate) struct Process {
     /// Known once it was started, or could not be.
     pid: Cell<Option<u32>>,
     started: Cell<bool>,
+    /// Not started, for a reason that is none of its own.
+    refused: Cell<Option<Refusal>>,
     /// Gone once it was reaped.
     supervisor: Cell<Option<i32>>,
+    /// How many are at ending its tree right now.
+    endings: Cell<u32>,
     /// Why init ended it, if init did.
     ended_for: Cell<Option<ExitCause>>,
     exit: RefCell<Option<ExitReport>>,
@@ -68,7 +73,7 @@ pub(crate) struct Process {
     stdin: Stdin,
     /// Output, start or end: readers look again.
     changed: Notify,
-    /// Acknowledged or detached: the pump looks again.
+    /// Acknowledged, detached, or ended: the pump looks again.
     room: Notify,
 }
 
@@ -89,7 +94,9 @@ impl Process {
             memory: usize::try_from(limits.memory).unwrap_or(usize::MAX),
             pid: Cell::new(None),
             started: Cell::new(false),
+            refused: Cell::new(None),
             supervisor: Cell::new(None),
+            endings: Cell::new(0),
             ended_for: Cell::new(None),
             exit: RefCell::new(None),
             delivered: Cell::new(false),
@@ -144,6 +151,7 @@ impl Process {
             self.ended_for.set(Some(cause));
         }
         if let Some(supervisor) = self.supervisor.get() {
+            let _ending = Ending::of(self);
             tree::kill(supervisor).await;
         }
     }
@@ -200,6 +208,23 @@ impl Process {
             stdin_key: self.stdin.key(),
             age: self.began.elapsed(),
         }
+    }
+}
+
+/// While this lives the tree is being ended, and its end is not told: who hears of it can rely on nothing running.
+struct Ending<'a>(&'a Process);
+
+impl<'a> Ending<'a> {
+    fn of(process: &'a Process) -> Self {
+        process.endings.set(process.endings.get() + 1);
+        Self(process)
+    }
+}
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.endings.set(self.0.endings.get() - 1);
+        self.0.room.notify_one();
     }
 }
 

@@ -85,24 +85,29 @@ impl Pump {
         while self.reports.is_open() || self.stdout.is_open() || self.stderr.is_open() || !self.told() {
             let reads = !self.process.must_wait();
             let time_limit = self.time_limit.filter(|_| self.end.is_none());
-            let quiet_at = self.quiet_at.filter(|_| !self.told());
+            let being_ended = self.being_ended();
+            let quiet_at = self.quiet_at.filter(|_| !self.told() && !being_ended);
             // Each arm is cancel-safe: sources, reports and the killing keep their progress in `self`, a permit of `room`
             // that is not taken stays, and the moments are absolute.
             tokio::select! {
                 report = self.reports.next(), if self.reports.is_open() => self.reported(report),
                 got = self.stdout.fill(), if reads && self.stdout.is_open() => self.filled(OutputStream::Stdout, got),
                 got = self.stderr.fill(), if reads && self.stderr.is_open() => self.filled(OutputStream::Stderr, got),
-                () = self.process.room.notified(), if !reads => {}
+                () = self.process.room.notified(), if !reads || being_ended => {}
                 () = moment(time_limit), if time_limit.is_some() => self.kill(ExitCause::TimedOut),
                 () = moment(quiet_at), if quiet_at.is_some() => self.tell(),
                 () = finish(&mut self.killing), if self.killing.is_some() => self.killing = None,
             }
-            if self.end.is_some() && !self.stdout.is_open() && !self.stderr.is_open() {
+            if self.end.is_some() && !self.being_ended() && !self.stdout.is_open() && !self.stderr.is_open() {
                 self.tell();
             }
         }
         // What was being ended is gone, or the kernel holds it.
         finish(&mut self.killing).await;
+    }
+
+    fn being_ended(&self) -> bool {
+        self.killing.is_some() || self.process.endings.get() > 0
     }
 
     fn told(&self) -> bool {
@@ -115,22 +120,20 @@ impl Pump {
                 self.process.pid.set(Some(pid));
                 self.mark_started();
             }
-            Some(Report::Failed { refusal, .. }) => {
+            Some(Report::Failed(refusal)) => {
                 let (code, cause) = match refusal {
                     Refusal::NotFound => (127, ExitCause::NotFound),
                     Refusal::NotExecutable => (126, ExitCause::NotExecutable),
                     Refusal::BadWorkingDirectory => (126, ExitCause::BadWorkingDirectory),
+                    Refusal::Exhausted | Refusal::TooLong => {
+                        self.process.refused.set(Some(refusal));
+                        (126, ExitCause::NotExecutable)
+                    }
                 };
                 self.ended(Some(code), None, cause);
             }
-            Some(Report::Exited { code, signal }) => {
-                let cause = if signal.is_some() {
-                    ExitCause::Signaled
-                } else {
-                    ExitCause::Exited
-                };
-                self.ended(code, signal, cause);
-            }
+            Some(Report::Exited(code)) => self.ended(Some(code), None, ExitCause::Exited),
+            Some(Report::Killed(signal)) => self.ended(None, Some(signal), ExitCause::Signaled),
             None => self.ended(None, None, ExitCause::SupervisorLost),
         }
     }

@@ -8,11 +8,17 @@ use std::{
 
 use rustix::process::WaitStatus;
 use session_link::{
-    ErrorKind, ExitCause, LinkError, OnDisconnect, ProcessId, ProcessInfo, Result, SpawnSpec,
+    ErrorKind, ExitCause, LinkError, OnDisconnect, ProcessId, ProcessInfo, Result, SpawnSpec, Spawned,
 };
 use tokio::task::JoinSet;
 
-use super::{LinkId, Process, Stdin, pump::Pump, spawn, tree};
+use super::{
+    LinkId, Process, Stdin,
+    pump::Pump,
+    spawn::{self, Handles, Supervisor},
+    supervise::Refusal,
+    tree,
+};
 use crate::{
     cgroup::Cgroup,
     spool::{Spool, SpoolDirectory},
@@ -27,7 +33,10 @@ pub(crate) struct Registry {
     directory: SpoolDirectory,
     cgroup: Rc<Cgroup>,
     processes: RefCell<BTreeMap<ProcessId, Rc<Process>>>,
-    supervisors: RefCell<HashMap<i32, Rc<Process>>>,
+    /// Children of init, each with its process unless it waits for one.
+    supervisors: RefCell<HashMap<i32, Option<Rc<Process>>>>,
+    /// Started ahead, so that the next command need not wait for it.
+    spare: RefCell<Option<Supervisor>>,
     tasks: RefCell<JoinSet<()>>,
     sweeping: Cell<bool>,
 }
@@ -39,19 +48,19 @@ impl Registry {
             cgroup,
             processes: RefCell::default(),
             supervisors: RefCell::default(),
+            spare: RefCell::default(),
             tasks: RefCell::default(),
             sweeping: Cell::new(false),
         }
     }
 
     /// Starts a process, unless its id exists; says whether it did.
-    pub(crate) fn spawn(&self, spec: SpawnSpec, link: LinkId) -> Result<(Rc<Process>, bool)> {
+    fn spawn(self: &Rc<Self>, spec: SpawnSpec, link: LinkId) -> Result<(Rc<Process>, bool)> {
         if let Some(process) = self.processes.borrow().get(&spec.id) {
             return Ok((process.clone(), true));
         }
         self.make_room()?;
-        let mut handles = spawn::start(&spec)?;
-        let supervisor = handles.supervisor;
+        let (supervisor, mut handles) = self.equip(&spec)?;
         let (stdin, feed) = Stdin::new(handles.stdin.take());
         let spool = Spool::new(spec.spool.file, self.directory.clone());
         let process = Rc::new(Process::new(
@@ -63,15 +72,79 @@ impl Registry {
             stdin,
         ));
         process.supervisor.set(Some(supervisor));
-        self.supervisors.borrow_mut().insert(supervisor, process.clone());
+        self.supervisors
+            .borrow_mut()
+            .insert(supervisor, Some(process.clone()));
         self.processes
             .borrow_mut()
             .insert(spec.id.clone(), process.clone());
+        let registry = self.clone();
+        let pump = Pump::run(process.clone(), self.cgroup.clone(), spec, handles);
         let mut tasks = self.tasks.borrow_mut();
         while tasks.try_join_next().is_some() {}
         tasks.spawn_local(feed);
-        tasks.spawn_local(Pump::run(process.clone(), self.cgroup.clone(), spec, handles));
+        tasks.spawn_local(async move {
+            pump.await;
+            registry.prepare();
+        });
         Ok((process, false))
+    }
+
+    /// Gives a command's pipes to the spare supervisor, or to a new one if there is none or something killed it.
+    fn equip(&self, spec: &SpawnSpec) -> Result<(i32, Handles)> {
+        if let Some(spare) = self.spare.take() {
+            let pid = spare.pid;
+            if let Ok(handles) = spawn::equip(spare, spec) {
+                return Ok((pid, handles));
+            }
+        }
+        let supervisor = self.launch()?;
+        let pid = supervisor.pid;
+        Ok((pid, spawn::equip(supervisor, spec)?))
+    }
+
+    fn launch(&self) -> Result<Supervisor> {
+        let supervisor = spawn::launch()?;
+        self.supervisors.borrow_mut().insert(supervisor.pid, None);
+        Ok(supervisor)
+    }
+
+    /// Starts a supervisor ahead, when nothing else is to be done.
+    pub(crate) fn prepare(&self) {
+        if self.spare.borrow().is_none() {
+            // Without room for it the next command says so.
+            self.spare.replace(self.launch().ok());
+        }
+    }
+
+    /// Starts a process, unless its id exists, and waits until it runs or it is known why not. One that could not be
+    /// started for want of room is as if it had never been asked for.
+    ///
+    /// # Errors
+    /// `LimitReached`, `InvalidArgument`.
+    pub(crate) async fn start(
+        self: &Rc<Self>,
+        spec: SpawnSpec,
+        link: LinkId,
+    ) -> Result<(Rc<Process>, Spawned)> {
+        let (process, existed) = self.spawn(spec, link)?;
+        process.started().await;
+        let Some(refused) = process.refused.get() else {
+            let spawned = process.spawned(existed);
+            return Ok((process, spawned));
+        };
+        self.remove(&process);
+        Err(match refused {
+            Refusal::TooLong => LinkError::invalid(
+                "spawn",
+                "arguments and environment are longer than the system takes",
+            ),
+            _ => LinkError::new(
+                ErrorKind::LimitReached,
+                "spawn",
+                "the container has no room for another process",
+            ),
+        })
     }
 
     /// # Errors
@@ -104,10 +177,17 @@ impl Registry {
         let Ok(process) = self.get(id) else { return };
         process.end(ExitCause::Cancelled).await;
         process.stdin().close();
+        self.remove(&process);
+    }
+
+    /// Two may forget at once, and a third may have started the id again in between: only this one is removed.
+    fn remove(&self, process: &Rc<Process>) {
         let mut processes = self.processes.borrow_mut();
-        // Two may forget at once, and a third may have started the id again in between.
-        if processes.get(id).is_some_and(|known| Rc::ptr_eq(known, &process)) {
-            processes.remove(id);
+        if processes
+            .get(&process.id)
+            .is_some_and(|known| Rc::ptr_eq(known, process))
+        {
+            processes.remove(&process.id);
         }
     }
 
@@ -128,7 +208,10 @@ impl Registry {
         let Some(process) = self.supervisors.borrow_mut().remove(&pid) else {
             return;
         };
-        process.supervisor.set(None);
+        match process {
+            Some(process) => process.supervisor.set(None),
+            None => drop(self.spare.borrow_mut().take_if(|spare| spare.pid == pid)),
+        }
         if status.exit_status() != Some(0) && !self.sweeping.replace(true) {
             let registry = self.clone();
             self.tasks

@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! init ──▶ one byte with three file descriptors (the command's stdin, stdout, stderr), length, JSON of a Job
-//! init ◀── Started or Failed, then Exited; nine bytes each
+//! init ◀── Started or Failed, then Exited; five bytes each
 //! ```
 
 use std::{
@@ -22,6 +22,7 @@ use std::{
 };
 
 use rustix::{
+    io::Errno,
     net::{
         RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
         SendFlags,
@@ -37,7 +38,7 @@ const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 const VICTIM: &str = "500";
 
 /// Bytes of a report.
-pub(super) const REPORT: usize = 9;
+pub(super) const REPORT: usize = 5;
 
 /// Why a command could not be started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +46,19 @@ pub(super) enum Refusal {
     NotFound,
     NotExecutable,
     BadWorkingDirectory,
+    /// Not for its own sake: there is no room for another process.
+    Exhausted,
+    /// Arguments and environment are longer than the system takes.
+    TooLong,
 }
+
+const REFUSALS: [Refusal; 5] = [
+    Refusal::NotFound,
+    Refusal::NotExecutable,
+    Refusal::BadWorkingDirectory,
+    Refusal::Exhausted,
+    Refusal::TooLong,
+];
 
 /// What a supervisor says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,65 +66,33 @@ pub(super) enum Report {
     /// The command runs.
     Started { pid: u32 },
     /// It does not.
-    Failed { refusal: Refusal, errno: i32 },
-    /// The command itself ended; its descendants may run on.
-    Exited { code: Option<i32>, signal: Option<i32> },
+    Failed(Refusal),
+    /// The command itself ended with a code; its descendants may run on.
+    Exited(i32),
+    /// The command itself was ended by a signal.
+    Killed(i32),
 }
 
 impl Report {
     pub(super) fn encode(self) -> [u8; REPORT] {
-        let (tag, value, errno) = match self {
-            Self::Started { pid } => (1, pid, 0),
-            Self::Failed {
-                refusal: Refusal::NotFound,
-                errno,
-            } => (2, 0, errno),
-            Self::Failed {
-                refusal: Refusal::NotExecutable,
-                errno,
-            } => (2, 1, errno),
-            Self::Failed {
-                refusal: Refusal::BadWorkingDirectory,
-                errno,
-            } => (2, 2, errno),
-            Self::Exited { code, signal } => (
-                if signal.is_some() { 4 } else { 3 },
-                0,
-                signal.or(code).unwrap_or_default(),
-            ),
+        let (tag, value) = match self {
+            Self::Started { pid } => (1, pid),
+            Self::Failed(refusal) => (2, refusal as u32),
+            Self::Exited(code) => (3, code.cast_unsigned()),
+            Self::Killed(signal) => (4, signal.cast_unsigned()),
         };
         let mut bytes = [tag; REPORT];
-        bytes[1..5].copy_from_slice(&value.to_ne_bytes());
-        bytes[5..].copy_from_slice(&errno.to_ne_bytes());
+        bytes[1..].copy_from_slice(&value.to_ne_bytes());
         bytes
     }
 
-    pub(super) fn decode(bytes: [u8; REPORT]) -> Option<Self> {
-        let [tag, v0, v1, v2, v3, e0, e1, e2, e3] = bytes;
-        let value = u32::from_ne_bytes([v0, v1, v2, v3]);
-        let number = i32::from_ne_bytes([e0, e1, e2, e3]);
-        Some(match (tag, value) {
-            (1, pid) => Self::Started { pid },
-            (2, 0) => Self::Failed {
-                refusal: Refusal::NotFound,
-                errno: number,
-            },
-            (2, 1) => Self::Failed {
-                refusal: Refusal::NotExecutable,
-                errno: number,
-            },
-            (2, 2) => Self::Failed {
-                refusal: Refusal::BadWorkingDirectory,
-                errno: number,
-            },
-            (3, _) => Self::Exited {
-                code: Some(number),
-                signal: None,
-            },
-            (4, _) => Self::Exited {
-                code: None,
-                signal: Some(number),
-            },
+    pub(super) fn decode([tag, value @ ..]: [u8; REPORT]) -> Option<Self> {
+        let value = u32::from_ne_bytes(value);
+        Some(match tag {
+            1 => Self::Started { pid: value },
+            2 => Self::Failed(*REFUSALS.get(value as usize)?),
+            3 => Self::Exited(value.cast_signed()),
+            4 => Self::Killed(value.cast_signed()),
             _ => return None,
         })
     }
@@ -172,10 +153,7 @@ pub(crate) fn run() -> io::Result<()> {
             control.write_all(&Report::Started { pid }.encode())?;
             reap(pid, &mut control)
         }
-        Err((refusal, error)) => {
-            let errno = error.raw_os_error().unwrap_or_default();
-            control.write_all(&Report::Failed { refusal, errno }.encode())
-        }
+        Err(refusal) => control.write_all(&Report::Failed(refusal).encode()),
     }
 }
 
@@ -193,8 +171,8 @@ fn receive_spec(control: &mut UnixStream) -> io::Result<SpawnSpec> {
     serde_json::from_slice(&json).map_err(io::Error::other)
 }
 
-fn start(spec: &SpawnSpec, streams: [Stdio; 3]) -> Result<u32, (Refusal, io::Error)> {
-    enter(spec.cwd.as_deref()).map_err(|error| (Refusal::BadWorkingDirectory, error))?;
+fn start(spec: &SpawnSpec, streams: [Stdio; 3]) -> Result<u32, Refusal> {
+    enter(spec.cwd.as_deref()).map_err(|_error| Refusal::BadWorkingDirectory)?;
     let program = spec.argv.first().map_or(OsStr::new(""), OsString::as_os_str);
     let [stdin, stdout, stderr] = streams;
     let mut command = Command::new(find(program, &spec.env)?);
@@ -207,10 +185,19 @@ fn start(spec: &SpawnSpec, streams: [Stdio; 3]) -> Result<u32, (Refusal, io::Err
         .stdout(stdout)
         .stderr(stderr)
         .process_group(0);
-    match command.spawn() {
-        Ok(child) => Ok(child.id()),
-        // The file is there, so it is its interpreter that is not, or it is no program at all.
-        Err(error) => Err((Refusal::NotExecutable, error)),
+    command
+        .spawn()
+        .map(|child| child.id())
+        .map_err(|error| refusal(&error))
+}
+
+/// Why a program that is there was not started.
+fn refusal(error: &io::Error) -> Refusal {
+    match Errno::from_io_error(error) {
+        Some(Errno::AGAIN | Errno::NOMEM | Errno::MFILE | Errno::NFILE) => Refusal::Exhausted,
+        Some(Errno::TOOBIG) => Refusal::TooLong,
+        // Its interpreter is missing, or it is no program at all.
+        _ => Refusal::NotExecutable,
     }
 }
 
@@ -227,7 +214,7 @@ fn enter(cwd: Option<&str>) -> io::Result<()> {
 }
 
 /// Finds a program as `execvp` would, but in the environment it will have.
-fn find(program: &OsStr, env: &[(String, String)]) -> Result<PathBuf, (Refusal, io::Error)> {
+fn find(program: &OsStr, env: &[(String, String)]) -> Result<PathBuf, Refusal> {
     if program.as_bytes().contains(&b'/') {
         return executable(Path::new(program)).map(|()| program.into());
     }
@@ -236,29 +223,29 @@ fn find(program: &OsStr, env: &[(String, String)]) -> Result<PathBuf, (Refusal, 
         .rev()
         .find(|(name, _)| name == "PATH")
         .map_or(DEFAULT_PATH, |(_, value)| value);
-    let mut refused = (Refusal::NotFound, io::Error::from(io::ErrorKind::NotFound));
+    let mut refused = Refusal::NotFound;
     for directory in path.split(':') {
         let directory = if directory.is_empty() { "." } else { directory };
         let candidate = Path::new(directory).join(program);
         match executable(&candidate) {
             Ok(()) => return Ok(candidate),
-            Err((Refusal::NotExecutable, error)) => refused = (Refusal::NotExecutable, error),
+            Err(Refusal::NotExecutable) => refused = Refusal::NotExecutable,
             Err(_) => {}
         }
     }
     Err(refused)
 }
 
-fn executable(path: &Path) -> Result<(), (Refusal, io::Error)> {
+fn executable(path: &Path) -> Result<(), Refusal> {
     let metadata = std::fs::metadata(path).map_err(|error| match error.kind() {
-        io::ErrorKind::PermissionDenied => (Refusal::NotExecutable, error),
-        _ => (Refusal::NotFound, error),
+        io::ErrorKind::PermissionDenied => Refusal::NotExecutable,
+        _ => Refusal::NotFound,
     })?;
-    let allowed = rustix::fs::access(path, rustix::fs::Access::EXEC_OK);
-    match allowed {
-        Ok(()) if metadata.is_file() => Ok(()),
-        Ok(()) => Err((Refusal::NotExecutable, io::ErrorKind::PermissionDenied.into())),
-        Err(error) => Err((Refusal::NotExecutable, error.into())),
+    let allowed = rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok();
+    if allowed && metadata.is_file() {
+        Ok(())
+    } else {
+        Err(Refusal::NotExecutable)
     }
 }
 
@@ -268,14 +255,12 @@ fn reap(command: u32, control: &mut UnixStream) -> io::Result<()> {
     loop {
         match rustix::process::wait(WaitOptions::empty()) {
             Ok(Some((pid, status))) if Some(pid) == command => {
-                let report = Report::Exited {
-                    code: status.exit_status(),
-                    signal: status.terminating_signal(),
-                };
+                let killed = status.terminating_signal().map(Report::Killed);
+                let report = killed.unwrap_or(Report::Exited(status.exit_status().unwrap_or_default()));
                 control.write_all(&report.encode())?;
             }
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(rustix::io::Errno::CHILD) => return Ok(()),
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(Errno::CHILD) => return Ok(()),
             Err(error) => return Err(error.into()),
         }
     }
@@ -289,22 +274,10 @@ mod tests {
     fn reports_round_trip() {
         for report in [
             Report::Started { pid: 70_000 },
-            Report::Failed {
-                refusal: Refusal::NotExecutable,
-                errno: 13,
-            },
-            Report::Failed {
-                refusal: Refusal::BadWorkingDirectory,
-                errno: 2,
-            },
-            Report::Exited {
-                code: Some(255),
-                signal: None,
-            },
-            Report::Exited {
-                code: None,
-                signal: Some(9),
-            },
+            Report::Failed(Refusal::NotFound),
+            Report::Failed(Refusal::TooLong),
+            Report::Exited(255),
+            Report::Killed(9),
         ] {
             assert_eq!(Report::decode(report.encode()), Some(report));
         }
@@ -315,14 +288,11 @@ mod tests {
     fn programs_are_looked_for_in_the_path_given() {
         let env = |path: &str| vec![("PATH".to_owned(), path.to_owned())];
         assert!(find("sh".as_ref(), &env("/nonexistent:/bin")).is_ok());
-        assert!(matches!(
-            find("sh".as_ref(), &env("/nonexistent")),
-            Err((Refusal::NotFound, _))
-        ));
-        assert!(matches!(
-            find("passwd".as_ref(), &env("/etc")),
-            Err((Refusal::NotExecutable, _))
-        ));
+        assert_eq!(find("sh".as_ref(), &env("/nonexistent")), Err(Refusal::NotFound));
+        assert_eq!(
+            find("passwd".as_ref(), &env("/nonexistent:/etc")),
+            Err(Refusal::NotExecutable)
+        );
         assert!(find("sh".as_ref(), &[]).is_ok());
     }
 }

@@ -59,6 +59,7 @@ where
     // Requests end with their link: what they started does so only if it was to.
     let mut tasks = JoinSet::new();
     tasks.spawn_local(driver.run());
+    init.registry.prepare();
     // The driver hands out no more streams once the link has ended.
     while let Some(stream) = incoming.recv().await {
         while tasks.try_join_next().is_some() {}

@@ -69,15 +69,12 @@ async fn of_process(
     let registry = &init.registry;
     match request {
         Request::Run { spec } => {
-            let (process, existed) = registry.spawn(spec, link.id)?;
-            process.started().await;
-            let spawned = process.spawned(existed);
+            let (process, spawned) = registry.start(spec, link.id).await?;
             process::serve(process, spawned, 0, decoder, reader, writer).await
         }
         Request::Spawn { spec } => {
-            let (process, existed) = registry.spawn(spec, link.id)?;
-            process.started().await;
-            reply::value(writer, &process.spawned(existed)).await
+            let (_process, spawned) = registry.start(spec, link.id).await?;
+            reply::value(writer, &spawned).await
         }
         Request::Attach { id, from } => {
             let process = registry.get(&id)?;

@@ -24,6 +24,22 @@ async fn a_killed_supervisor_takes_its_command_along() {
 }
 
 #[tokio::test]
+async fn a_supervisor_that_is_killed_before_its_command_comes_is_replaced() {
+    let fixture = Fixture::start();
+    let (link, _tunnels) = fixture.link().await;
+    for _ in 0..10 {
+        assert!(run(&link, sh("true")).await.exit().success());
+        let kill = format!(
+            "kill -KILL $(grep -l '^PPid:.{}$' /proc/[0-9]*/status | cut -d/ -f3 | grep -v $PPID)",
+            fixture.pid()
+        );
+        assert!(run(&link, sh(&kill)).await.exit.is_some());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(run(&link, sh("true")).await.exit().success());
+}
+
+#[tokio::test]
 async fn a_stopped_supervisor_goes_on() {
     let (_fixture, link) = Fixture::linked().await;
     let said = run(&link, sh("kill -STOP $PPID; sleep 0.05; exit 7")).await;
@@ -70,7 +86,8 @@ async fn no_zombies_and_no_descriptors_are_left() {
     };
     let descriptors = || std::fs::read_dir(format!("/proc/{}/fd", fixture.pid())).map_or(0, Iterator::count);
     assert!(run(&link, sh("true")).await.exit().success());
-    eventually("reaping", || children() == 0).await;
+    // One that waits for its command.
+    eventually("reaping", || children() == 1).await;
     let before = descriptors();
     for _ in 0..20 {
         let spec = sh("(sleep 0.01 &) ; (exit 3) & echo x");
@@ -78,7 +95,7 @@ async fn no_zombies_and_no_descriptors_are_left() {
         run(&link, spec).await;
         link.forget(&id).await.expect("forgotten");
     }
-    eventually("reaping", || children() == 0).await;
+    eventually("reaping", || children() == 1).await;
     eventually("closing", || descriptors() <= before).await;
 }
 
@@ -86,9 +103,16 @@ async fn no_zombies_and_no_descriptors_are_left() {
 async fn commands_inherit_nothing_but_their_streams() {
     let (_fixture, link) = Fixture::linked().await;
     // Whoever runs the tests may hand down descriptors and ignored signals; a container's PID 1 gets none.
-    for script in ["exec ls /proc/self/fd", "grep -E 'Sig(Ign|Blk)' /proc/self/status"] {
+    for script in [
+        "exec ls /proc/self/fd",
+        "grep -E 'Sig(Ign|Blk)' /proc/self/status",
+    ] {
         let handed_down = Command::new("sh").args(["-c", script]).output().expect("it runs");
-        assert_eq!(run(&link, sh(script)).await.stdout, handed_down.stdout, "{script}");
+        assert_eq!(
+            run(&link, sh(script)).await.stdout,
+            handed_down.stdout,
+            "{script}"
+        );
     }
 }
 

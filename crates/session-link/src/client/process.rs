@@ -4,10 +4,12 @@ use std::{
     ffi::OsStr,
     os::unix::ffi::OsStrExt,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     Link,
@@ -26,8 +28,14 @@ const MAX_STRING: usize = 128 << 10;
 /// Handled output is acknowledged in steps of this size: one short frame per step, and less than this kept for nothing.
 const ACKNOWLEDGE_STEP: u64 = 128 << 10;
 
+/// Less than this is not worth a frame of its own at the end: it goes when the process is forgotten.
+const WORTH_FREEING: u64 = 16 << 10;
+
 /// Frames that wait to be sent.
 const OUTBOX: usize = 16;
+
+/// How long what was written is still sent when nobody holds the process any more.
+const LAST_WRITE: Duration = Duration::from_secs(5);
 
 /// Bytes of input per frame.
 const INPUT_PIECE: usize = 64 << 10;
@@ -168,7 +176,7 @@ impl ProcessReader {
             return Ok(None);
         }
         if !self.manual {
-            self.acknowledge_handled();
+            self.acknowledge_handled(ACKNOWLEDGE_STEP);
         }
         let Some(frame) = self.replies.frame().await? else {
             return Err(self.replies.cut());
@@ -195,8 +203,8 @@ impl ProcessReader {
         Ok(())
     }
 
-    fn acknowledge_handled(&mut self) {
-        if self.next_offset - self.acknowledged < ACKNOWLEDGE_STEP {
+    fn acknowledge_handled(&mut self, step: u64) {
+        if self.next_offset - self.acknowledged < step {
             return;
         }
         // A full outbox is no reason to wait: the next call says the same.
@@ -215,6 +223,9 @@ impl ProcessReader {
             Kind::Gap => self.gap(&frame),
             Kind::Exit => {
                 self.ended = true;
+                if !self.manual && self.next_offset - self.acknowledged >= WORTH_FREEING {
+                    self.acknowledge_handled(0);
+                }
                 Ok(ProcessEvent::Exited(self.replies.parse(&frame.payload)?))
             }
             _ => Err(self.replies.broken("a frame that has no place in output")),
@@ -290,7 +301,13 @@ impl ProcessWriter {
 /// starts with the first frame, because most processes never get one, and ends with the last handle.
 #[derive(Clone, Debug)]
 struct Outbox {
-    state: Arc<Mutex<OutboxState>>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<OutboxState>,
+    gone: CancellationToken,
 }
 
 #[derive(Debug)]
@@ -299,10 +316,20 @@ enum OutboxState {
     Running(mpsc::Sender<Frame>),
 }
 
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.gone.cancel();
+    }
+}
+
 impl Outbox {
     fn new(writer: MuxWriter) -> Self {
+        let state = Mutex::new(OutboxState::Idle(Some(writer)));
         Self {
-            state: Arc::new(Mutex::new(OutboxState::Idle(Some(writer)))),
+            shared: Arc::new(Shared {
+                state,
+                gone: CancellationToken::new(),
+            }),
         }
     }
 
@@ -318,13 +345,13 @@ impl Outbox {
     }
 
     fn sender(&self) -> mpsc::Sender<Frame> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.shared.state.lock().unwrap_or_else(PoisonError::into_inner);
         match &mut *state {
             OutboxState::Running(sender) => sender.clone(),
             OutboxState::Idle(writer) => {
                 let (sender, frames) = mpsc::channel(OUTBOX);
                 if let Some(writer) = writer.take() {
-                    drop(tokio::spawn(pump(writer, frames)));
+                    drop(tokio::spawn(pump(writer, frames, self.shared.gone.clone())));
                 }
                 *state = OutboxState::Running(sender.clone());
                 sender
@@ -333,7 +360,7 @@ impl Outbox {
     }
 }
 
-async fn pump(mut writer: MuxWriter, mut frames: mpsc::Receiver<Frame>) {
+async fn pump(mut writer: MuxWriter, mut frames: mpsc::Receiver<Frame>, gone: CancellationToken) {
     let mut buffer = BytesMut::new();
     while let Some(frame) = frames.recv().await {
         frame.put(&mut buffer);
@@ -342,11 +369,21 @@ async fn pump(mut writer: MuxWriter, mut frames: mpsc::Receiver<Frame>) {
         {
             frame.put(&mut buffer);
         }
-        if writer.write_all(&buffer).await.is_err() {
-            return; // The reader learns why; writers find the channel closed.
+        tokio::select! {
+            // Losing cuts a frame, but then nothing follows it.
+            written = writer.write_all(&buffer) => if written.is_err() {
+                return; // The reader learns why; writers find the channel closed.
+            },
+            () = abandoned(&gone) => return,
         }
         buffer.clear();
     }
+}
+
+/// A process that does not read its input must not keep a stream that nobody holds.
+async fn abandoned(gone: &CancellationToken) {
+    gone.cancelled().await;
+    tokio::time::sleep(LAST_WRITE).await;
 }
 
 /// Refuses what no system would take, before anything is sent.
