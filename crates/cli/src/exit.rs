@@ -94,8 +94,7 @@ impl ExitStatus {
         ),
         (
             Self::EXEC_FAILED,
-            "`exec`, `output`: Cofferdam failed, so that the program's own end is not known; or the program \
-             was ended at its output limit or with its session.",
+            "`exec`, `output`: Cofferdam failed, so that the program's own end is not known.",
         ),
         (
             Self::NOT_EXECUTABLE,

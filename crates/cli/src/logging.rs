@@ -13,12 +13,13 @@ use tracing_subscriber::{Layer, fmt};
 use crate::printer::{LogWriter, Printer};
 use crate::settings::env;
 
-/// Crates of others whose detailed logs carry request bodies or headers, and the most that they may log.
+/// Crates of others whose detailed logs carry bodies or headers, or a line a frame, and the most that they may log.
 const PINNED: &[(&str, Level)] = &[
     ("bollard", Level::INFO),
     ("hyper", Level::INFO),
     ("hyper_util", Level::INFO),
     ("rustls", Level::INFO),
+    ("yamux", Level::INFO),
 ];
 
 /// Installs the log. What is said twice, by the variable and by `-v`, is decided by the variable.

@@ -246,11 +246,6 @@ fn provider(settings: &Settings, backend: &dyn Backend) -> Check {
             "provider",
             format!("{address}, with the credential in {}", credential.variable),
         ),
-        None if settings.can_reach_a_model() => Check::warn(
-            "provider",
-            format!("{address}, without a credential"),
-            Some("export ANTHROPIC_API_KEY=… if the provider needs one"),
-        ),
         None => Check::warn(
             "provider",
             format!("{address}, without a credential: prompts cannot be answered"),

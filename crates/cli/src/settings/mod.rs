@@ -90,18 +90,12 @@ impl Settings {
         })
     }
 
-    /// Whether the provider can be expected to answer: there is a credential, or the provider is not the vendor (and may
-    /// need none).
-    pub fn can_reach_a_model(&self) -> bool {
-        self.credential.is_some() || self.base_url.is_some()
-    }
-
-    /// Refuses a prompt that the provider would refuse anyway, before anything is made for it.
+    /// Refuses a prompt that the model proxy would refuse anyway, before anything is made for it.
     ///
     /// # Errors
     /// `InvalidArgument` when there is no credential.
     pub fn require_model(&self) -> Result<()> {
-        if self.can_reach_a_model() {
+        if self.credential.is_some() {
             return Ok(());
         }
         Err(Error::new(

@@ -196,29 +196,32 @@ fn tell_applied(
             withheld: &applied.withheld,
         });
     }
-    let undo = format!("undo with git apply -R {}", kept.display());
-    printer.note(format_args!(
-        "{} {}",
-        printer
-            .err_paint()
-            .green(format_args!("applied to {}", directory.display())),
-        printer.err_paint().dim(undo)
-    ));
-    if !applied.withheld.is_empty() {
-        print_warning(
-            printer,
-            &format!(
-                "not applied, because tools on this host would run or obey it, or because it is a link that leads out: {}",
-                applied
-                    .withheld
-                    .iter()
-                    .map(|path| sanitize::one_line(path))
-                    .collect::<Vec<_>>()
-                    .join(", ")
-            ),
-            Some("look at it in the kept patch; --apply-executable-config applies what tools obey, too"),
-        );
+    let done = printer
+        .err_paint()
+        .green(format_args!("applied to {}", directory.display()));
+    if applied.withheld.is_empty() {
+        let undo = format!("undo with git apply -R {}", kept.display());
+        printer.note(format_args!("{done}; {}", printer.err_paint().dim(undo)));
+        return Ok(());
     }
+    // The kept patch is more than what was applied, so it cannot be taken back as a whole.
+    printer.note(format_args!(
+        "{done}, in part; the whole patch is {}",
+        kept.display()
+    ));
+    let withheld: Vec<_> = applied
+        .withheld
+        .iter()
+        .map(|path| sanitize::one_line(path))
+        .collect();
+    print_warning(
+        printer,
+        &format!(
+            "not applied, because tools on this host would run or obey it, or because it is a link that leads out: {}",
+            withheld.join(", ")
+        ),
+        Some("look at it in the kept patch; --apply-executable-config applies what tools obey, too"),
+    );
     Ok(())
 }
 
