@@ -5,7 +5,6 @@
 //! outside of the container: those have no parent in here, and nothing that is started in here can be like that.
 
 use std::{
-    cell::RefCell,
     fs::File,
     io::{self, Read, Write},
     net::Shutdown,
@@ -37,9 +36,6 @@ const BUFFER: usize = 128 << 10;
 /// How long accepting rests after a failure.
 const REST: Duration = Duration::from_millis(100);
 
-/// Links over bridges.
-pub(crate) type Bridges = Rc<RefCell<JoinSet<()>>>;
-
 fn address(session: &str) -> io::Result<SocketAddr> {
     SocketAddr::from_abstract_name(format!("cofferdam/bridge/{session}"))
 }
@@ -55,19 +51,21 @@ pub(crate) fn listen(session: &str) -> io::Result<UnixListener> {
 }
 
 /// Serves every bridge that may be one.
-pub(crate) async fn accept(init: Rc<Init>, listener: UnixListener, bridges: Bridges) {
+pub(crate) async fn accept(init: Rc<Init>, listener: UnixListener) {
+    let mut bridges = JoinSet::new();
+    let mut refused = false;
     loop {
         let Ok((io, _address)) = listener.accept().await else {
             sleep(REST).await;
             continue;
         };
-        let mut running = bridges.borrow_mut();
-        while running.try_join_next().is_some() {}
-        if running.len() >= MAX_BRIDGES || !comes_from_outside(&io) {
-            diagnose("a connection to the bridge was refused");
-            continue;
+        while bridges.try_join_next().is_some() {}
+        if bridges.len() < MAX_BRIDGES && comes_from_outside(&io) {
+            bridges.spawn_local(serve(init.clone(), io));
+        } else if !std::mem::replace(&mut refused, true) {
+            // Once: any program in here could otherwise fill the log.
+            diagnose("a connection to the bridge was refused; more are refused silently");
         }
-        running.spawn_local(serve(init.clone(), io));
     }
 }
 

@@ -2,13 +2,7 @@
 //!
 //! Everything runs on one thread, in tasks that wait for events; nothing ticks, so an idle session costs nothing.
 
-use std::{
-    cell::{Cell, RefCell},
-    io,
-    path::PathBuf,
-    rc::Rc,
-    time::{Duration, Instant},
-};
+use std::{cell::Cell, io, path::PathBuf, rc::Rc, time::Instant};
 
 use rustix::process::{DumpableBehavior, Resource, Rlimit};
 use tokio::{
@@ -27,12 +21,6 @@ use crate::{
     reap,
     spool::SpoolDirectory,
 };
-
-/// Threads for file transfers; more transfers wait for one.
-const FILE_THREADS: usize = 32;
-
-/// An idle thread goes soon: it is memory.
-const THREAD_KEEP: Duration = Duration::from_secs(1);
 
 /// What all parts share.
 #[derive(Debug)]
@@ -83,8 +71,6 @@ pub(crate) fn run(settings: &Settings) -> io::Result<()> {
     protect()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .max_blocking_threads(FILE_THREADS)
-        .thread_keep_alive(THREAD_KEEP)
         .build()?;
     let local = LocalSet::new();
     local.block_on(&runtime, serve(settings))?;
@@ -113,11 +99,10 @@ async fn serve(settings: &Settings) -> io::Result<()> {
     // Handlers come first: a child or a request to end that comes early is not missed.
     let children = signal(SignalKind::child())?;
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let links = Rc::new(RefCell::new(tokio::task::JoinSet::new()));
     let mut tasks = tokio::task::JoinSet::new();
     tasks.spawn_local(reap::run(init.clone(), children));
     match bridge::listen(&settings.session) {
-        Ok(listener) => drop(tasks.spawn_local(bridge::accept(init.clone(), listener, links.clone()))),
+        Ok(listener) => drop(tasks.spawn_local(bridge::accept(init.clone(), listener))),
         Err(error) => diagnose(&format!("the bridge is not available: {error}")),
     }
     if let Some(directory) = settings.link_dir.clone() {

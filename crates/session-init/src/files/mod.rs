@@ -8,7 +8,7 @@ mod beneath;
 mod chunks;
 mod extract;
 
-use std::io;
+use std::{io, thread};
 
 use bytes::Bytes;
 use session_link::{
@@ -16,16 +16,16 @@ use session_link::{
     mux::{MuxReader, MuxWriter},
     wire::frame::{Decoder, Kind},
 };
-use tokio::{
-    sync::{mpsc, oneshot},
-    task::{JoinHandle, spawn_blocking},
-};
+use tokio::sync::{mpsc, oneshot};
 
 use crate::session::reply;
 use chunks::{ChunkReader, ChunkWriter};
 
 /// Chunks between the two sides; each is at most 128 KiB.
 const QUEUE: usize = 8;
+
+/// For the deepest tree that is packed, with much to spare; only what is used is memory.
+const STACK: usize = 16 << 20;
 
 /// Unpacks what comes on `reader` beneath `dest`.
 ///
@@ -40,12 +40,12 @@ pub(crate) async fn copy_in(
 ) -> Result<CopyReport> {
     let (chunks, received) = mpsc::channel(QUEUE);
     let (ready, is_ready) = oneshot::channel();
-    let work = spawn_blocking(move || {
+    let work = on_a_thread(move || {
         let root = extract::open(&dest)?;
         // Nobody waits for it only if the link is gone, which the chunks will tell.
         let _ = ready.send(());
         extract::unpack(&root, ChunkReader::new(received), &options)
-    });
+    })?;
     if is_ready.await.is_err() {
         return joined(work).await;
     }
@@ -99,11 +99,11 @@ pub(crate) async fn copy_out(
 ) -> Result<CopyReport> {
     let (sender, mut chunks) = mpsc::channel::<Bytes>(QUEUE);
     let (ready, is_ready) = oneshot::channel();
-    let work = spawn_blocking(move || {
+    let work = on_a_thread(move || {
         let root = archive::open(&path)?;
         let _ = ready.send(());
         archive::pack(root, ChunkWriter::new(sender), &options)
-    });
+    })?;
     if is_ready.await.is_err() {
         return joined(work).await;
     }
@@ -117,7 +117,31 @@ pub(crate) async fn copy_out(
     joined(work).await
 }
 
-async fn joined<T>(work: JoinHandle<Result<T>>) -> Result<T> {
+/// What comes of work on another thread.
+type Work<T> = oneshot::Receiver<Result<T>>;
+
+/// Does `work` on a thread of its own. Not on the runtime's: that panics where a container has no room for a thread.
+fn on_a_thread<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<Work<T>> {
+    let (sender, done) = oneshot::channel();
+    let spawned = thread::Builder::new()
+        .name("files".to_owned())
+        .stack_size(STACK)
+        .spawn(move || {
+            // Nobody waits for the result only if the link is gone.
+            let _ = sender.send(work());
+        });
+    match spawned {
+        Ok(_detached) => Ok(done),
+        Err(error) => Err(LinkError::new(
+            ErrorKind::LimitReached,
+            "copy",
+            "the container has no room for a thread",
+        )
+        .with_source(error)),
+    }
+}
+
+async fn joined<T>(work: Work<T>) -> Result<T> {
     work.await
         .map_err(|error| LinkError::new(ErrorKind::Io, "copy", "the transfer stopped").with_source(error))?
 }

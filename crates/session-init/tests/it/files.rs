@@ -222,6 +222,43 @@ async fn a_file_that_grows_is_cut_to_what_was_announced() {
     assert_eq!(sizes, [40 << 20]);
 }
 
+#[tokio::test]
+async fn a_tree_may_be_deep_but_not_bottomless() {
+    let (fixture, link) = Fixture::linked().await;
+    for (depth, fits) in [(500, true), (600, false)] {
+        let tree = fixture.work().join(depth.to_string());
+        std::fs::create_dir_all(tree.join(vec!["d"; depth].join("/"))).expect("directories");
+        match copy_out(&link, &tree).await {
+            Ok((tar, report)) => {
+                assert!(fits && report.directories == 500);
+                let dest = fixture.work().join("dest");
+                let report = copy_in(&link, &dest, &tar, CopyInOptions::default())
+                    .await
+                    .expect("unpacked");
+                assert_eq!(report.directories, 500);
+            }
+            Err(error) => assert!(!fits && error.kind() == ErrorKind::LimitReached, "{error}"),
+        }
+    }
+    let deep = ["d"; 600].join("/");
+    let mut builder = Builder::new(Vec::new());
+    let mut header = Header::new_gnu();
+    header.set_size(0);
+    builder
+        .append_data(&mut header, deep, &b""[..])
+        .expect("appended");
+    let tar = builder.into_inner().expect("an archive");
+    let error = copy_in(
+        &link,
+        &fixture.work().join("deep"),
+        &tar,
+        CopyInOptions::default(),
+    )
+    .await
+    .expect_err("deep");
+    assert_eq!(error.kind(), ErrorKind::UnsafeArchive);
+}
+
 #[derive(Clone, Copy)]
 struct Bad<'a> {
     path: &'a [u8],
