@@ -211,3 +211,34 @@ async fn directories_without_write_permission_are_moved_and_finished() {
     );
     host.refuse(bytes().file("x/in/late", "twice").end()).await;
 }
+
+#[tokio::test]
+#[ignore = "needs root, to mount a small file system"]
+async fn a_full_disk_is_said_and_nothing_is_left_on_it() {
+    let at = tempfile::tempdir().unwrap();
+    let mount = |program: &str, arguments: &[&str]| {
+        let status = std::process::Command::new(program)
+            .args(arguments)
+            .arg(at.path())
+            .status();
+        assert!(status.unwrap().success());
+    };
+    mount("mount", &["-t", "tmpfs", "-o", "size=1m,nr_inodes=40", "tmpfs"]);
+    let large = Tar::default()
+        .dir("x")
+        .with(EntryType::Regular, "x/large", &vec![1; 2 << 20]);
+    let many = (0..60).fold(Tar::default().dir("x"), |tar, n| tar.file(format!("x/{n}"), ""));
+    let mut told = Vec::new();
+    for bytes in [large.end(), many.end()] {
+        let outcome = unpack(archive(bytes), at.path(), UnpackOptions::default()).await;
+        told.push((
+            outcome.map_err(|error| (error.kind(), error.hint().is_some())),
+            names(at.path()),
+        ));
+    }
+    mount("umount", &["--lazy"]);
+    assert_eq!(
+        told,
+        vec![(Err((ErrorKind::HostIo, true)), Vec::<String>::new()); 2]
+    );
+}
