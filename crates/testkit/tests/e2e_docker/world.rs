@@ -6,12 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use futures::StreamExt;
 use runtime_docker::{DEFAULT_HOST, DockerOptions, DockerRuntime};
 use secrecy::SecretString;
 use session_core::api::{SessionApi, SessionApiExt};
 use session_core::command::{CommandOutput, CommandRequest};
-use session_core::event::{Event, EventKind};
+use session_core::event::Event;
 use session_core::id::{ImageRef, SessionId};
 use session_core::label::Signer;
 use session_core::manager::{ManagerOptions, SessionManager};
@@ -135,23 +134,12 @@ impl World {
         Ok(events)
     }
 
-    /// Waits for the first event of the session that is wanted, from its beginning on.
-    pub(crate) async fn wait_event(&self, session: &SessionId, wanted: impl Fn(&EventKind) -> bool) -> Result<Event> {
-        let mut events = self.manager.events(session, 0).await?;
-        while let Some(event) = events.next().await {
-            let event = event?;
-            if wanted(&event.kind) {
-                return Ok(event);
-            }
-        }
-        Err("the session ended without that event".into())
-    }
-
-    /// What was logged since the test began: the last of it.
+    /// What our own crates logged since the test began: the last of it.
     pub(crate) fn log(&self) -> String {
         let text = log().text();
-        let lines: Vec<_> = text.lines().collect();
-        lines[lines.len().saturating_sub(60)..].join("\n")
+        let ours = |line: &&str| ["session_", "runtime_docker"].iter().any(|name| line.contains(name));
+        let ours: Vec<_> = text.lines().filter(ours).map(|line| line.get(..400).unwrap_or(line)).collect();
+        ours[ours.len().saturating_sub(60)..].join("\n")
     }
 
     /// Everything that was logged since the test began.

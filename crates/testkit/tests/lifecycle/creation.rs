@@ -1,0 +1,214 @@
+//! A creation fails at each call of the engine, in each way: nothing is left, and the record says so.
+
+use std::time::Duration;
+
+use session_core::api::SessionApi;
+use session_core::error::ErrorKind;
+use session_core::manager::ManagerOptions;
+use session_core::runtime::TimeLimits;
+use session_core::session::{CreateSession, WorkspaceSource};
+use session_core::state::{SessionState, StateName};
+use testkit::faults::{Fault, FaultPlan, Operation};
+use testkit::harness::ManagerProcess;
+
+use super::world::{World, all, ask, create, recorded, soon};
+
+/// A manager whose engine may be slow for a moment only.
+async fn hasty(world: &World) -> ManagerProcess {
+    let limit = Duration::from_millis(300);
+    let time_limits = TimeLimits {
+        read: limit,
+        change: limit,
+        prepare: limit,
+    };
+    let options = ManagerOptions {
+        time_limits,
+        socket_patience: Duration::from_millis(50),
+        ..world.site.options()
+    };
+    world.site.manager_with(options).await.unwrap()
+}
+
+/// The calls that a creation makes without faults.
+async fn calls(dials: bool) -> usize {
+    let world = World::new();
+    world.site.memory.set_dials(dials);
+    let manager = hasty(&world).await;
+    world.site.faulty.set_plan(FaultPlan::none());
+    create(&manager).await;
+    world.site.faulty.calls().len()
+}
+
+#[tokio::test]
+async fn whichever_call_fails_nothing_is_left_and_the_record_says_failed() {
+    for dials in [true, false] {
+        let count = calls(dials).await;
+        assert!(count >= 2, "a creation makes {count} calls");
+        for nth in 1..=count as u64 {
+            for fault in [Fault::FailBefore, Fault::FailAfter, Fault::Hang, Fault::HangAfter] {
+                let world = World::new();
+                world.site.memory.set_dials(dials);
+                let manager = hasty(&world).await;
+                world.site.faulty.set_plan(FaultPlan::none().fail_at(nth, fault));
+                let created = soon("a creation", manager.create(CreateSession::default())).await;
+                let called = world.site.faulty.calls();
+                let at = format!(
+                    "{fault:?} at {:?} (dials: {dials})",
+                    called[nth as usize - 1].operation
+                );
+                match created {
+                    // A read that fails may be tried again, or not matter.
+                    Ok(info) => {
+                        assert_eq!(info.state, SessionState::Ready, "{at}");
+                        assert_eq!(ask(&manager, &info.id, "Hello").await.text, "Hello", "{at}");
+                    }
+                    Err(error) => {
+                        let expected = match fault {
+                            Fault::Hang | Fault::HangAfter => ErrorKind::EngineTimeout,
+                            _ => ErrorKind::EngineFailed,
+                        };
+                        assert_eq!(error.kind(), expected, "{at}");
+                        assert!(error.hint().is_some(), "{at}");
+                        let sessions = all(&manager).await;
+                        assert_eq!(sessions.len(), 1, "{at}");
+                        assert_eq!(
+                            recorded(&manager, &sessions[0]).await.name(),
+                            StateName::Failed,
+                            "{at}"
+                        );
+                        assert_eq!(world.site.leftovers(), Vec::<String>::new(), "{at}");
+                    }
+                }
+                world.site.faulty.set_plan(FaultPlan::none());
+                world.finish(&manager).await;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_removed_now_is_removed_by_the_reconciler() {
+    let world = World::new();
+    let manager = hasty(&world).await;
+    let plan = FaultPlan::none()
+        .always(Operation::Launch, Fault::FailAfter)
+        .always(Operation::Remove, Fault::FailBefore);
+    world.site.faulty.set_plan(plan);
+    soon("a creation", manager.create(CreateSession::default()))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        world.site.memory.names().len(),
+        1,
+        "there is something to be removed"
+    );
+    let left = manager
+        .run(|manager| async move { manager.reconcile().await })
+        .await
+        .unwrap();
+    assert_eq!(left.left.len(), 1);
+    world.site.faulty.set_plan(FaultPlan::none());
+    let done = manager
+        .run(|manager| async move { manager.reconcile().await })
+        .await
+        .unwrap();
+    assert_eq!((done.removed.len(), done.left.len()), (1, 0));
+    world.finish(&manager).await;
+}
+
+#[tokio::test]
+async fn a_workspace_that_cannot_be_copied_fails_the_creation() {
+    let world = World::new();
+    let manager = hasty(&world).await;
+    let path = world.site.workspace("project").unwrap();
+    for number in 0..2000 {
+        std::fs::write(path.join(format!("file-{number}")), "x".repeat(1000)).unwrap();
+    }
+    let workspace = WorkspaceSource::Copy { path };
+    let creating = manager.create(CreateSession {
+        workspace,
+        ..CreateSession::default()
+    });
+    let breaking = async {
+        loop {
+            if let [session] = all(&manager).await[..]
+                && let Some(container) = world.site.memory.container(&session)
+            {
+                container.kill();
+                return;
+            }
+        }
+    };
+    let (created, ()) = soon("a creation", async { tokio::join!(creating, breaking) }).await;
+    if let Err(error) = created {
+        assert!(
+            matches!(error.kind(), ErrorKind::LinkLost | ErrorKind::ContainerLost),
+            "{error:?}"
+        );
+        assert_eq!(world.site.leftovers(), Vec::<String>::new());
+    }
+    world.finish(&manager).await;
+}
+
+#[tokio::test]
+async fn an_engine_that_hangs_is_a_timeout_within_the_limit() {
+    let world = World::new();
+    let manager = hasty(&world).await;
+    let session = create(&manager).await;
+    world.site.memory.set_hung(true);
+    for hung in [
+        soon("an inspection", manager.inspect(&session)).await.map(drop),
+        soon("a creation", manager.create(CreateSession::default()))
+            .await
+            .map(drop),
+        soon("a pause", manager.pause(&session)).await,
+        soon("an end", manager.destroy(&session)).await,
+    ] {
+        let error = hung.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::EngineTimeout, "{error:?}");
+        assert!(error.is_retryable() && error.hint().is_some(), "{error:?}");
+    }
+    world.site.memory.set_hung(false);
+    world.finish(&manager).await;
+}
+
+#[tokio::test]
+async fn a_creation_that_is_killed_is_finished_by_the_next_manager() {
+    let world = World::new();
+    let first = world.manager().await;
+    world
+        .site
+        .faulty
+        .set_plan(FaultPlan::none().fail(Operation::Launch, 1, Fault::HangAfter));
+    let creating = tokio::time::timeout(Duration::from_millis(300), first.create(CreateSession::default()));
+    creating.await.unwrap_err();
+    assert_eq!(
+        world.site.memory.names().len(),
+        1,
+        "it was killed before it made anything"
+    );
+    first.kill().await;
+    world.site.faulty.set_plan(FaultPlan::none());
+    let second = world.manager().await;
+    let session = all(&second).await[0];
+    assert_eq!(recorded(&second, &session).await, SessionState::Creating);
+    // Too young to be told from one whose maker is about to lock it: it can be destroyed all the same.
+    soon("the end", second.destroy(&session)).await.unwrap();
+    world.finish(&second).await;
+}
+
+#[tokio::test]
+async fn an_agent_that_cannot_be_warmed_does_not_spoil_the_session() {
+    let world = World::new();
+    let manager = world.manager().await;
+    world.site.gateway.refuse(true);
+    let request = CreateSession {
+        warm_agent: true,
+        ..CreateSession::default()
+    };
+    let session = soon("a creation", manager.create(request)).await.unwrap();
+    assert_eq!(session.state, SessionState::Ready);
+    world.site.gateway.refuse(false);
+    assert_eq!(ask(&manager, &session.id, "Hello").await.text, "Hello");
+    world.finish(&manager).await;
+}

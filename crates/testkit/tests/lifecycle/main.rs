@@ -1,0 +1,15 @@
+//! The life of sessions when things go wrong, on an engine in memory: every loss, every takeover, every failing call.
+//!
+//! A manager that is killed here is torn down wherever its tasks stand; see `testkit::harness`. Nothing waits for a time
+//! to pass: tests wait for facts, and a fact that does not come fails them.
+
+mod agents;
+mod chaos;
+mod commands;
+mod creation;
+mod destruction;
+mod links;
+mod losses;
+mod reconciling;
+mod takeover;
+mod world;

@@ -1,0 +1,202 @@
+//! The reconciler removes what is ours and wanted by nobody, and touches nothing else.
+
+use std::collections::BTreeMap;
+
+use session_core::api::SessionApi;
+use session_core::id::{ContainerName, SessionId};
+use session_core::label::{self, Signer};
+use session_core::manager::Reconciled;
+use session_core::state::{SessionState, StateName};
+use session_core::state_dir::StateDir;
+use session_core::store::{Inserted, Store};
+use testkit::harness::ManagerProcess;
+
+use super::world::{World, ask, create, reaches, recorded, soon};
+
+async fn reconcile(manager: &ManagerProcess) -> Reconciled {
+    let run = manager.run(|manager| async move { manager.reconcile().await });
+    soon("the reconciler", run).await.unwrap()
+}
+
+fn signer(world: &World) -> Signer {
+    Signer::new(
+        StateDir::open(&world.site.state_dir())
+            .unwrap()
+            .signing_key()
+            .unwrap(),
+    )
+}
+
+#[tokio::test]
+async fn an_orphan_with_our_signature_goes_and_a_living_session_stays() {
+    let world = World::new();
+    let manager = world.manager().await;
+    let living = create(&manager).await;
+    let orphan = SessionId::new();
+    let name = world.site.memory.plant(&orphan, signer(&world).labels(&orphan));
+    let done = reconcile(&manager).await;
+    assert_eq!(done.removed, [name.to_string()]);
+    assert_eq!(done.left, []);
+    assert_eq!(world.site.memory.names(), [ContainerName::of(&living)]);
+    assert_eq!(
+        reconcile(&manager).await,
+        Reconciled::default(),
+        "a second run finds nothing"
+    );
+    assert_eq!(ask(&manager, &living, "Still there?").await.text, "Still there?");
+    world.finish(&manager).await;
+}
+
+#[tokio::test]
+async fn what_we_did_not_sign_is_never_touched() {
+    let world = World::new();
+    let manager = world.manager().await;
+    let session = create(&manager).await;
+    let ours = signer(&world);
+    let stranger = Signer::new([9; 32]);
+    let planted: Vec<SessionId> = (0..6).map(|_| SessionId::new()).collect();
+    let edited = |session: &SessionId, key: &str, value: &str| {
+        let mut labels = ours.labels(session);
+        labels.insert(key.to_owned(), value.to_owned());
+        labels
+    };
+    let unsigned = |session: &SessionId| {
+        let mut labels = ours.labels(session);
+        labels.remove(label::SIGNATURE);
+        labels
+    };
+    let mut adopted = stranger.labels(&planted[3]);
+    adopted.insert(label::OWNER.to_owned(), ours.owner().to_string());
+    let labels: [BTreeMap<String, String>; 6] = [
+        // No label at all, somebody else's, no signature, somebody else's under our name, a wrong signature.
+        BTreeMap::new(),
+        stranger.labels(&planted[1]),
+        unsigned(&planted[2]),
+        adopted,
+        edited(&planted[4], label::SIGNATURE, &"0".repeat(64)),
+        // Labels of a session of ours, copied to another container.
+        ours.labels(&session),
+    ];
+    for (session, labels) in planted.iter().zip(labels) {
+        world.site.memory.plant(session, labels);
+    }
+    let done = reconcile(&manager).await;
+    assert_eq!(
+        (done.removed.len(), done.finished.len(), done.left.len()),
+        (0, 0, 0),
+        "{done:?}"
+    );
+    manager.destroy(&session).await.unwrap();
+    reconcile(&manager).await;
+    for session in &planted {
+        let container = world
+            .site
+            .memory
+            .container(session)
+            .expect("a stranger's container was removed");
+        container.remove();
+    }
+    world.finish(&manager).await;
+}
+
+#[tokio::test]
+async fn storage_that_outlived_its_container_goes_with_its_session() {
+    let world = World::new();
+    let manager = world.manager().await;
+    let session = create(&manager).await;
+    world.container(&session).remove_without_storage();
+    let done = reconcile(&manager).await;
+    assert_eq!(
+        done.removed,
+        Vec::<String>::new(),
+        "its session was not ended yet"
+    );
+    assert_eq!(recorded(&manager, &session).await.name(), StateName::Interrupted);
+    manager.destroy(&session).await.unwrap();
+    assert_eq!(world.site.memory.names(), []);
+    let orphan = SessionId::new();
+    world.site.memory.plant(&orphan, signer(&world).labels(&orphan));
+    world.container(&orphan).remove_without_storage();
+    assert_eq!(reconcile(&manager).await.removed.len(), 1);
+    world.finish(&manager).await;
+}
+
+#[tokio::test]
+async fn directories_of_no_session_go() {
+    let world = World::new();
+    let manager = world.manager().await;
+    let living = create(&manager).await;
+    let state = StateDir::open(&world.site.state_dir()).unwrap();
+    let stray = SessionId::new();
+    state.create_link_dir(&stray).unwrap();
+    reconcile(&manager).await;
+    assert!(!state.session_dir(&stray).exists());
+    assert!(state.session_dir(&living).exists());
+    world.finish(&manager).await;
+}
+
+/// A session whose maker died before it was ready, long enough ago.
+async fn abandoned(world: &World, manager: &ManagerProcess) -> SessionId {
+    let session = create(manager).await;
+    let state = StateDir::open(&world.site.state_dir()).unwrap();
+    let store = Store::open(&state).await.unwrap();
+    let mut record = store.session(&session).await.unwrap().unwrap();
+    manager.destroy(&session).await.unwrap();
+    let id = SessionId::new();
+    record.info.id = id;
+    record.container = ContainerName::of(&id);
+    record.info.state = SessionState::Creating;
+    record.info.created_at = "2026-01-01T00:00:00Z".parse().unwrap();
+    assert!(matches!(
+        store.insert_session(record).await.unwrap(),
+        Inserted::New
+    ));
+    store.close().await;
+    world.site.memory.plant(&id, signer(world).labels(&id));
+    id
+}
+
+#[tokio::test]
+async fn a_session_whose_maker_died_is_failed_and_cleared_away() {
+    let world = World::new();
+    let manager = world.manager().await;
+    let id = abandoned(&world, &manager).await;
+    let done = reconcile(&manager).await;
+    assert_eq!(done.finished, [id]);
+    assert_eq!(recorded(&manager, &id).await.name(), StateName::Failed);
+    assert_eq!(world.site.memory.names(), []);
+    world.finish(&manager).await;
+}
+
+#[tokio::test]
+async fn a_session_that_somebody_makes_is_left_alone() {
+    let world = World::new();
+    let manager = world.manager().await;
+    let id = abandoned(&world, &manager).await;
+    let state = StateDir::open(&world.site.state_dir()).unwrap();
+    let maker = state.try_lock_agent(&id).unwrap().expect("nobody has the lock");
+    assert_eq!(reconcile(&manager).await.finished, []);
+    assert_eq!(recorded(&manager, &id).await, SessionState::Creating);
+    drop(maker);
+    assert_eq!(reconcile(&manager).await.finished, [id]);
+    world.finish(&manager).await;
+}
+
+#[tokio::test]
+async fn two_supervisors_do_not_get_in_each_others_way() {
+    let world = World::new();
+    let (one, other) = (world.supervisor().await, world.supervisor().await);
+    let mut sessions = Vec::new();
+    for manager in [&one, &other, &one, &other] {
+        sessions.push(create(manager).await);
+    }
+    let (first, second) = tokio::join!(reconcile(&one), reconcile(&other));
+    assert_eq!((first, second), (Reconciled::default(), Reconciled::default()));
+    for session in &sessions {
+        assert_eq!(ask(&other, session, "There?").await.text, "There?");
+    }
+    let lost = sessions[0];
+    world.container(&lost).kill();
+    reaches(&other, &lost, StateName::Interrupted).await;
+    world.finish(&one).await;
+}
