@@ -18,20 +18,23 @@ const SHORT: usize = 16 << 10;
 /// As much is gathered before it is sent.
 const GATHERED: usize = 64 << 10;
 
-/// A place among a process's readers.
-struct Place {
+/// A place among a process's readers: while somebody has one, output waits for them rather than being lost.
+pub(crate) struct Place {
     process: Rc<Process>,
     number: u64,
+    from: u64,
 }
 
 impl Place {
-    fn take(process: &Rc<Process>, from: u64) -> Self {
+    /// Takes a place from offset `from` on. Whoever starts a process to read it takes theirs before it can write.
+    pub(crate) fn take(process: &Rc<Process>, from: u64) -> Self {
         let mut readers = process.readers.borrow_mut();
         let number = readers.last_key_value().map_or(0, |(number, _)| number + 1);
         readers.insert(number, from);
         Self {
             process: process.clone(),
             number,
+            from,
         }
     }
 
@@ -51,25 +54,24 @@ impl Drop for Place {
     }
 }
 
-/// Serves one reader from offset `from` on, until it goes away or has been told the end.
+/// Serves the reader of a place, until it goes away or has been told the end.
 ///
 /// # Errors
 /// `InvalidArgument` if there is no such offset yet.
 pub(crate) async fn serve(
-    process: Rc<Process>,
+    place: Place,
     spawned: Spawned,
-    from: u64,
     decoder: Decoder,
     reader: &mut MuxReader,
     writer: &mut MuxWriter,
 ) -> Result<()> {
-    if from > process.spool.borrow().end() {
+    let process = place.process.clone();
+    if place.from > process.spool.borrow().end() {
         return Err(LinkError::invalid(
             "attach",
             "the process has not written that much",
         ));
     }
-    let place = Place::take(&process, from);
     let mut gathered = BytesMut::new();
     let reply = serde_json::to_vec(&spawned).unwrap_or_default();
     frame::put(&mut gathered, Kind::Reply, 0, &reply);
@@ -78,7 +80,7 @@ pub(crate) async fn serve(
         // The reader went away: nobody wants the rest.
         () = &mut received => return Ok(()),
         // Cancel-safe enough: if the reader is gone, so is what was being written to it.
-        sent = send(&place, from, gathered, writer) => if sent.is_err() { return Ok(()) },
+        sent = send(&place, gathered, writer) => if sent.is_err() { return Ok(()) },
     }
     drop(place);
     // All was said. Input that is still on its way is taken until the reader goes, so that it does not hang on it.
@@ -87,9 +89,9 @@ pub(crate) async fn serve(
     Ok(())
 }
 
-async fn send(place: &Place, from: u64, mut gathered: BytesMut, writer: &mut MuxWriter) -> io::Result<()> {
+async fn send(place: &Place, mut gathered: BytesMut, writer: &mut MuxWriter) -> io::Result<()> {
     let process = &place.process;
-    let mut at = from;
+    let mut at = place.from;
     loop {
         // Made before looking, so that nothing that happens after the look is missed.
         let changed = process.changed.notified();

@@ -30,13 +30,16 @@ use tokio::sync::Notify;
 
 use self::supervise::Refusal;
 use crate::spool::{Chunk, Spool};
-pub(crate) use attach::serve;
+pub(crate) use attach::{Place, serve};
 pub(crate) use registry::Registry;
 pub(crate) use stdin::Stdin;
 
 /// How far a process may be ahead of what was sent to the reader that is furthest, before it is made to wait. What was
 /// sent counts, not what was acknowledged: acknowledgements travel behind input, which such a process may not be reading.
 const ATTACHED_WINDOW: u64 = 512 << 10;
+
+/// The same in pieces, of which a process can make many with few bytes.
+const ATTACHED_CHUNKS: usize = 4096;
 
 /// What may stay in memory while somebody reads: the window, and what is on its way to be acknowledged.
 const ATTACHED_MEMORY: usize = 2 << 20;
@@ -178,7 +181,9 @@ impl Process {
         let Some(furthest) = readers.values().max() else {
             return false;
         };
-        self.spool.borrow().end() - furthest >= ATTACHED_WINDOW
+        let spool = self.spool.borrow();
+        spool.end().saturating_sub(*furthest) >= ATTACHED_WINDOW
+            || spool.chunks_from(*furthest) >= ATTACHED_CHUNKS
     }
 
     fn append(&self, chunk: Chunk) {

@@ -55,7 +55,10 @@ impl Registry {
     }
 
     /// Starts a process, unless its id exists; says whether it did.
-    fn spawn(self: &Rc<Self>, spec: SpawnSpec, link: LinkId) -> Result<(Rc<Process>, bool)> {
+    ///
+    /// # Errors
+    /// `LimitReached`, `Io`.
+    pub(crate) fn spawn(self: &Rc<Self>, spec: SpawnSpec, link: LinkId) -> Result<(Rc<Process>, bool)> {
         if let Some(process) = self.processes.borrow().get(&spec.id) {
             return Ok((process.clone(), true));
         }
@@ -117,23 +120,17 @@ impl Registry {
         }
     }
 
-    /// Starts a process, unless its id exists, and waits until it runs or it is known why not. One that could not be
-    /// started for want of room is as if it had never been asked for.
+    /// Waits until a process runs or it is known why not. One that could not be started for want of room is as if it had
+    /// never been asked for.
     ///
     /// # Errors
     /// `LimitReached`, `InvalidArgument`.
-    pub(crate) async fn start(
-        self: &Rc<Self>,
-        spec: SpawnSpec,
-        link: LinkId,
-    ) -> Result<(Rc<Process>, Spawned)> {
-        let (process, existed) = self.spawn(spec, link)?;
+    pub(crate) async fn started(&self, process: &Rc<Process>, existed: bool) -> Result<Spawned> {
         process.started().await;
         let Some(refused) = process.refused.get() else {
-            let spawned = process.spawned(existed);
-            return Ok((process, spawned));
+            return Ok(process.spawned(existed));
         };
-        self.remove(&process);
+        self.remove(process);
         Err(match refused {
             Refusal::TooLong => LinkError::invalid(
                 "spawn",

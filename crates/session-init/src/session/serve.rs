@@ -13,7 +13,11 @@ use super::{
     reply::{self, failure},
     request,
 };
-use crate::{files, init::Init, process};
+use crate::{
+    files,
+    init::Init,
+    process::{self, Place},
+};
 
 /// Serves one stream of `link`.
 pub(super) async fn stream(init: Rc<Init>, link: LinkHandle, stream: MuxStream) {
@@ -69,18 +73,21 @@ async fn of_process(
     let registry = &init.registry;
     match request {
         Request::Run { spec } => {
-            let (process, spawned) = registry.start(spec, link.id).await?;
-            process::serve(process, spawned, 0, decoder, reader, writer).await
+            let (process, existed) = registry.spawn(spec, link.id)?;
+            let place = Place::take(&process, 0);
+            let spawned = registry.started(&process, existed).await?;
+            process::serve(place, spawned, decoder, reader, writer).await
         }
         Request::Spawn { spec } => {
-            let (_process, spawned) = registry.start(spec, link.id).await?;
+            let (process, existed) = registry.spawn(spec, link.id)?;
+            let spawned = registry.started(&process, existed).await?;
             reply::value(writer, &spawned).await
         }
         Request::Attach { id, from } => {
             let process = registry.get(&id)?;
-            process.started().await;
-            let spawned = process.spawned(true);
-            process::serve(process, spawned, from, decoder, reader, writer).await
+            let place = Place::take(&process, from);
+            let spawned = registry.started(&process, true).await?;
+            process::serve(place, spawned, decoder, reader, writer).await
         }
         Request::WriteStdin { id, key, length } => {
             let process = registry.get(&id)?;

@@ -97,6 +97,10 @@ impl Hot {
         }
     }
 
+    pub(super) fn count_from(&self, offset: u64) -> usize {
+        self.chunks.len() - self.chunks.partition_point(|chunk| chunk.end() <= offset)
+    }
+
     pub(super) fn find(&self, offset: u64) -> Option<&Chunk> {
         let index = self.chunks.partition_point(|chunk| chunk.end() <= offset);
         self.chunks.get(index).filter(|chunk| chunk.offset <= offset)

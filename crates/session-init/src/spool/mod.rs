@@ -81,6 +81,11 @@ impl Spool {
         self.end
     }
 
+    /// How many chunks in memory go beyond `offset`.
+    pub(crate) fn chunks_from(&self, offset: u64) -> usize {
+        self.hot.count_from(offset)
+    }
+
     /// Takes the next bytes. More than `memory` bytes of cost do not stay in memory.
     pub(crate) fn append(&mut self, chunk: Chunk, memory: usize) {
         debug_assert_eq!(chunk.offset(), self.end, "chunks come in order");

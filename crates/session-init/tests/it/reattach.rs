@@ -146,7 +146,23 @@ async fn a_slow_reader_makes_the_process_wait_and_loses_nothing() {
     while let Some(event) = process.next().await.expect("an event") {
         said.take(event);
     }
-    assert!(said.gaps.is_empty() && said.stdout == numbers(3_000_000).as_bytes() && said.stderr == b"end\n");
+    assert_eq!(said.gaps, []);
+    assert_eq!(said.stderr, b"end\n");
+    assert!(said.stdout == numbers(3_000_000).as_bytes());
+}
+
+#[tokio::test]
+async fn single_bytes_are_not_lost_either() {
+    let (_fixture, link) = Fixture::linked().await;
+    let mut spec = sh("dd if=/dev/zero bs=1 count=60000 2>/dev/null");
+    spec.spool = SpoolLimits { memory: 0, file: 0 };
+    let mut process = link.run(spec).await.expect("it runs");
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let mut said = Said::default();
+    while let Some(event) = process.next().await.expect("an event") {
+        said.take(event);
+    }
+    assert_eq!((said.stdout.len(), said.gaps), (60_000, vec![]));
 }
 
 #[tokio::test]
