@@ -4,7 +4,9 @@
 //! project's index nor its object store changes. A workspace that is no repository gets a bare one in the home
 //! directory. Nothing of this runs on the host, and hooks, monitors and external helpers are off all the same (I6).
 
-use session_link::{ExitReport, Link, OutputStream, ProcessEvent, ProcessId, SpawnSpec};
+use std::time::Duration;
+
+use session_link::{ExitCause, ExitReport, Link, OutputStream, ProcessEvent, ProcessId, SpawnSpec};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::link_error::from_link;
@@ -13,6 +15,9 @@ use crate::runtime::ContainerSpec;
 const OPERATION: &str = "compare the workspace";
 /// The longest patch that is kept, in bytes.
 pub(crate) const MAX_PATCH_BYTES: usize = 16 << 20;
+
+/// After which time git is ended: a project can configure filters that never end.
+const TIME_LIMIT: Duration = Duration::from_secs(15 * 60);
 
 /// Sets the environment of all the git calls below.
 const PRELUDE: &str = r#"
@@ -48,21 +53,32 @@ export GIT_ALLOW_PROTOCOL=http:https GIT_ASKPASS=/bin/false
 git clone -q --no-recurse-submodules -- "$1" /workspace
 [ -z "$2" ] || git -C /workspace checkout -q "$2" --
 "#;
-    script(link, body, &[url, reference.unwrap_or_default()], 1024)
-        .await
-        .map(drop)
-        .map_err(|error| {
-            let message = "git could not clone the repository into the session";
-            Error::new(ErrorKind::InvalidArgument, "clone the repository", message)
-                .with_context("url", url)
-                .with_hint("see the cause: is the address right, public, and reachable from this machine?")
-                .with_source(error)
-        })
+    script(
+        link,
+        fresh_id(),
+        body,
+        &[url, reference.unwrap_or_default()],
+        1024,
+    )
+    .await
+    .map(drop)
+    .map_err(|error| {
+        let message = "git could not clone the repository into the session";
+        Error::new(ErrorKind::InvalidArgument, "clone the repository", message)
+            .with_context("url", url)
+            .with_hint("see the cause: is the address right, public, and reachable from this machine?")
+            .with_source(error)
+    })
 }
 
-/// Writes the workspace as a tree and gives its name.
-pub(crate) async fn snapshot(link: &Link) -> Result<String> {
-    let output = script(link, "snapshot", &[], 256).await?;
+/// Writes the workspace as a tree before the first turn, and gives its name. Whoever is broken off and asks again gets
+/// what the first call began.
+pub(crate) async fn base(link: &Link) -> Result<String> {
+    snapshot(link, "tree-base".to_owned()).await
+}
+
+async fn snapshot(link: &Link, id: String) -> Result<String> {
+    let output = script(link, id, "snapshot", &[], 256).await?;
     let name = String::from_utf8_lossy(&output.bytes).trim().to_owned();
     if is_object_name(&name) {
         return Ok(name);
@@ -85,9 +101,10 @@ pub(crate) struct RawDiff {
 
 /// What changed since the tree `base`.
 pub(crate) async fn diff(link: &Link, base: &str) -> Result<RawDiff> {
-    let now = snapshot(link).await?;
+    let now = snapshot(link, fresh_id()).await?;
     let names = script(
         link,
+        fresh_id(),
         "git diff --no-renames --name-status -z \"$1\" \"$2\"",
         &[base, &now],
         4 << 20,
@@ -95,6 +112,7 @@ pub(crate) async fn diff(link: &Link, base: &str) -> Result<RawDiff> {
     .await?;
     let patch = script(
         link,
+        fresh_id(),
         "git diff --no-color --no-ext-diff --no-textconv --binary --find-renames \"$1\" \"$2\"",
         &[base, &now],
         MAX_PATCH_BYTES,
@@ -117,9 +135,12 @@ struct Output {
     truncated: bool,
 }
 
-async fn script(link: &Link, body: &str, args: &[&str], limit: usize) -> Result<Output> {
-    let id = ProcessId::new(format!("tree-{:016x}", rand::random::<u64>()))
-        .map_err(|error| from_link(OPERATION, error))?;
+fn fresh_id() -> String {
+    format!("tree-{:016x}", rand::random::<u64>())
+}
+
+async fn script(link: &Link, id: String, body: &str, args: &[&str], limit: usize) -> Result<Output> {
+    let id = ProcessId::new(id).map_err(|error| from_link(OPERATION, error))?;
     let text = format!("{PRELUDE}\n{body}\n");
     let mut argv = vec!["/bin/sh", "-c", &text, "cofferdam"];
     argv.extend(args);
@@ -133,6 +154,7 @@ async fn script(link: &Link, body: &str, args: &[&str], limit: usize) -> Result<
         ("LC_ALL".into(), "C.UTF-8".into()),
     ];
     spec.cwd = Some("/".into());
+    spec.time_limit = Some(TIME_LIMIT);
     let mut process = link
         .run(spec)
         .await
@@ -181,6 +203,15 @@ async fn script(link: &Link, body: &str, args: &[&str], limit: usize) -> Result<
 fn judge(report: &ExitReport, stderr: &[u8]) -> Result<()> {
     if report.success() {
         return Ok(());
+    }
+    if report.cause == ExitCause::TimedOut {
+        return Err(Error::new(
+            ErrorKind::LimitExceeded,
+            OPERATION,
+            "git in the session took too long",
+        )
+        .with_context("limit_s", TIME_LIMIT.as_secs())
+        .with_hint("look for filters in the project's git configuration, or for a very large workspace"));
     }
     if report.code == Some(97) || report.code == Some(127) {
         return Err(Error::new(

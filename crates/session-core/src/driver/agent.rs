@@ -5,11 +5,16 @@
 //! prompt exactly once. Prompts have even keys and interrupts odd ones: the parity of the last key says what may have to
 //! be written again.
 
+use std::time::Duration;
+
 use bytes::Bytes;
+use futures::FutureExt;
 use session_link::{
     Door, ErrorKind as LinkKind, ExitCause, ExitReport, Link, LinkError, OnDisconnect, Process, ProcessEvent,
     ProcessId, Signal, SpawnSpec, StdinMode,
 };
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::Driver;
@@ -27,11 +32,18 @@ use crate::store::{AgentRecord, Batch, SessionRecord};
 
 /// How many bytes of the agent's last remarks are kept to explain its end.
 const LAST_WORDS: usize = 2 << 10;
+/// Stored output is acknowledged in steps of this size.
+const ACKNOWLEDGE_STEP: u64 = 64 << 10;
+/// Writes that wait for an agent that does not read: those of one turn, and a few that ended while it did not.
+const WRITES: usize = 16;
+/// Before a write is tried again that failed although the link is up.
+const WRITE_PAUSE: Duration = Duration::from_millis(200);
+/// What the ids of agents' processes start with.
+const AGENT_PREFIX: &str = "agent-";
 
 /// An agent that this process owns.
 pub(super) struct OwnedAgent {
     /// Held for as long as the agent is owned.
-    #[expect(dead_code, reason = "its life is its use")]
     lock: AgentLock,
     link: Link,
     process: Process,
@@ -42,9 +54,33 @@ pub(super) struct OwnedAgent {
     pub(super) fresh: bool,
     pub(super) turn: Option<ActiveTurn>,
     last_words: Vec<u8>,
+    acknowledged: u64,
+    writes: mpsc::Sender<(u64, Bytes)>,
+    /// Write to the agent and end it; they go with it.
+    helpers: JoinSet<()>,
 }
 
 impl OwnedAgent {
+    fn new(lock: AgentLock, link: Link, mut process: Process, record: AgentRecord, fresh: bool) -> Self {
+        process.acknowledge_manually();
+        let (writes, queue) = mpsc::channel(WRITES);
+        let mut helpers = JoinSet::new();
+        helpers.spawn(feed(link.clone(), process.id().clone(), queue));
+        Self {
+            lock,
+            link,
+            lines: Lines::from(record.offset),
+            process,
+            acknowledged: record.offset,
+            record,
+            fresh,
+            turn: None,
+            last_words: Vec::new(),
+            writes,
+            helpers,
+        }
+    }
+
     /// When something is to be done about the running turn.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.turn.as_ref().and_then(ActiveTurn::deadline)
@@ -60,17 +96,38 @@ impl OwnedAgent {
         }
     }
 
-    /// Gives the agent bytes under the key that is stored already.
-    pub(super) async fn write(&self, bytes: Bytes) -> Result<(), LinkError> {
-        self.link
-            .write_stdin(self.process.id(), self.record.stdin_key, bytes)
-            .await
-            .map(drop)
+    /// Gives the agent bytes under the key that is stored already, behind what it was given before. An agent that does
+    /// not read holds up nobody but itself.
+    pub(super) fn write(&self, bytes: Bytes) {
+        // At most a prompt and an interrupt of each turn wait. If the writer is gone so is the link, and whoever owns the
+        // agent next writes again what counts.
+        if self.writes.try_send((self.record.stdin_key, bytes)).is_err() {
+            tracing::debug!(process = %self.process.id(), "nobody writes to the agent any more");
+        }
     }
 
-    /// Ends the agent's whole process tree; its exit is reported like any other.
-    pub(super) async fn kill(&self) -> Result<(), LinkError> {
-        self.link.signal(self.process.id(), Signal::Kill).await
+    /// Ends the agent's whole process tree, in a while; its exit is reported like any other.
+    pub(super) fn kill(&mut self) {
+        let (link, id) = (self.link.clone(), self.process.id().clone());
+        while self.helpers.try_join_next().is_some() {}
+        self.helpers.spawn(async move {
+            if let Err(error) = link.signal(&id, Signal::Kill).await {
+                tracing::debug!(process = %id, %error, "the agent could not be ended");
+            }
+        });
+    }
+
+    /// Says what was stored, so that the container need not keep it. Not more than that: what is not stored is read
+    /// again by whoever owns the agent next.
+    fn acknowledge(&mut self) {
+        let settled = self.record.offset;
+        if settled - self.acknowledged < ACKNOWLEDGE_STEP {
+            return;
+        }
+        // Not waited for: what cannot be said now is said with the next step.
+        if let Some(Ok(())) = self.process.acknowledge(settled).now_or_never() {
+            self.acknowledged = settled;
+        }
     }
 
     pub(super) fn last_words(&self) -> String {
@@ -84,6 +141,22 @@ impl OwnedAgent {
         self.last_words.extend_from_slice(stderr);
         let excess = self.last_words.len().saturating_sub(LAST_WORDS);
         self.last_words.drain(..excess);
+    }
+}
+
+/// Writes what the agent is given, in order, until the link is gone. Keys make it safe to try again.
+async fn feed(link: Link, id: ProcessId, mut writes: mpsc::Receiver<(u64, Bytes)>) {
+    while let Some((key, bytes)) = writes.recv().await {
+        while let Err(error) = link.write_stdin(&id, key, bytes.clone()).await {
+            tracing::debug!(process = %id, %error, "the agent could not be written to");
+            if link.is_closed() {
+                return;
+            }
+            if !error.retryable() {
+                break;
+            }
+            tokio::time::sleep(WRITE_PAUSE).await;
+        }
     }
 }
 
@@ -121,16 +194,7 @@ impl Driver {
             Some(attached) => attached,
             None => self.start_agent(&link, &record, tools).await?,
         };
-        self.agent = Some(OwnedAgent {
-            lock,
-            link,
-            lines: Lines::from(agent.offset),
-            process,
-            record: agent,
-            fresh,
-            turn: None,
-            last_words: Vec::new(),
-        });
+        self.agent = Some(OwnedAgent::new(lock, link, process, agent, fresh));
         Ok(true)
     }
 
@@ -140,20 +204,13 @@ impl Driver {
         let Some(agent) = self.agent.take_if(|agent| agent.record.tools != tools) else {
             return Ok(());
         };
+        // Forgetting ends it first.
         let operation = "start the agent with other tools";
-        let old = agent.process.id().clone();
-        agent.kill().await.map_err(|error| from_link(operation, error))?;
-        let _ = agent.link.forget(&old).await;
-        let (process, record) = self
-            .start_agent(&agent.link, &self.record().await?, tools)
-            .await?;
-        self.agent = Some(OwnedAgent {
-            process,
-            record,
-            lines: Lines::from(0),
-            last_words: Vec::new(),
-            ..agent
-        });
+        let forgotten = agent.link.forget(agent.process.id()).await;
+        forgotten.map_err(|error| from_link(operation, error))?;
+        let record = self.record().await?;
+        let (process, record) = self.start_agent(&agent.link, &record, tools).await?;
+        self.agent = Some(OwnedAgent::new(agent.lock, agent.link, process, record, true));
         Ok(())
     }
 
@@ -198,13 +255,12 @@ impl Driver {
         record: &SessionRecord,
         tools: &[String],
     ) -> Result<(Process, AgentRecord)> {
-        let id = process_id(&format!("agent-{:016x}", rand::random::<u64>()))?;
+        forget_agents(link).await?;
+        let id = process_id(&format!("{AGENT_PREFIX}{:016x}", rand::random::<u64>()))?;
         let agent = AgentRecord {
             process: Some(id.as_str().to_owned()),
             offset: 0,
             tools: tools.to_vec(),
-            // A resumed conversation counts on, a new one from nothing.
-            cost_usd: record.agent.conversation.as_ref().map_or(0.0, |_| record.agent.cost_usd),
             ..record.agent.clone()
         };
         let batch = Batch {
@@ -275,6 +331,7 @@ impl Driver {
             // What could not be stored was not acknowledged either: owning the agent again reads it again.
             tracing::error!(session = %self.id, %error, "the agent's output could not be stored");
             self.agent = None;
+            self.retry.pause();
             self.wants_work = true;
         }
     }
@@ -283,7 +340,7 @@ impl Driver {
         let Some(agent) = &mut self.agent else {
             return Ok(());
         };
-        let turn = agent.turn.as_ref().map(|turn| turn.id);
+        let mut turn = agent.turn.as_ref().map(|turn| turn.id);
         let mut events: Vec<(Option<TurnId>, EventKind)> =
             extra.into_iter().map(|kind| (turn, kind)).collect();
         let mut ended = None;
@@ -297,8 +354,10 @@ impl Driver {
                 AgentSignal::Ready { conversation } => {
                     agent.record.conversation = conversation.or(agent.record.conversation.take());
                 }
+                // What comes after the result belongs to no turn, a second result least of all.
                 AgentSignal::TurnEnded(outcome) if turn.is_some() => {
-                    ended = Some(agent.record.price(outcome))
+                    ended = Some(outcome);
+                    turn = None;
                 }
                 AgentSignal::TurnEnded(_) | AgentSignal::Interrupted => {}
             }
@@ -314,9 +373,13 @@ impl Driver {
             ..Batch::default()
         };
         match ended {
-            Some(outcome) => self.finish_turn(outcome, batch).await,
-            None => self.foundation.store.commit(&self.id, batch).await.map(drop),
+            Some(outcome) => self.finish_turn(outcome, batch).await?,
+            None => drop(self.foundation.store.commit(&self.id, batch).await?),
         }
+        if let Some(agent) = &mut self.agent {
+            agent.acknowledge();
+        }
+        Ok(())
     }
 
     async fn agent_exited(&mut self, report: &ExitReport) -> Result<()> {
@@ -350,36 +413,26 @@ impl Driver {
         self.wants_work = true;
         Ok(())
     }
-
-    /// Interrupts an agent that another process owns: the bytes go in without a key, and the owner sees the result.
-    pub(super) async fn interrupt_foreign(&mut self) -> Result<()> {
-        let record = self.record().await?;
-        let Some(process) = &record.agent.process else {
-            return Ok(());
-        };
-        let (link, _) = self.connect().await?;
-        let id = process_id(process)?;
-        let operation = "interrupt the agent";
-        let all = link
-            .processes()
-            .await
-            .map_err(|error| from_link(operation, error))?;
-        let Some(info) = all.into_iter().find(|info| info.id == id) else {
-            return Ok(());
-        };
-        let mut attached = link
-            .attach(&id, info.end)
-            .await
-            .map_err(|error| from_link(operation, error))?;
-        let bytes = self.foundation.agent.interrupt(rand::random::<u32>().into());
-        attached
-            .write(bytes)
-            .await
-            .map_err(|error| from_link(operation, error))
-    }
 }
 
-fn process_id(text: &str) -> Result<ProcessId> {
+/// Ends agents of this session that nobody knows any more: one that was given up may be working still.
+async fn forget_agents(link: &Link) -> Result<()> {
+    let operation = "end an earlier agent";
+    let all = link
+        .processes()
+        .await
+        .map_err(|error| from_link(operation, error))?;
+    for process in all
+        .iter()
+        .filter(|process| process.id.as_str().starts_with(AGENT_PREFIX))
+    {
+        let forgotten = link.forget(&process.id).await;
+        forgotten.map_err(|error| from_link(operation, error))?;
+    }
+    Ok(())
+}
+
+pub(super) fn process_id(text: &str) -> Result<ProcessId> {
     ProcessId::new(text).map_err(|error| {
         Error::new(ErrorKind::Internal, "name the agent's process", "bad id").with_source(error)
     })

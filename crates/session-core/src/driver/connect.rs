@@ -41,8 +41,12 @@ pub(super) async fn closed(connection: &Option<Connection>) {
 impl Driver {
     /// The link, made anew if there is none.
     pub(super) async fn connect(&mut self) -> Result<(Link, Carrier)> {
-        if let Some(connection) = &self.connection {
-            return Ok((connection.link.clone(), connection.carrier));
+        match &self.connection {
+            Some(connection) if !connection.link.is_closed() => {
+                return Ok((connection.link.clone(), connection.carrier));
+            }
+            Some(_) => self.drop_connection(),
+            None => {}
         }
         let record = self.record().await?;
         if !matches!(record.info.state, SessionState::Creating) {

@@ -52,8 +52,12 @@ impl Driver {
         match outcome {
             Ok(()) => {
                 drop(lock);
-                if plan.warm_agent {
-                    self.warm().await?;
+                if plan.warm_agent
+                    && let Err(error) = self.warm().await
+                {
+                    // The session is there, and the first prompt tries again.
+                    let error = error.report();
+                    self.log(EventKind::Problem { error }).await;
                 }
                 Ok(())
             }

@@ -19,7 +19,10 @@ mod agent;
 mod connect;
 mod create;
 mod destroy;
+mod inbox;
+mod interrupt;
 mod lines;
+mod retry;
 mod snapshot;
 mod turns;
 
@@ -35,6 +38,9 @@ pub(crate) use self::create::{LaunchPlan, send_archive};
 use crate::agent::AgentDriver;
 use crate::driver::agent::OwnedAgent;
 use crate::driver::connect::Connection;
+use crate::driver::inbox::Inbox;
+use crate::driver::interrupt::ForeignInterrupt;
+use crate::driver::retry::Retry;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::EventKind;
 use crate::gateway::Gateway;
@@ -50,8 +56,11 @@ use crate::store::{Batch, SessionRecord, Store};
 const QUEUE: usize = 64;
 /// How often a process that is not the owner looks whether the agent lock is free while turns wait.
 const CONTEND_EVERY: Duration = Duration::from_millis(200);
-/// How long an interrupted agent may take before it is ended and started anew.
-const INTERRUPT_GRACE: Duration = Duration::from_secs(10);
+/// How often an owner whose agent has nothing to do looks for turns that other processes accepted.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// How often a step is judged again because another process made one in between.
+const STEP_ATTEMPTS: u32 = 8;
 
 /// What every session's task rests on.
 #[derive(Clone)]
@@ -64,6 +73,8 @@ pub(crate) struct Foundation {
     pub(crate) signer: Signer,
     /// How long a container may take to dial the socket before the bridge is tried.
     pub(crate) socket_patience: Duration,
+    /// How long an interrupted agent may take before it is ended and started anew.
+    pub(crate) interrupt_grace: Duration,
 }
 
 /// A way to a session's task.
@@ -109,9 +120,11 @@ impl DriverHandle {
             agent: None,
             credential: None,
             wants_work: false,
+            retry: Retry::default(),
+            foreign_interrupt: None,
             ended: false,
         };
-        (Self { requests, link }, driver.run(inbox, shutdown))
+        (Self { requests, link }, driver.run(Inbox::new(inbox), shutdown))
     }
 
     /// Whether the task has ended.
@@ -131,12 +144,17 @@ impl DriverHandle {
         self.requests.send(request).await.map_err(|_| ended())
     }
 
+    /// Tells the task that there may be work, unless it has so much to do that it will look by itself.
+    pub(crate) fn nudge(&self, credential: Option<SecretString>) {
+        let _ = self.requests.try_send(Request::Work(credential));
+    }
+
     /// The link, made if there is none. Does not pass through the task when it is up.
     pub(crate) async fn link(&self) -> Result<(Link, Carrier)> {
         let current = self.link.borrow().clone();
         match current {
-            Some(up) => Ok(up),
-            None => self.ask(Request::Link).await,
+            Some((link, carrier)) if !link.is_closed() => Ok((link, carrier)),
+            _ => self.ask(Request::Link).await,
         }
     }
 }
@@ -160,27 +178,38 @@ struct Driver {
     credential: Option<SecretString>,
     /// Turns may wait in the store and nobody here has looked since.
     wants_work: bool,
+    /// Why and when work that could not be done is tried again.
+    retry: Retry,
+    /// An interrupt that another process's agent should obey.
+    foreign_interrupt: Option<ForeignInterrupt>,
     ended: bool,
 }
 
 impl Driver {
-    async fn run(
-        mut self,
-        mut inbox: mpsc::Receiver<Request>,
-        shutdown: tokio_util::sync::CancellationToken,
-    ) {
+    async fn run(mut self, mut inbox: Inbox, shutdown: tokio_util::sync::CancellationToken) {
         while !self.ended {
-            if self.wants_work {
-                self.take_work().await;
+            if self.has_time_for_work() {
+                tokio::select! {
+                    biased;
+                    () = shutdown.cancelled() => break,
+                    request = inbox.urgent() => {
+                        // Broken off anywhere, as a kill would: what counts is in the store, and is looked at again.
+                        self.agent = None;
+                        self.wants_work = true;
+                        self.handle(request, &mut inbox).await;
+                        continue;
+                    }
+                    () = self.take_work() => {}
+                }
             }
             let deadline = self.next_deadline();
-            // Every arm may be cancelled by another: `recv`, `cancelled` and `closed` lose nothing when dropped, the
+            // Every arm may be cancelled by another: requests, `cancelled` and `closed` lose nothing when dropped, the
             // agent's reader hands out each chunk once and keeps it until asked again, and a timer is a timer.
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => break,
-                request = inbox.recv() => match request {
-                    Some(request) => self.handle(request).await,
+                request = inbox.next() => match request {
+                    Some(request) => self.handle(request, &mut inbox).await,
                     None => break,
                 },
                 output = agent::next(&mut self.agent) => self.agent_output(output).await,
@@ -191,16 +220,23 @@ impl Driver {
         self.disconnect().await;
     }
 
-    async fn handle(&mut self, request: Request) {
+    /// Whether there may be a turn to be taken, and nothing speaks against looking now.
+    fn has_time_for_work(&self) -> bool {
+        self.wants_work && self.active_turn().is_none() && self.retry.is_due()
+    }
+
+    async fn handle(&mut self, request: Request, inbox: &mut Inbox) {
         match request {
             Request::Create(plan, answer) => {
                 let outcome = self.create(*plan).await;
                 let _ = answer.send(outcome);
             }
-            Request::Link(answer) => {
-                let outcome = self.connect().await;
-                let _ = answer.send(outcome);
-            }
+            Request::Link(answer) => tokio::select! {
+                biased;
+                // A link that is broken off in the making leaves nothing behind; it is made again afterwards.
+                urgent = inbox.urgent() => inbox.put_back(Request::Link(answer), urgent),
+                outcome = self.connect() => drop(answer.send(outcome)),
+            },
             Request::Work(credential) => {
                 self.credential = credential.or(self.credential.take());
                 self.wants_work = true;
@@ -209,10 +245,12 @@ impl Driver {
                 let outcome = self.interrupt().await;
                 let _ = answer.send(outcome);
             }
-            Request::Snapshot(answer) => {
-                let outcome = self.snapshot().await;
-                let _ = answer.send(outcome);
-            }
+            Request::Snapshot(answer) => tokio::select! {
+                biased;
+                // What git has begun goes on in the session, and is found again afterwards.
+                urgent = inbox.urgent() => inbox.put_back(Request::Snapshot(answer), urgent),
+                outcome = self.snapshot() => drop(answer.send(outcome)),
+            },
             Request::Pause(answer) => {
                 let outcome = self.pause().await;
                 let _ = answer.send(outcome);
@@ -248,17 +286,25 @@ impl Driver {
 
     /// Makes one step of the state machine, durable when it returns.
     async fn transition(&self, transition: Transition) -> Result<SessionState> {
-        let record = self.record().await?;
-        let next = record.info.state.after(transition)?;
-        if next != record.info.state {
+        let mut attempts = 0;
+        loop {
+            let record = self.record().await?;
+            let next = record.info.state.after(transition.clone())?;
+            if next == record.info.state {
+                return Ok(next);
+            }
             let batch = Batch {
                 state: Some(next.clone()),
                 expect_state: Some(record.info.state.name()),
                 ..Batch::default()
             };
-            self.foundation.store.commit(&self.id, batch).await?;
+            attempts += 1;
+            match self.foundation.store.commit(&self.id, batch).await {
+                // Another process made a step in between: this one is judged again from there.
+                Err(error) if error.kind() == ErrorKind::StateConflict && attempts < STEP_ATTEMPTS => {}
+                outcome => return outcome.map(|_| next),
+            }
         }
-        Ok(next)
     }
 
     async fn log(&self, kind: EventKind) {
@@ -364,8 +410,22 @@ impl Driver {
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-        let contend = (self.wants_work && self.agent.is_none()).then(|| Instant::now() + CONTEND_EVERY);
-        self.agent.as_ref().and_then(OwnedAgent::deadline).or(contend)
+        let now = Instant::now();
+        let look = match &self.agent {
+            Some(agent) if agent.turn.is_none() => Some(now + LOOK_EVERY),
+            None if self.wants_work => Some(now + CONTEND_EVERY),
+            _ => None,
+        };
+        // Nothing is looked for before it may be tried again.
+        let look = look.map(|at| self.retry.next().map_or(at, |next| next.max(now)));
+        let turn = self.agent.as_ref().and_then(OwnedAgent::deadline);
+        let foreign = self.foreign_interrupt.map(|foreign| foreign.force_at);
+        [look, turn, foreign].into_iter().flatten().min()
+    }
+
+    async fn deadline_passed(&mut self) {
+        self.wants_work |= self.agent.as_ref().is_some_and(|agent| agent.turn.is_none());
+        self.enforce().await;
     }
 }
 

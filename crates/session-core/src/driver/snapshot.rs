@@ -12,7 +12,7 @@ impl Driver {
             return Ok(base);
         }
         let (link, _) = self.connect().await?;
-        let base = workspace_tree::snapshot(&link).await?;
+        let base = workspace_tree::base(&link).await?;
         let batch = Batch {
             base_tree: Some(base.clone()),
             ..Batch::default()

@@ -5,11 +5,12 @@ use std::time::Duration;
 use session_link::{ExitCause, ExitReport};
 use tokio::time::Instant;
 
-use super::{Driver, INTERRUPT_GRACE};
+use super::Driver;
+use super::interrupt::Interrupt;
 use crate::error::{Error, ErrorKind, ErrorReport, Result};
 use crate::id::TurnId;
 use crate::state::{InterruptCause, SessionState, StateName};
-use crate::store::{Batch, TurnUpdate};
+use crate::store::{AgentRecord, Batch, TurnUpdate};
 use crate::turn::{TokenUsage, TurnFailure, TurnFailureCause, TurnInfo, TurnOutcome, TurnStatus};
 
 /// The turn that the agent works on.
@@ -17,14 +18,7 @@ pub(super) struct ActiveTurn {
     pub(super) id: TurnId,
     started: Instant,
     limit: Option<Duration>,
-    interrupt: Option<Interrupt>,
-}
-
-/// Why a turn is being interrupted, and when the agent is ended if it does not obey.
-#[derive(Clone, Copy)]
-struct Interrupt {
-    timed_out: bool,
-    force_at: Instant,
+    pub(super) interrupt: Option<Interrupt>,
 }
 
 impl ActiveTurn {
@@ -86,6 +80,8 @@ impl ActiveTurn {
         let outcome = match (self.interrupt, report.cause) {
             (Some(interrupt), _) if !interrupt.timed_out => ended(TurnStatus::Interrupted, None),
             (Some(_), _) => ended(TurnStatus::Failed, Some(self.timed_out())),
+            // Another process interrupted it, and ended it when it did not obey.
+            (None, ExitCause::Cancelled) => ended(TurnStatus::Interrupted, None),
             (None, ExitCause::OutOfMemory) => ended(
                 TurnStatus::Failed,
                 Some(
@@ -109,15 +105,20 @@ impl ActiveTurn {
 }
 
 impl Driver {
+    /// The turn that the agent works on, as far as this process owns it.
+    pub(super) fn active_turn(&self) -> Option<&ActiveTurn> {
+        self.agent.as_ref()?.turn.as_ref()
+    }
+
     /// Takes up turns that wait in the store, or one that runs and has no owner any more.
     pub(super) async fn take_work(&mut self) {
         self.wants_work = false;
-        if self.agent.as_ref().is_some_and(|agent| agent.turn.is_some()) {
-            return;
-        }
-        if let Err(error) = self.try_take_work().await {
-            tracing::warn!(session = %self.id, %error, "a turn could not be handed to the agent");
-            self.fail_waiting(&error).await;
+        match self.try_take_work().await {
+            Ok(()) => self.retry.reset(),
+            Err(error) => {
+                tracing::warn!(session = %self.id, %error, "a turn could not be handed to the agent");
+                self.work_failed(&error).await;
+            }
         }
     }
 
@@ -142,12 +143,20 @@ impl Driver {
             return Ok(());
         }
         // Only now is the truth stable: whoever owned the agent before may have ended the turn meanwhile.
-        if let Some(turn) = store.running_turn(&self.id).await? {
-            return self.go_on(turn).await;
+        if self.take_running_turn().await? {
+            return Ok(());
         }
         match store.next_queued_turn(&self.id).await? {
             Some(turn) => self.start_turn(turn).await,
             None => Ok(()),
+        }
+    }
+
+    /// Goes on with the turn that runs, if one does; this process owns the agent.
+    pub(super) async fn take_running_turn(&mut self) -> Result<bool> {
+        match self.foundation.store.running_turn(&self.id).await? {
+            Some(turn) => self.go_on(turn).await.map(|()| true),
+            None => Ok(false),
         }
     }
 
@@ -174,12 +183,12 @@ impl Driver {
             agent.turn = None;
             return Err(error);
         }
-        self.write_prompt(&turn).await;
+        agent.write(self.foundation.agent.prompt(&turn.id, &turn.prompt));
         Ok(())
     }
 
-    /// A turn that was running when its owner died. If its prompt was the last thing written, it is written again: the
-    /// key makes sure that the agent reads it once.
+    /// A turn that was running when its owner died. What was written last, its prompt or an interrupt, is written again:
+    /// the key makes sure that the agent reads it once.
     async fn go_on(&mut self, turn: TurnInfo) -> Result<()> {
         let Some(agent) = &mut self.agent else {
             return Ok(());
@@ -198,21 +207,11 @@ impl Driver {
         }
         agent.turn = Some(ActiveTurn::new(&turn));
         if agent.record.stdin_key % 2 == 0 {
-            self.write_prompt(&turn).await;
+            agent.write(self.foundation.agent.prompt(&turn.id, &turn.prompt));
+        } else {
+            self.repeat_interrupt();
         }
         Ok(())
-    }
-
-    async fn write_prompt(&mut self, turn: &TurnInfo) {
-        let Some(agent) = &self.agent else { return };
-        // A write that fails means that the agent or the link is gone; its exit or the lost link say what becomes of the
-        // turn.
-        if let Err(error) = agent
-            .write(self.foundation.agent.prompt(&turn.id, &turn.prompt))
-            .await
-        {
-            tracing::debug!(session = %self.id, %error, "the prompt could not be written");
-        }
     }
 
     /// Ends the active turn with the agent's result, in the transaction that settles the output that said so.
@@ -251,79 +250,6 @@ impl Driver {
         self.foundation.store.commit(&self.id, batch).await.map(drop)
     }
 
-    /// Interrupts the running turn and takes back those that wait.
-    pub(super) async fn interrupt(&mut self) -> Result<bool> {
-        let store = self.foundation.store.clone();
-        let mut anything = false;
-        while let Some(turn) = store.next_queued_turn(&self.id).await? {
-            self.end_unstarted(turn.id, ended(TurnStatus::Interrupted, None))
-                .await?;
-            anything = true;
-        }
-        if self.agent.as_ref().is_some_and(|agent| agent.turn.is_some()) {
-            self.interrupt_active(false).await?;
-            return Ok(true);
-        }
-        if store.running_turn(&self.id).await?.is_some() {
-            self.interrupt_foreign().await?;
-            return Ok(true);
-        }
-        Ok(anything)
-    }
-
-    async fn interrupt_active(&mut self, timed_out: bool) -> Result<()> {
-        let Some(agent) = &mut self.agent else {
-            return Ok(());
-        };
-        let key = agent.next_key(true);
-        let Some(active) = &mut agent.turn else {
-            return Ok(());
-        };
-        if active.interrupt.is_some() {
-            return Ok(());
-        }
-        active.interrupt = Some(Interrupt {
-            timed_out,
-            force_at: Instant::now() + INTERRUPT_GRACE,
-        });
-        agent.record.stdin_key = key;
-        let batch = Batch {
-            agent: Some(agent.record.clone()),
-            ..Batch::default()
-        };
-        self.foundation.store.commit(&self.id, batch).await?;
-        if let Err(error) = agent.write(self.foundation.agent.interrupt(key)).await {
-            tracing::debug!(session = %self.id, %error, "the interrupt could not be written");
-        }
-        Ok(())
-    }
-
-    /// The running turn reached its limit, or an interrupt was not obeyed.
-    pub(super) async fn deadline_passed(&mut self) {
-        let Some(agent) = &self.agent else { return };
-        let Some(active) = &agent.turn else { return };
-        if active.deadline().is_none_or(|deadline| deadline > Instant::now()) {
-            return;
-        }
-        let outcome = match active.interrupt {
-            None => self.interrupt_active(true).await,
-            Some(_) => {
-                let killed = agent.kill().await;
-                if let Some(Interrupt { force_at, .. }) = self
-                    .agent
-                    .as_mut()
-                    .and_then(|agent| agent.turn.as_mut()?.interrupt.as_mut())
-                {
-                    *force_at = Instant::now() + INTERRUPT_GRACE;
-                }
-                killed.map_err(|error| crate::link_error::from_link("end the agent", error))
-            }
-        };
-        if let Err(error) = outcome {
-            tracing::warn!(session = %self.id, %error, "the turn could not be interrupted");
-        }
-    }
-
     /// The session's container is gone: no turn of it will end by itself.
     pub(super) async fn fail_turns_of_lost_session(&mut self, cause: InterruptCause) -> Result<()> {
         let kind = match cause {
@@ -353,7 +279,7 @@ impl Driver {
         Ok(())
     }
 
-    async fn end_unstarted(&self, turn: TurnId, outcome: TurnOutcome) -> Result<()> {
+    pub(super) async fn end_unstarted(&self, turn: TurnId, outcome: TurnOutcome) -> Result<()> {
         let update = TurnUpdate {
             id: turn,
             status: outcome.status,
@@ -370,14 +296,27 @@ impl Driver {
         }
     }
 
-    /// Whoever waits for a turn hears why it cannot run.
-    async fn fail_waiting(&mut self, error: &Error) {
+    /// Work could not be done: tries again later, or tells whoever waits for a turn why it cannot run.
+    async fn work_failed(&mut self, error: &Error) {
         let store = self.foundation.store.clone();
-        let turn = match store.running_turn(&self.id).await {
-            Ok(None) => store.next_queued_turn(&self.id).await,
-            running => running,
+        let (running, turn) = match store.running_turn(&self.id).await {
+            Ok(None) => (false, store.next_queued_turn(&self.id).await),
+            running => (true, running),
         };
+        if turn.is_err() || self.retry.may_pass(error, running) {
+            self.retry.pause();
+            self.wants_work = true;
+            return;
+        }
+        self.retry.reset();
         let Ok(Some(turn)) = turn else { return };
+        if let Err(unsaid) = self.fail_turn(&turn, running, error).await {
+            tracing::error!(session = %self.id, error = %unsaid, "the turn's failure could not be stored");
+            self.retry.pause();
+        }
+    }
+
+    async fn fail_turn(&mut self, turn: &TurnInfo, running: bool, error: &Error) -> Result<()> {
         let cause = match error.kind() {
             ErrorKind::ContainerLost | ErrorKind::LinkLost | ErrorKind::StateConflict => {
                 TurnFailureCause::SessionLost
@@ -388,21 +327,27 @@ impl Driver {
             cause,
             error: error.report(),
         };
-        if let Err(unsaid) = self
-            .finish_turn_of(
-                turn.id,
-                ended(TurnStatus::Failed, Some(failure)),
-                Batch::default(),
-            )
+        // The agent may be at it still: it is not the one that gets the next prompt.
+        let agent = if running {
+            let agent = self.record().await?.agent;
+            Some(AgentRecord {
+                process: None,
+                offset: 0,
+                ..agent
+            })
+        } else {
+            None
+        };
+        let batch = Batch {
+            agent,
+            ..Batch::default()
+        };
+        self.finish_turn_of(turn.id, ended(TurnStatus::Failed, Some(failure)), batch)
             .await
-        {
-            tracing::error!(session = %self.id, error = %unsaid, "the turn's failure could not be stored");
-            self.wants_work = false;
-        }
     }
 }
 
-fn ended(status: TurnStatus, failure: Option<TurnFailure>) -> TurnOutcome {
+pub(super) fn ended(status: TurnStatus, failure: Option<TurnFailure>) -> TurnOutcome {
     TurnOutcome {
         status,
         text: String::new(),

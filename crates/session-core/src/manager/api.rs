@@ -107,7 +107,11 @@ impl SessionApi for SessionManager {
     }
 
     async fn events(&self, session: &SessionId, after: u64) -> Result<EventStream> {
-        self.record(session, "follow the session").await?;
+        let record = self.record(session, "follow the session").await?;
+        // Whoever accepted its turns may have died: who waits for them sees to it that they run.
+        if record.info.state.permits(Operation::Prompt).is_ok() {
+            self.driver(&record).nudge(self.credential(session));
+        }
         Ok(self.inner.foundation.store.follow(*session, after))
     }
 

@@ -50,6 +50,8 @@ pub struct ManagerOptions {
     pub time_limits: TimeLimits,
     /// How long a container may take to dial the link's socket before the bridge is tried.
     pub socket_patience: Duration,
+    /// How long an interrupted agent may take before it is ended; the next prompt starts it again.
+    pub interrupt_grace: Duration,
     /// Watch the engine and remove orphans for as long as the manager lives; for servers, not for short commands.
     pub supervise: bool,
 }
@@ -64,6 +66,7 @@ impl ManagerOptions {
             host,
             time_limits: TimeLimits::default(),
             socket_patience: Duration::from_secs(3),
+            interrupt_grace: Duration::from_secs(10),
             supervise: false,
         }
     }
@@ -131,6 +134,7 @@ impl SessionManager {
             agent,
             signer,
             socket_patience: options.socket_patience,
+            interrupt_grace: options.interrupt_grace,
         };
         let manager = Self {
             inner: Arc::new(Inner {
@@ -158,7 +162,11 @@ impl SessionManager {
     /// by whoever opens the state directory next.
     pub async fn shutdown(&self) {
         self.inner.errands.close();
-        wait_for(&self.inner.errands, "something that was begun did not end in time").await;
+        wait_for(
+            &self.inner.errands,
+            "something that was begun did not end in time",
+        )
+        .await;
         self.inner.shutdown.cancel();
         self.inner.tasks.close();
         wait_for(&self.inner.tasks, "some sessions did not let go in time").await;

@@ -97,6 +97,7 @@ impl SessionManager {
                 SessionState::Ready | SessionState::Busy if !alive.contains(&(id, false)) => {
                     self.driver(&record).ask(Request::Refresh).await.map(|()| false)
                 }
+                SessionState::Ready | SessionState::Busy => self.take_up(&record).await.map(|()| false),
                 SessionState::Paused if !alive.contains(&(id, true)) => {
                     self.driver(&record).ask(Request::Refresh).await.map(|()| false)
                 }
@@ -107,6 +108,15 @@ impl SessionManager {
                 Ok(false) => {}
                 Err(error) => done.left.push((id.to_string(), error.to_string())),
             }
+        }
+        Ok(())
+    }
+
+    /// Turns whose owner died run on where somebody reconciles.
+    async fn take_up(&self, record: &SessionRecord) -> Result<()> {
+        let (store, id) = (&self.inner.foundation.store, &record.info.id);
+        if store.running_turn(id).await?.is_some() || store.next_queued_turn(id).await?.is_some() {
+            self.driver(record).nudge(self.credential(id));
         }
         Ok(())
     }

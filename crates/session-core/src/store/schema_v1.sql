@@ -19,7 +19,6 @@ CREATE TABLE session (
     agent_stdin_key INTEGER NOT NULL,
     -- The tools that its process was started with, a JSON list.
     agent_tools TEXT NOT NULL,
-    agent_cost_usd REAL NOT NULL,
     base_tree TEXT
 ) STRICT;
 

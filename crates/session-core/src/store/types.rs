@@ -42,19 +42,6 @@ pub struct AgentRecord {
     pub stdin_key: u64,
     /// The only tools with which its process was started; all of them when empty.
     pub tools: Vec<String>,
-    /// What its process said it has cost so far, in US dollars: agents count from their start.
-    pub cost_usd: f64,
-}
-
-impl AgentRecord {
-    /// What a turn cost by itself: agents say what their process cost since it started.
-    pub(crate) fn price(&mut self, mut outcome: TurnOutcome) -> TurnOutcome {
-        if let Some(total) = outcome.cost_usd.filter(|total| total.is_finite()) {
-            outcome.cost_usd = Some((total - self.cost_usd).max(0.0));
-            self.cost_usd = total;
-        }
-        outcome
-    }
 }
 
 /// What became of a session that was to be inserted.

@@ -114,7 +114,6 @@ async fn everything_in_a_batch_becomes_true_in_its_order() {
         conversation: None,
         stdin_key: 2,
         tools: vec!["Read".into()],
-        cost_usd: 0.25,
     };
     let started = Batch {
         state: Some(SessionState::Busy),
