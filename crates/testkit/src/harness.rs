@@ -5,6 +5,7 @@
 //! same state directory then has to go on from the store and the containers alone.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -240,9 +241,15 @@ impl SessionApi for ManagerProcess {
 #[derive(Debug, Default)]
 pub struct EchoGateway {
     served: Mutex<Vec<SessionId>>,
+    refuses: AtomicBool,
 }
 
 impl EchoGateway {
+    /// Whether it admits nobody.
+    pub fn refuse(&self, refuses: bool) {
+        self.refuses.store(refuses, Ordering::Relaxed);
+    }
+
     /// The sessions that are admitted now.
     pub fn admitted(&self) -> Vec<SessionId> {
         self.served.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -252,6 +259,12 @@ impl EchoGateway {
 #[async_trait]
 impl Gateway for EchoGateway {
     async fn admit(&self, session: &SessionId, _grant: SessionGrant) -> Result<Vec<GatewayDoor>> {
+        if self.refuses.load(Ordering::Relaxed) {
+            let message = "the gateway admits nobody";
+            return Err(
+                Error::new(ErrorKind::Internal, "admit the session", message).with_hint("this is a test")
+            );
+        }
         let mut served = self.served.lock().unwrap_or_else(PoisonError::into_inner);
         if !served.contains(session) {
             served.push(*session);

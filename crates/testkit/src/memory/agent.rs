@@ -20,12 +20,14 @@ pub(super) const PROGRAM: &str = "/opt/cofferdam/bin/claude";
 #[derive(Debug, Clone, Default)]
 pub struct AgentTurn {
     steps: Vec<Step>,
+    after: Vec<String>,
 }
 
 #[derive(Debug, Clone)]
 enum Step {
     Say(String),
     Line(String),
+    Bytes(Vec<u8>),
     Stderr(String),
     Write(String, Vec<u8>),
     Hold(Gate),
@@ -52,6 +54,19 @@ impl AgentTurn {
     #[must_use]
     pub fn line(self, line: impl Into<String>) -> Self {
         self.step(Step::Line(line.into()))
+    }
+
+    /// It writes these bytes to its standard output, whatever they are.
+    #[must_use]
+    pub fn bytes(self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.step(Step::Bytes(bytes.into()))
+    }
+
+    /// It writes this line to its standard output after the end of the turn.
+    #[must_use]
+    pub fn after(mut self, line: impl Into<String>) -> Self {
+        self.after.push(line.into());
+        self
     }
 
     /// It writes this line to its standard error.
@@ -148,6 +163,7 @@ struct State {
     turns: VecDeque<AgentTurn>,
     prompts: Vec<SeenPrompt>,
     starts: Vec<AgentStart>,
+    ends: usize,
     interrupts: u64,
     overlaps: u64,
 }
@@ -205,6 +221,11 @@ impl Agents {
     /// Waits until agents have read so many prompts.
     pub async fn wait_for_prompts(&self, count: usize) {
         self.wait(|state| state.prompts.len() >= count).await;
+    }
+
+    /// Waits until agents have said so many results.
+    pub async fn wait_for_ends(&self, count: usize) {
+        self.wait(|state| state.ends >= count).await;
     }
 
     /// Waits until agents have read so many interrupts.
@@ -365,6 +386,9 @@ impl Agent {
             }
         }
         self.result(Some(text)).await;
+        for line in turn.after {
+            self.context.stdout.line(line).await;
+        }
         None
     }
 
@@ -379,6 +403,7 @@ impl Agent {
                 *text = words;
             }
             Step::Line(line) => self.context.stdout.line(line).await,
+            Step::Bytes(bytes) => self.context.stdout.write(bytes).await,
             Step::Stderr(line) => self.context.stderr.line(line).await,
             Step::Write(path, content) => {
                 if let Ok(path) = self.context.writable(&path) {
@@ -453,6 +478,7 @@ impl Agent {
             }
         }
         self.emit(result).await;
+        self.agents.note(|state| state.ends += 1);
     }
 
     async fn replay(&mut self, name: &str) {

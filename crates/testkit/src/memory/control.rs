@@ -68,6 +68,16 @@ impl MemoryContainer {
         self.container.processes().running()
     }
 
+    /// How many bytes its processes wrote that were neither sent to a reader nor acknowledged.
+    pub fn unread(&self) -> u64 {
+        self.container.processes().sum(super::process::Process::unread)
+    }
+
+    /// How many bytes its processes wrote.
+    pub fn written(&self) -> u64 {
+        self.container.processes().sum(|process| process.info().end)
+    }
+
     /// The loopback ports that are open in it.
     pub fn ports(&self) -> Vec<u16> {
         self.container.doors().ports()

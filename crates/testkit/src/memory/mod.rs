@@ -125,6 +125,11 @@ impl MemoryRuntime {
         self.engine.programs.add(name, program);
     }
 
+    /// Takes a program away: it is not found from now on.
+    pub fn remove_program(&self, name: &str) {
+        self.engine.programs.remove(name);
+    }
+
     /// What the agents do and saw.
     pub fn agents(&self) -> &Agents {
         &self.engine.agents

@@ -42,7 +42,23 @@ async fn a_prompt_has_an_outcome(stage: Arc<Stage>) -> Outcome {
     let info = stage.api.inspect(&id).await?.info;
     ensure_eq!(info.state.name(), StateName::Ready, "the state");
     ensure_eq!(info.turns, 2, "the turns");
-    ensure!(info.cost_usd > 0.0, "the session has cost nothing");
+    let costs = stage
+        .api
+        .turns(&id)
+        .await?
+        .into_iter()
+        .filter_map(|turn| turn.outcome?.cost_usd);
+    let costs: Vec<f64> = costs.collect();
+    ensure!(
+        costs.iter().all(|cost| *cost > 0.0),
+        "a turn has cost nothing: {costs:?}"
+    );
+    let off = (info.cost_usd - costs.iter().sum::<f64>()).abs();
+    ensure!(
+        off < 1e-9,
+        "the session cost {} and its turns {costs:?}",
+        info.cost_usd
+    );
     Ok(())
 }
 

@@ -163,6 +163,13 @@ impl Process {
         self.changed.notify_waiters();
     }
 
+    /// How many bytes were neither sent to a reader nor acknowledged.
+    pub(super) fn unread(&self) -> u64 {
+        let ledger = self.lock();
+        let sent = ledger.readers.values().copied().max().unwrap_or_default();
+        ledger.spool.end() - sent.max(ledger.acknowledged)
+    }
+
     pub(super) fn info(&self) -> ProcessInfo {
         let ledger = self.lock();
         ProcessInfo {

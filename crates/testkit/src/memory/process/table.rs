@@ -109,6 +109,11 @@ impl Table {
         self.lock().values().map(|process| process.info()).collect()
     }
 
+    /// A number of each process, all together.
+    pub(in crate::memory) fn sum(&self, number: impl Fn(&Process) -> u64) -> u64 {
+        self.lock().values().map(|process| number(process)).sum()
+    }
+
     /// The argument vectors of what runs.
     pub(in crate::memory) fn running(&self) -> Vec<Vec<String>> {
         let processes = self.lock();

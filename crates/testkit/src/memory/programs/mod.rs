@@ -57,6 +57,10 @@ impl Programs {
             .insert(name.into(), program);
     }
 
+    pub(super) fn remove(&self, name: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+    }
+
     fn get(&self, name: &str) -> Option<Program> {
         self.0
             .lock()
