@@ -10,7 +10,7 @@
 //!
 //! Bounds, so that neither end can grow the other: streams of either direction are counted here before yamux counts
 //! them (yamux closes the connection when its own count is reached), each stream is guaranteed 256 KiB of window and all
-//! of them together may grow by [`EXTRA_WINDOW`] only.
+//! of them together may grow by 4 MiB only.
 
 mod carrier;
 mod driver;
