@@ -1,0 +1,193 @@
+//! What a session does, in one line: for progress, for logs, for transcripts.
+
+use serde_json::Value;
+use session_core::event::EventKind;
+use session_core::state::SessionState;
+
+use crate::text::{bytes, cut, one_line};
+
+/// The longest line of progress, in characters.
+const WIDTH: usize = 160;
+
+/// The field of a tool's input that says what it is about.
+const TELLING: &[&str] = &[
+    "command",
+    "file_path",
+    "notebook_path",
+    "path",
+    "pattern",
+    "query",
+    "url",
+    "description",
+    "skill",
+    "prompt",
+];
+
+/// The event as a line of progress; `None` when it says nothing about what goes on.
+pub(crate) fn line(kind: &EventKind) -> Option<String> {
+    Some(match kind {
+        EventKind::TurnQueued { .. } => "the prompt waits for its turn".to_owned(),
+        EventKind::TurnStarted => "the agent has the prompt".to_owned(),
+        EventKind::Progress { message } => one_line(message, WIDTH),
+        EventKind::AgentReady { model, .. } => {
+            format!(
+                "the agent is ready, model {}",
+                model.as_deref().unwrap_or("unknown")
+            )
+        }
+        EventKind::AgentText { text } => one_line(text, WIDTH),
+        EventKind::AgentThinking { .. } => "the agent thinks".to_owned(),
+        EventKind::ToolCall { tool, input, .. } => call(tool, input),
+        EventKind::ToolResult {
+            is_error: true, text, ..
+        } => one_line(&format!("the tool failed: {text}"), WIDTH),
+        EventKind::ModelRetry { attempt, reason, .. } => one_line(
+            &format!("the model did not answer (attempt {attempt}): {reason}"),
+            WIDTH,
+        ),
+        EventKind::AgentExited { cause } => one_line(&format!("the agent's process ended: {cause}"), WIDTH),
+        _ => return None,
+    })
+}
+
+/// A call of a tool, such as `Bash: cargo test`.
+pub(crate) fn call(tool: &str, input: &Value) -> String {
+    let about = TELLING
+        .iter()
+        .find_map(|field| input.get(field).and_then(Value::as_str))
+        .map_or_else(|| whole(input), str::to_owned);
+    let about = about.strip_prefix("/workspace/").unwrap_or(&about);
+    let tool = one_line(tool, 60);
+    if about.is_empty() {
+        return tool;
+    }
+    one_line(&format!("{tool}: {about}"), WIDTH)
+}
+
+fn whole(input: &Value) -> String {
+    match input {
+        Value::Null => String::new(),
+        Value::Object(fields) if fields.is_empty() => String::new(),
+        other => cut(&other.to_string(), WIDTH * 4),
+    }
+}
+
+/// The event as an entry of a log: all of it that a reader wants, at most about `limit` bytes.
+pub(crate) fn entry(kind: &EventKind, limit: usize) -> String {
+    match kind {
+        EventKind::StateChanged { to } => state(to),
+        EventKind::Progress { message } => cut(message, limit),
+        EventKind::TurnQueued { prompt } => cut(prompt, limit),
+        EventKind::TurnStarted => "the agent has the prompt".to_owned(),
+        EventKind::TurnFinished { outcome } => {
+            let how = match &outcome.failure {
+                Some(failure) => failure.error.message.clone(),
+                None => serde_json::to_string(&outcome.status)
+                    .unwrap_or_default()
+                    .replace('"', ""),
+            };
+            cut(&format!("{how}\n{}", outcome.text), limit)
+                .trim_end()
+                .to_owned()
+        }
+        EventKind::AgentText { text }
+        | EventKind::AgentThinking { text }
+        | EventKind::AgentStderr { text } => cut(text, limit),
+        EventKind::ToolCall { tool, input, .. } => cut(&format!("{tool} {input}"), limit),
+        EventKind::ToolResult { is_error, text, .. } => {
+            let mark = if *is_error { "error: " } else { "" };
+            cut(&format!("{mark}{text}"), limit)
+        }
+        EventKind::AgentOutputLost { bytes: lost } => {
+            format!("{} of the agent's output were lost", bytes(*lost))
+        }
+        EventKind::CommandStarted { argv, .. } => cut(&argv.join(" "), limit),
+        EventKind::CommandFinished { code, signal, .. } => match (code, signal) {
+            (Some(code), _) => format!("exit code {code}"),
+            (None, Some(signal)) => format!("ended by signal {signal}"),
+            (None, None) => "ended without an exit code".to_owned(),
+        },
+        EventKind::FilesCopied {
+            inward,
+            path,
+            bytes: size,
+            entries,
+        } => {
+            let way = if *inward { "copied to" } else { "copied from" };
+            format!(
+                "{way} {}: {entries} entries, {}",
+                one_line(path, WIDTH),
+                bytes(*size)
+            )
+        }
+        EventKind::Problem { error } => cut(&error.message, limit),
+        other => line(other).unwrap_or_else(|| cut(&serde_json::to_string(other).unwrap_or_default(), limit)),
+    }
+}
+
+fn state(to: &SessionState) -> String {
+    match to {
+        SessionState::Failed { cause } => format!("failed: {cause}"),
+        SessionState::Interrupted { cause } => format!("interrupted: {}", cause.as_str()),
+        other => other.name().as_str().to_owned(),
+    }
+}
+
+/// The event's kind as it is written, for example `tool_call`.
+pub(crate) fn name(kind: &EventKind) -> &'static str {
+    match kind {
+        EventKind::StateChanged { .. } => "state_changed",
+        EventKind::Progress { .. } => "progress",
+        EventKind::TurnQueued { .. } => "turn_queued",
+        EventKind::TurnStarted => "turn_started",
+        EventKind::TurnFinished { .. } => "turn_finished",
+        EventKind::AgentReady { .. } => "agent_ready",
+        EventKind::AgentText { .. } => "agent_text",
+        EventKind::AgentThinking { .. } => "agent_thinking",
+        EventKind::ToolCall { .. } => "tool_call",
+        EventKind::ToolResult { .. } => "tool_result",
+        EventKind::ModelRetry { .. } => "model_retry",
+        EventKind::AgentStderr { .. } => "agent_stderr",
+        EventKind::AgentExited { .. } => "agent_exited",
+        EventKind::AgentOther { .. } => "agent_other",
+        EventKind::AgentOutputLost { .. } => "agent_output_lost",
+        EventKind::CommandStarted { .. } => "command_started",
+        EventKind::CommandFinished { .. } => "command_finished",
+        EventKind::FilesCopied { .. } => "files_copied",
+        EventKind::Problem { .. } => "problem",
+        _ => "other",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn calls_say_what_they_are_about() {
+        assert_eq!(
+            call("Bash", &json!({"command": "ls\n-la", "timeout": 5})),
+            "Bash: ls -la"
+        );
+        assert_eq!(
+            call("Edit", &json!({"file_path": "/workspace/a.py"})),
+            "Edit: a.py"
+        );
+        assert_eq!(call("Odd", &json!({"k": 1})), r#"Odd: {"k":1}"#);
+        assert_eq!(call("Odd", &json!({})), "Odd");
+    }
+
+    #[test]
+    fn kinds_have_the_names_that_are_written() {
+        for kind in [
+            EventKind::TurnStarted,
+            EventKind::AgentText { text: "x".into() },
+            EventKind::AgentExited { cause: "x".into() },
+            EventKind::AgentOutputLost { bytes: 1 },
+        ] {
+            assert_eq!(serde_json::to_value(&kind).unwrap()["event"], name(&kind));
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! What all connections and tools of one server share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use session_core::api::SessionApi;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::book::Book;
+use crate::options::McpOptions;
+use crate::watch::Changes;
+
+/// See the module.
+pub(crate) struct Core {
+    pub(crate) api: Arc<dyn SessionApi>,
+    pub(crate) options: McpOptions,
+    /// Output of commands, to be paged through.
+    pub(crate) book: Book,
+    /// That the list of sessions changed.
+    pub(crate) changes: Changes,
+    /// Owns everything that runs beside a request; the server's end waits for it.
+    pub(crate) tasks: TaskTracker,
+    /// The server ends.
+    pub(crate) stop: CancellationToken,
+    /// Tool calls that may still begin.
+    pub(crate) calls: Arc<Semaphore>,
+    started: AtomicBool,
+}
+
+impl Core {
+    pub(crate) fn new(api: Arc<dyn SessionApi>, options: McpOptions) -> Arc<Self> {
+        Arc::new(Self {
+            api,
+            book: Book::new(options.kept_output),
+            changes: Changes::new(),
+            tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
+            calls: Arc::new(Semaphore::new(options.max_calls)),
+            started: AtomicBool::new(false),
+            options,
+        })
+    }
+
+    /// Starts what runs beside requests, once.
+    pub(crate) fn start(self: &Arc<Self>) {
+        if !self.started.swap(true, Ordering::Relaxed) {
+            self.tasks.spawn(crate::watch::watch(self.clone()));
+            self.tasks.spawn(crate::reaper::reap(self.clone()));
+        }
+    }
+
+    /// Ends what waits for somebody and waits for what must be brought to its end, cleaning up above all.
+    pub(crate) async fn shutdown(&self) {
+        self.stop.cancel();
+        self.tasks.close();
+        if tokio::time::timeout(self.options.shutdown_grace, self.tasks.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                left = self.tasks.len(),
+                "some work did not come to its end in time"
+            );
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! The MCP server: everything a session can do, for any MCP client.
+//!
+//! A client is often an agent itself, so what it gets back is enough to act on without a person: structured results
+//! with their sizes, failures with a code, a cause and a hint, progress from the first second, tasks that outlive the
+//! connection. The server consumes [`session_core::api::SessionApi`] and nothing else.
+//!
+//! ```text
+//!  stdio ── wire/lines ──┐                       ┌─ tools/ ───┐
+//!                        ├─▶ rmcp ─▶ handler.rs ─┼─ tasks/ ───┼─▶ dyn SessionApi
+//!  HTTP ─── http/ ───────┘                       └─ resources/┘
+//! ```
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`options`] | settings, resolved |
+//! | `wire` | messages before the protocol library sees them: bounds, arguments taken out; the stdio transport |
+//! | `http` | streamable HTTP: token, Host, Origin, bounds |
+//! | `handler` | the protocol's requests |
+//! | `tools`, `args`, `output`, `schema` | one file a tool; what they take and give |
+//! | `tasks`, `book` | prompts and commands that somebody comes back to; output kept for paging |
+//! | `resources` | `session://…` |
+//! | [`clients`] | the configuration of clients: snippets, and merging them into a file |
+
+mod activity;
+mod args;
+mod book;
+mod call;
+pub mod clients;
+mod core;
+mod failure;
+mod handler;
+mod http;
+mod instructions;
+mod making;
+pub mod options;
+mod output;
+mod reaper;
+mod resources;
+mod schema;
+mod server;
+mod tasks;
+mod text;
+mod tools;
+mod transfer;
+mod watch;
+mod wire;
+
+pub use self::http::HttpOptions;
+pub use self::options::McpOptions;
+pub use self::server::McpServer;

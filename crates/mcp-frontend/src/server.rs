@@ -1,0 +1,129 @@
+//! The server as a program uses it.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use rmcp::service::{ServerInitializeError, serve_server_with_ct};
+use session_core::api::SessionApi;
+use session_core::error::{Error, ErrorKind, Result};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::core::Core;
+use crate::handler::Handler;
+use crate::http::{self, HttpOptions};
+use crate::options::McpOptions;
+use crate::wire::LineTransport;
+
+const OPERATION: &str = "serve MCP";
+
+/// The MCP server of one lifecycle API. One server is served once, by one of its `serve_…` methods, which ends it.
+pub struct McpServer {
+    core: Arc<Core>,
+}
+
+impl std::fmt::Debug for McpServer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("McpServer")
+            .field("options", &self.core.options)
+            .finish_non_exhaustive()
+    }
+}
+
+impl McpServer {
+    /// A server over `api`. Nothing happens before it is served.
+    pub fn new(api: Arc<dyn SessionApi>, options: McpOptions) -> Self {
+        Self {
+            core: Core::new(api, options),
+        }
+    }
+
+    /// Serves one client on standard input and output, until it closes its end or `shutdown` completes. Standard output
+    /// carries the protocol alone. Returns after everything that must be brought to its end has been, or the grace of
+    /// [`McpOptions::shutdown_grace`] is over.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when the client speaks another protocol.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime with I/O.
+    pub async fn serve_stdio(self, shutdown: impl Future<Output = ()>) -> Result<()> {
+        let (reader, writer) = rmcp::transport::stdio_pipes();
+        self.serve_streams(reader, writer, shutdown).await
+    }
+
+    /// [`McpServer::serve_stdio`] on any pair of streams.
+    ///
+    /// # Errors
+    /// As [`McpServer::serve_stdio`].
+    pub async fn serve_streams<R, W>(
+        self,
+        reader: R,
+        writer: W,
+        shutdown: impl Future<Output = ()>,
+    ) -> Result<()>
+    where
+        R: AsyncRead + Send + Unpin + 'static,
+        W: AsyncWrite + Send + Unpin + 'static,
+    {
+        self.core.start();
+        let stop = CancellationToken::new();
+        let serving = serve_one(&self.core, reader, writer, stop.clone());
+        tokio::pin!(serving, shutdown);
+        // Serving goes on to its own end after the shutdown was asked for; it is kept outside.
+        let served = tokio::select! {
+            served = &mut serving => served,
+            () = &mut shutdown => {
+                stop.cancel();
+                serving.await
+            }
+        };
+        self.core.shutdown().await;
+        served
+    }
+
+    /// Serves clients over streamable HTTP at `/mcp`, until `shutdown` completes.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a listener beyond loopback that was not asked for, or an empty token; `HostIo` when the
+    /// listener fails.
+    pub async fn serve_http(
+        self,
+        listener: TcpListener,
+        options: HttpOptions,
+        shutdown: impl Future<Output = ()>,
+    ) -> Result<()> {
+        self.core.start();
+        let served = http::serve(&self.core, listener, options, shutdown).await;
+        self.core.shutdown().await;
+        served
+    }
+}
+
+async fn serve_one<R, W>(core: &Arc<Core>, reader: R, writer: W, stop: CancellationToken) -> Result<()>
+where
+    R: AsyncRead + Send + Unpin + 'static,
+    W: AsyncWrite + Send + Unpin + 'static,
+{
+    let transport = LineTransport::new(reader, writer, core.options.max_message);
+    let running = match serve_server_with_ct(Handler(core.clone()), transport, stop).await {
+        Ok(running) => running,
+        // A client that looks and leaves, and a shutdown before anybody came, are no failures.
+        Err(ServerInitializeError::ConnectionClosed(_) | ServerInitializeError::Cancelled) => return Ok(()),
+        Err(error) => {
+            return Err(Error::new(
+                ErrorKind::InvalidArgument,
+                OPERATION,
+                "the client did not begin as MCP wants it",
+            )
+            .with_hint("see whether the program at the other end is an MCP client")
+            .with_source(error));
+        }
+    };
+    running
+        .waiting()
+        .await
+        .map(drop)
+        .map_err(|died| Error::new(ErrorKind::Internal, OPERATION, "the service loop died").with_source(died))
+}

@@ -1,0 +1,171 @@
+//! From the arguments of `create_session` to a request of the lifecycle API.
+
+use std::path::PathBuf;
+
+use serde_json::Value;
+use session_core::error::ErrorKind;
+use session_core::runtime::{HostMount, NetworkMode, ResourceLimits};
+use session_core::session::{CreateSession, PermissionMode, WorkspaceSource};
+
+use super::{Args, McpMount, Workspace};
+use crate::args::{self, Count, Cpus, Secret, Size, given};
+use crate::call::Call;
+use crate::failure::Failure;
+
+/// Builds the request.
+pub(super) fn build(args: Args, call: &Call) -> Result<CreateSession, Failure> {
+    let options = &call.core.options;
+    refuse_bedrock(&args, call)?;
+    let network = args.network.map_or(NetworkMode::Sealed, NetworkMode::from);
+    let workspace = workspace(&args)?;
+    refuse_clone_without_network(&workspace, network)?;
+    Ok(CreateSession {
+        name: given(args.session_name.as_deref()).map(str::to_owned),
+        workspace,
+        image: args::image(args.image.as_deref())?.or_else(|| options.default_image.clone()),
+        network,
+        limits: limits(options.default_limits, args.memory, args.cpus, args.pids)?,
+        mounts: args.mcp_mounts.iter().map(mount).collect(),
+        model: given(args.model.as_deref())
+            .map(str::to_owned)
+            .or_else(|| options.default_model.clone()),
+        labels: args.labels,
+        credential: args.api_key.and_then(Secret::into_given),
+        idempotency_key: given(args.idempotency_key.as_deref()).map(str::to_owned),
+        permissions: if args.strict_permissions == Some(true) {
+            PermissionMode::Strict
+        } else {
+            PermissionMode::Bypass
+        },
+        mcp_config: args.mcp_config.map(mcp_config).transpose()?.flatten(),
+        warm_agent: options.warm_agents,
+        ..CreateSession::default()
+    })
+}
+
+/// Signing requests for a session's own cloud account is not there yet, and half of it would be worse than none.
+fn refuse_bedrock(args: &Args, call: &Call) -> Result<(), Failure> {
+    let has_credential = [
+        &args.aws_access_key_id,
+        &args.aws_secret_access_key,
+        &args.aws_session_token,
+    ]
+    .into_iter()
+    .any(|secret| secret.clone().and_then(Secret::into_given).is_some());
+    if args.use_bedrock == Some(true) || has_credential {
+        return Err(Failure::of(
+            ErrorKind::Unsupported,
+            "sessions with a Bedrock account of their own (useBedrock, awsAccessKeyId, awsSecretAccessKey, \
+             awsSessionToken) are not supported yet; nothing was created",
+            "leave these arguments out: the session then uses the provider of this server, or give apiKey for a key of \
+             its own",
+        ));
+    }
+    let ignored = [
+        ("awsRegion", &args.aws_region),
+        ("bedrockModel", &args.bedrock_model),
+        ("bedrockSmallModel", &args.bedrock_small_model),
+    ];
+    for (name, value) in ignored {
+        if given(value.as_deref()).is_some() {
+            call.warn(format!(
+                "`{name}` was ignored: it means something only together with Bedrock"
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn workspace(args: &Args) -> Result<WorkspaceSource, Failure> {
+    let path = given(args.project_path.as_deref()).map(PathBuf::from);
+    let url = given(args.repository_url.as_deref());
+    let reference = given(args.reference.as_deref()).map(str::to_owned);
+    if reference.is_some() && url.is_none() {
+        return Err(Failure::invalid(
+            "ref: there is no repository that it could be of",
+            "give repositoryUrl, too",
+        ));
+    }
+    match (args.workspace, path, url) {
+        (_, Some(_), Some(_)) => Err(Failure::invalid(
+            "projectPath and repositoryUrl are both given, and a workspace has one source",
+            "leave one of them out",
+        )),
+        (None | Some(Workspace::Clone), None, Some(url)) => Ok(WorkspaceSource::Clone {
+            url: url.to_owned(),
+            reference,
+        }),
+        (None | Some(Workspace::Mount), Some(path), None) => Ok(WorkspaceSource::Mount { path }),
+        (Some(Workspace::Copy), Some(path), None) => Ok(WorkspaceSource::Copy { path }),
+        (None, None, None) => Ok(WorkspaceSource::Empty),
+        (Some(Workspace::Clone), ..) => Err(Failure::invalid(
+            "workspace: \"clone\" needs a repository",
+            "give repositoryUrl instead of projectPath",
+        )),
+        (Some(Workspace::Mount | Workspace::Copy), ..) => Err(Failure::invalid(
+            "workspace: \"mount\" and \"copy\" need a directory of this host",
+            "give projectPath instead of repositoryUrl",
+        )),
+    }
+}
+
+/// A clone happens inside, and a sealed session reaches no git host.
+pub(in crate::tools) fn refuse_clone_without_network(
+    workspace: &WorkspaceSource,
+    network: NetworkMode,
+) -> Result<(), Failure> {
+    if matches!(workspace, WorkspaceSource::Clone { .. }) && network == NetworkMode::Sealed {
+        return Err(Failure::invalid(
+            "repositoryUrl is cloned inside the session, and a sealed session reaches no git host",
+            "say network: \"open\" if the session may reach the internet, or clone on this host and give projectPath \
+             with workspace: \"copy\"",
+        ));
+    }
+    Ok(())
+}
+
+/// The limits that were asked for, on top of the defaults; `None` when none was asked for.
+pub(in crate::tools) fn limits(
+    defaults: ResourceLimits,
+    memory: Option<Size>,
+    cpus: Option<Cpus>,
+    pids: Option<Count>,
+) -> Result<Option<ResourceLimits>, Failure> {
+    if memory.is_none() && cpus.is_none() && pids.is_none() {
+        return Ok(None);
+    }
+    let pids = pids
+        .map(|Count(pids)| u32::try_from(pids))
+        .transpose()
+        .map_err(|_| {
+            Failure::invalid(
+                "pids: the number is out of range",
+                "1024 is plenty for most projects",
+            )
+        })?;
+    Ok(Some(ResourceLimits {
+        memory_bytes: memory.map_or(defaults.memory_bytes, |Size(bytes)| bytes),
+        milli_cpus: cpus.map_or(defaults.milli_cpus, |Cpus(milli)| milli),
+        pids: pids.unwrap_or(defaults.pids),
+    }))
+}
+
+fn mount(mount: &McpMount) -> HostMount {
+    HostMount {
+        source: PathBuf::from(&mount.host_path),
+        target: mount.container_path.clone(),
+        read_only: mount.read_only,
+    }
+}
+
+/// The value as Claude Code takes it; nothing for one without servers.
+fn mcp_config(config: Value) -> Result<Option<Value>, Failure> {
+    match config.get("mcpServers") {
+        Some(Value::Object(servers)) if servers.is_empty() => Ok(None),
+        Some(Value::Object(servers)) if servers.values().all(Value::is_object) => Ok(Some(config)),
+        _ => Err(Failure::invalid(
+            "mcpConfig: an object with an object `mcpServers` of servers by name was expected",
+            "write it as in a .mcp.json file: {\"mcpServers\": {\"name\": {\"command\": \"…\", \"args\": []}}}",
+        )),
+    }
+}
