@@ -22,7 +22,11 @@ pub(crate) fn tests() -> Vec<Trial> {
         test("a_time_limit_ends_every_descendant", Script::new, descendants),
         test("an_output_limit_ends_a_command", Script::new, output_limit),
         test("a_command_ends_with_its_caller", Script::new, cancelled),
-        test("a_detached_command_is_read_from_any_offset", Script::new, detached),
+        test(
+            "a_detached_command_is_read_from_any_offset",
+            Script::new,
+            detached,
+        ),
         test("many_commands_run_at_once", Script::new, at_once),
     ]
 }
@@ -46,28 +50,50 @@ async fn ends(world: Arc<World>) -> Outcome {
         ("kill -KILL $$", ExitCause::Signaled, None, Some(9), 137),
     ] {
         let exit = world.run(&session, &shell(script)).await?.exit;
-        assert_eq!((exit.cause, exit.code, exit.signal), (cause, code, signal), "{script}");
+        assert_eq!(
+            (exit.cause, exit.code, exit.signal),
+            (cause, code, signal),
+            "{script}"
+        );
         assert_eq!(exit.shell_code(), shell_code, "{script}");
     }
-    assert_eq!(world.run(&session, &["no-such-program"]).await?.exit.shell_code(), 127);
+    assert_eq!(
+        world.run(&session, &["no-such-program"]).await?.exit.shell_code(),
+        127
+    );
     assert_eq!(world.run(&session, &["/workspace"]).await?.exit.shell_code(), 126);
     let mut lost = CommandRequest::new(["true"]);
     lost.cwd = Some("/no/such/directory".to_owned());
-    assert_eq!(world.run_request(&session, lost).await?.exit.cause, ExitCause::BadWorkingDirectory);
+    assert_eq!(
+        world.run_request(&session, lost).await?.exit.cause,
+        ExitCause::BadWorkingDirectory
+    );
     Ok(())
 }
 
 async fn order(world: Arc<World>) -> Outcome {
     let session = world.session().await?;
     let script = "for i in 1 2 3 4 5 6 7 8; do echo out $i; sleep 0.01; echo err $i >&2; sleep 0.01; done";
-    let mut running = world.manager.command(&session, CommandRequest::new(["sh", "-c", script])).await?;
+    let mut running = world
+        .manager
+        .command(&session, CommandRequest::new(["sh", "-c", script]))
+        .await?;
     let (mut text, mut next) = (String::new(), 0);
     while let Some(event) = running.events.next().await {
-        if let CommandEvent::Output { stream, offset, bytes } = event? {
+        if let CommandEvent::Output {
+            stream,
+            offset,
+            bytes,
+        } = event?
+        {
             assert_eq!(offset, next, "offsets have no gaps");
             next += bytes.len() as u64;
             let what = String::from_utf8_lossy(&bytes).into_owned();
-            let expected = if stream == OutputStream::Stdout { "out" } else { "err" };
+            let expected = if stream == OutputStream::Stdout {
+                "out"
+            } else {
+                "err"
+            };
             assert!(what.lines().all(|line| line.starts_with(expected)), "{what}");
             text.push_str(&what);
         }
@@ -93,7 +119,12 @@ async fn input(world: Arc<World>) -> Outcome {
             said.extend_from_slice(&bytes);
         }
     }
-    let wanted = world.read(&session, &["sh", "-c", "head -c 16777216 /dev/zero | tr '\\0' x | sha256sum"]).await?;
+    let wanted = world
+        .read(
+            &session,
+            &["sh", "-c", "head -c 16777216 /dev/zero | tr '\\0' x | sha256sum"],
+        )
+        .await?;
     assert_eq!(String::from_utf8(said)?.trim(), wanted);
     Ok(())
 }
@@ -107,8 +138,15 @@ async fn descendants(world: Arc<World>) -> Outcome {
     let started = Instant::now();
     let exit = world.run_request(&session, request).await?.exit;
     assert_eq!(exit.cause, ExitCause::TimedOut);
-    assert!(started.elapsed() < Duration::from_secs(10), "it took {:?}", started.elapsed());
-    let left = outside::processes(&session).await?.into_iter().filter(|(_, args)| args.contains("4711"));
+    assert!(
+        started.elapsed() < Duration::from_secs(10),
+        "it took {:?}",
+        started.elapsed()
+    );
+    let left = outside::processes(&session)
+        .await?
+        .into_iter()
+        .filter(|(_, args)| args.contains("4711"));
     assert_eq!(left.collect::<Vec<_>>(), []);
     Ok(())
 }
@@ -119,13 +157,20 @@ async fn output_limit(world: Arc<World>) -> Outcome {
     request.output_limit = Some(1 << 20);
     let output = world.run_request(&session, request).await?;
     assert_eq!(output.exit.cause, ExitCause::OutputLimit);
-    assert!(output.exit.output_bytes >= 1 << 20 && output.exit.output_bytes < 8 << 20, "{:?}", output.exit);
+    assert!(
+        output.exit.output_bytes >= 1 << 20 && output.exit.output_bytes < 8 << 20,
+        "{:?}",
+        output.exit
+    );
     Ok(())
 }
 
 async fn cancelled(world: Arc<World>) -> Outcome {
     let session = world.session().await?;
-    let running = world.manager.command(&session, CommandRequest::new(["sleep", "4711"])).await?;
+    let running = world
+        .manager
+        .command(&session, CommandRequest::new(["sleep", "4711"]))
+        .await?;
     wait_until(&world, &session, true).await?;
     drop(running);
     wait_until(&world, &session, false).await
@@ -133,7 +178,10 @@ async fn cancelled(world: Arc<World>) -> Outcome {
 
 async fn wait_until(_world: &World, session: &session_core::id::SessionId, runs: bool) -> Outcome {
     for _ in 0..100 {
-        let found = outside::processes(session).await?.iter().any(|(_, args)| args == "sleep 4711");
+        let found = outside::processes(session)
+            .await?
+            .iter()
+            .any(|(_, args)| args == "sleep 4711");
         if found == runs {
             return Ok(());
         }
@@ -181,8 +229,14 @@ async fn at_once(world: Arc<World>) -> Outcome {
     let runs = (0..64).map(|number| {
         let (world, number) = (Arc::clone(&world), number.to_string());
         async move {
-            let said = world.read(&session, &["sh", "-c", &format!("sleep 0.1; echo {number}")]).await?;
-            if said == number { Ok(()) } else { Err(format!("{number} said {said}").into()) }
+            let said = world
+                .read(&session, &["sh", "-c", &format!("sleep 0.1; echo {number}")])
+                .await?;
+            if said == number {
+                Ok(())
+            } else {
+                Err(format!("{number} said {said}").into())
+            }
         }
     });
     let all: Vec<Outcome> = futures::future::join_all(runs).await;

@@ -15,14 +15,46 @@ const IMPATIENT: [(&str, &str); 2] = [("CLAUDE_CODE_MAX_RETRIES", "1"), ("API_TI
 
 pub(crate) fn tests() -> Vec<Trial> {
     vec![
-        failing("a_model_that_says_401", || with(ApiFailure::unauthorized()), TurnFailureCause::ModelUnauthorized),
-        failing("a_model_that_says_403", || with(ApiFailure::forbidden()), TurnFailureCause::ModelUnauthorized),
-        failing("a_model_that_says_429", || with(ApiFailure::rate_limited()), TurnFailureCause::ModelOverloaded),
-        failing("a_model_that_says_529", || with(ApiFailure::overloaded()), TurnFailureCause::ModelOverloaded),
-        failing("a_model_that_says_500", || with(ApiFailure::internal()), TurnFailureCause::ModelFailed),
-        failing("a_model_that_says_garbage", || Script::new().garbage().forever(), TurnFailureCause::ModelFailed),
-        failing("a_model_that_says_nothing", || Script::new().close().forever(), TurnFailureCause::ModelUnreachable),
-        failing("a_model_that_hangs", || Script::new().hang().forever(), TurnFailureCause::ModelUnreachable),
+        failing(
+            "a_model_that_says_401",
+            || with(ApiFailure::unauthorized()),
+            TurnFailureCause::ModelUnauthorized,
+        ),
+        failing(
+            "a_model_that_says_403",
+            || with(ApiFailure::forbidden()),
+            TurnFailureCause::ModelUnauthorized,
+        ),
+        failing(
+            "a_model_that_says_429",
+            || with(ApiFailure::rate_limited()),
+            TurnFailureCause::ModelOverloaded,
+        ),
+        failing(
+            "a_model_that_says_529",
+            || with(ApiFailure::overloaded()),
+            TurnFailureCause::ModelOverloaded,
+        ),
+        failing(
+            "a_model_that_says_500",
+            || with(ApiFailure::internal()),
+            TurnFailureCause::ModelFailed,
+        ),
+        failing(
+            "a_model_that_says_garbage",
+            || Script::new().garbage().forever(),
+            TurnFailureCause::ModelFailed,
+        ),
+        failing(
+            "a_model_that_says_nothing",
+            || Script::new().close().forever(),
+            TurnFailureCause::ModelUnreachable,
+        ),
+        failing(
+            "a_model_that_hangs",
+            || Script::new().hang().forever(),
+            TurnFailureCause::ModelUnreachable,
+        ),
         test("a_model_that_recovers", recovering, recovers),
         test("a_model_that_is_not_there", Script::new, unreachable),
     ]
@@ -47,7 +79,11 @@ async fn fails_with(world: Arc<World>, cause: TurnFailureCause) -> Outcome {
 
     world.model.set_script(Script::new().say("Here I am."));
     let next = world.prompt(&session, "Are you there?").await?;
-    assert_eq!((next.status, next.text.as_str()), (TurnStatus::Succeeded, "Here I am."), "{next:?}");
+    assert_eq!(
+        (next.status, next.text.as_str()),
+        (TurnStatus::Succeeded, "Here I am."),
+        "{next:?}"
+    );
     assert_eq!(world.wait_state(&session, StateName::Ready).await?.turns, 2);
     Ok(())
 }
@@ -59,7 +95,11 @@ fn recovering() -> Script {
 async fn recovers(world: Arc<World>) -> Outcome {
     let session = world.session_with(&IMPATIENT).await?;
     let outcome = world.prompt(&session, "Try.").await?;
-    assert_eq!((outcome.status, outcome.text.as_str()), (TurnStatus::Succeeded, "Here I am."), "{outcome:?}");
+    assert_eq!(
+        (outcome.status, outcome.text.as_str()),
+        (TurnStatus::Succeeded, "Here I am."),
+        "{outcome:?}"
+    );
     let events = world.events(&session).await?;
     let retried = |event: &session_core::event::Event| {
         matches!(event.kind, session_core::event::EventKind::ModelRetry { .. })
@@ -79,9 +119,14 @@ async fn unreachable(world: Arc<World>) -> Outcome {
     let outcome = async {
         use session_core::api::{SessionApi, SessionApiExt};
         let env = IMPATIENT.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let request = session_core::session::CreateSession { env: env.into(), ..Default::default() };
+        let request = session_core::session::CreateSession {
+            env: env.into(),
+            ..Default::default()
+        };
         let session = manager.create(request).await?;
-        let outcome = manager.prompt_and_wait(&session.id, super::world::prompt_of("Try.")).await;
+        let outcome = manager
+            .prompt_and_wait(&session.id, super::world::prompt_of("Try."))
+            .await;
         manager.destroy(&session.id).await?;
         outcome
     }

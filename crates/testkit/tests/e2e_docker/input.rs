@@ -39,14 +39,37 @@ fn expect<T>(outcome: Result<T, Error>, kind: ErrorKind) {
 }
 
 async fn no_image(world: Arc<World>) -> Outcome {
-    let request = CreateSession { image: Some("no-such-image-of-ours:1".parse()?), ..CreateSession::default() };
-    let error = world.manager.create(request).await.err().ok_or("it was created")?;
+    let request = CreateSession {
+        image: Some("no-such-image-of-ours:1".parse()?),
+        ..CreateSession::default()
+    };
+    let error = world
+        .manager
+        .create(request)
+        .await
+        .err()
+        .ok_or("it was created")?;
     assert_eq!(error.kind(), ErrorKind::ImageNotFound, "{error:?}");
     assert!(error.hint().is_some(), "{error:?}");
-    let all = world.manager.list(SessionFilter { all: true, ..SessionFilter::default() }).await?;
-    assert_eq!(all.iter().map(|info| info.state.name()).collect::<Vec<_>>(), [StateName::Failed]);
+    let all = world
+        .manager
+        .list(SessionFilter {
+            all: true,
+            ..SessionFilter::default()
+        })
+        .await?;
+    assert_eq!(
+        all.iter().map(|info| info.state.name()).collect::<Vec<_>>(),
+        [StateName::Failed]
+    );
     assert_eq!(outside::traces(&all[0].id).await?, Vec::<String>::new());
-    assert!(!world.state().join("sessions").join(all[0].id.to_string()).exists());
+    assert!(
+        !world
+            .state()
+            .join("sessions")
+            .join(all[0].id.to_string())
+            .exists()
+    );
     Ok(())
 }
 
@@ -54,14 +77,29 @@ async fn no_image(world: Arc<World>) -> Outcome {
 async fn no_engine(world: Arc<World>) -> Outcome {
     let state = tempfile::Builder::new().prefix("cofferdam-e2e-").tempdir()?;
     let host = format!("unix://{}", state.path().join("nothing.sock").display());
-    let runtime = DockerRuntime::connect(DockerOptions { host: Some(host), ..DockerOptions::default() })?;
+    let runtime = DockerRuntime::connect(DockerOptions {
+        host: Some(host),
+        ..DockerOptions::default()
+    })?;
     let dir = state.path().join("state");
     let manager = open_manager(&dir, Arc::new(runtime), &world.model.url(), world.key.text()).await?;
-    let error = manager.create(CreateSession::default()).await.err().ok_or("it was created")?;
+    let error = manager
+        .create(CreateSession::default())
+        .await
+        .err()
+        .ok_or("it was created")?;
     assert_eq!(error.kind(), ErrorKind::EngineUnavailable, "{error:?}");
     assert!(error.is_retryable() && error.hint().is_some(), "{error:?}");
-    let all = manager.list(SessionFilter { all: true, ..SessionFilter::default() }).await?;
-    assert!(all.iter().all(|info| info.state.name() == StateName::Failed), "{all:?}");
+    let all = manager
+        .list(SessionFilter {
+            all: true,
+            ..SessionFilter::default()
+        })
+        .await?;
+    assert!(
+        all.iter().all(|info| info.state.name() == StateName::Failed),
+        "{all:?}"
+    );
     manager.shutdown().await;
     Ok(())
 }
@@ -72,7 +110,10 @@ async fn hanging_engine(world: Arc<World>) -> Outcome {
     let socket = state.path().join("hangs.sock");
     let _listener = tokio::net::UnixListener::bind(&socket)?;
     let host = format!("unix://{}", socket.display());
-    let runtime = DockerRuntime::connect(DockerOptions { host: Some(host), ..DockerOptions::default() })?;
+    let runtime = DockerRuntime::connect(DockerOptions {
+        host: Some(host),
+        ..DockerOptions::default()
+    })?;
     let dir = state.path().join("state");
     let manager = open_manager(&dir, Arc::new(runtime), &world.model.url(), world.key.text()).await?;
     let probed = tokio::time::timeout(Duration::from_secs(30), manager.probe()).await?;
@@ -90,20 +131,42 @@ async fn arguments(world: Arc<World>) -> Outcome {
         vec![Vec::new()],
     ];
     for argv in refused {
-        expect(world.manager.command(&session, CommandRequest::new(argv)).await, ErrorKind::InvalidArgument);
+        expect(
+            world.manager.command(&session, CommandRequest::new(argv)).await,
+            ErrorKind::InvalidArgument,
+        );
     }
-    expect(world.manager.prompt(&session, prompt_of("")).await, ErrorKind::InvalidArgument);
+    expect(
+        world.manager.prompt(&session, prompt_of("")).await,
+        ErrorKind::InvalidArgument,
+    );
     let long = "x".repeat(session_core::agent::MAX_PROMPT_BYTES + 1);
-    expect(world.manager.prompt(&session, prompt_of(&long)).await, ErrorKind::InvalidArgument);
-    assert_eq!(world.run(&session, &["true"]).await?.exit.code, Some(0), "the session works on");
+    expect(
+        world.manager.prompt(&session, prompt_of(&long)).await,
+        ErrorKind::InvalidArgument,
+    );
+    assert_eq!(
+        world.run(&session, &["true"]).await?.exit.code,
+        Some(0),
+        "the session works on"
+    );
     Ok(())
 }
 
 async fn unknown(world: Arc<World>) -> Outcome {
     let nobody = SessionId::new();
     expect(world.manager.inspect(&nobody).await, ErrorKind::NotFound);
-    expect(world.manager.prompt(&nobody, prompt_of("x")).await, ErrorKind::NotFound);
-    expect(world.manager.command(&nobody, CommandRequest::new(["true"])).await, ErrorKind::NotFound);
+    expect(
+        world.manager.prompt(&nobody, prompt_of("x")).await,
+        ErrorKind::NotFound,
+    );
+    expect(
+        world
+            .manager
+            .command(&nobody, CommandRequest::new(["true"]))
+            .await,
+        ErrorKind::NotFound,
+    );
     expect(world.manager.destroy(&nobody).await, ErrorKind::NotFound);
     Ok(())
 }
@@ -112,16 +175,34 @@ async fn destroyed(world: Arc<World>) -> Outcome {
     let session = world.session().await?;
     world.manager.destroy(&session).await?;
     world.manager.destroy(&session).await?;
-    assert_eq!(world.manager.inspect(&session).await?.info.state.name(), StateName::Destroyed);
-    expect(world.manager.command(&session, CommandRequest::new(["true"])).await, ErrorKind::StateConflict);
-    expect(world.manager.prompt(&session, prompt_of("x")).await, ErrorKind::StateConflict);
-    assert!(!world.events(&session).await?.is_empty(), "its history stays readable");
+    assert_eq!(
+        world.manager.inspect(&session).await?.info.state.name(),
+        StateName::Destroyed
+    );
+    expect(
+        world
+            .manager
+            .command(&session, CommandRequest::new(["true"]))
+            .await,
+        ErrorKind::StateConflict,
+    );
+    expect(
+        world.manager.prompt(&session, prompt_of("x")).await,
+        ErrorKind::StateConflict,
+    );
+    assert!(
+        !world.events(&session).await?.is_empty(),
+        "its history stays readable"
+    );
     Ok(())
 }
 
 async fn paths(world: Arc<World>) -> Outcome {
     let session = world.session().await?;
-    expect(first(&world, &session, "no/such/path").await, ErrorKind::PathNotFound);
+    expect(
+        first(&world, &session, "no/such/path").await,
+        ErrorKind::PathNotFound,
+    );
     for path in ["nul\0byte", ""] {
         expect(first(&world, &session, path).await, ErrorKind::InvalidArgument);
     }
@@ -137,10 +218,20 @@ async fn first(world: &World, session: &SessionId, path: &str) -> Result<(), Err
 async fn broken_archive(world: Arc<World>) -> Outcome {
     let session = world.session().await?;
     let garbage = futures::stream::iter([Ok(bytes::Bytes::from(vec![0xff; 4096]))]).boxed();
-    assert!(world.manager.copy_in(&session, "there", garbage).await.is_err(), "garbage is no archive");
+    assert!(
+        world.manager.copy_in(&session, "there", garbage).await.is_err(),
+        "garbage is no archive"
+    );
     let broken = Error::new(ErrorKind::HostIo, "read the archive", "it broke off");
     let breaking = futures::stream::iter([Err(broken)]).boxed();
-    expect(world.manager.copy_in(&session, "there", breaking).await, ErrorKind::HostIo);
-    assert_eq!(world.run(&session, &["true"]).await?.exit.code, Some(0), "the session works on");
+    expect(
+        world.manager.copy_in(&session, "there", breaking).await,
+        ErrorKind::HostIo,
+    );
+    assert_eq!(
+        world.run(&session, &["true"]).await?.exit.code,
+        Some(0),
+        "the session works on"
+    );
     Ok(())
 }

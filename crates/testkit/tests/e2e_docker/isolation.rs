@@ -23,16 +23,30 @@ pub(crate) fn tests() -> Vec<Trial> {
     vec![
         test("i4_a_sealed_session_has_only_loopback", Script::new, sealed),
         test("an_open_session_reaches_the_network", Script::new, open),
-        test("i5_a_foreign_image_is_a_session_with_the_real_agent", writes_a_file, foreign),
+        test(
+            "i5_a_foreign_image_is_a_session_with_the_real_agent",
+            writes_a_file,
+            foreign,
+        ),
         test("the_hardening_is_what_the_engine_says", Script::new, hardened),
-        test("sessions_cannot_reach_each_others_model", || Script::always("Done."), token_of_another),
+        test(
+            "sessions_cannot_reach_each_others_model",
+            || Script::always("Done."),
+            token_of_another,
+        ),
     ]
 }
 
 fn writes_a_file() -> Script {
     Script::new()
-        .tool("Write", json!({ "file_path": "/workspace/made.txt", "content": "made by the agent\n" }))
-        .tool("Bash", json!({ "command": "cat /workspace/made.txt", "description": "Look" }))
+        .tool(
+            "Write",
+            json!({ "file_path": "/workspace/made.txt", "content": "made by the agent\n" }),
+        )
+        .tool(
+            "Bash",
+            json!({ "command": "cat /workspace/made.txt", "description": "Look" }),
+        )
         .say("Made.")
 }
 
@@ -40,8 +54,18 @@ async fn sealed(world: Arc<World>) -> Outcome {
     let session = world.session().await?;
     let (listener, address) = listener().await?;
     assert_eq!(world.read(&session, &["ls", "/sys/class/net"]).await?, "lo");
-    assert_eq!(world.read(&session, &["cat", "/proc/net/route"]).await?.lines().count(), 1);
-    assert!(!dial(&world, &session, address).await?, "a sealed session reached {address}");
+    assert_eq!(
+        world
+            .read(&session, &["cat", "/proc/net/route"])
+            .await?
+            .lines()
+            .count(),
+        1
+    );
+    assert!(
+        !dial(&world, &session, address).await?,
+        "a sealed session reached {address}"
+    );
     let arrived = tokio::time::timeout(Duration::from_millis(50), listener.accept()).await;
     assert!(arrived.is_err(), "something arrived");
     // Its own loopback is its own: the host's model is not on it.
@@ -50,17 +74,30 @@ async fn sealed(world: Arc<World>) -> Outcome {
 }
 
 async fn open(world: Arc<World>) -> Outcome {
-    let request = CreateSession { network: NetworkMode::Open, ..CreateSession::default() };
+    let request = CreateSession {
+        network: NetworkMode::Open,
+        ..CreateSession::default()
+    };
     let session = world.create(request).await?.id;
     let (listener, address) = listener().await?;
-    assert!(dial(&world, &session, address).await?, "an open session did not reach {address}");
+    assert!(
+        dial(&world, &session, address).await?,
+        "an open session did not reach {address}"
+    );
     tokio::time::timeout(Duration::from_secs(1), listener.accept()).await??;
     Ok(())
 }
 
 /// A listener on this machine's address on the engine's bridge, which was dialled once.
 async fn listener() -> Result<(TcpListener, SocketAddr), Box<dyn std::error::Error + Send + Sync>> {
-    let subnet = outside::docker(&["network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Subnet}}"]).await?;
+    let subnet = outside::docker(&[
+        "network",
+        "inspect",
+        "bridge",
+        "--format",
+        "{{(index .IPAM.Config 0).Subnet}}",
+    ])
+    .await?;
     let base: Ipv4Addr = subnet.split('/').next().unwrap_or_default().parse()?;
     let listener = TcpListener::bind((Ipv4Addr::from(u32::from(base) | 1), 0)).await?;
     let address = listener.local_addr()?;
@@ -69,7 +106,11 @@ async fn listener() -> Result<(TcpListener, SocketAddr), Box<dyn std::error::Err
     Ok((listener, address))
 }
 
-async fn dial(world: &World, session: &SessionId, address: SocketAddr) -> Result<bool, Box<dyn std::error::Error + Send + Sync>> {
+async fn dial(
+    world: &World,
+    session: &SessionId,
+    address: SocketAddr,
+) -> Result<bool, Box<dyn std::error::Error + Send + Sync>> {
     let script = format!("exec 3<>/dev/tcp/{}/{}", address.ip(), address.port());
     let mut request = CommandRequest::new(["bash", "-c", &script]);
     request.time_limit = Some(Duration::from_secs(5));
@@ -77,11 +118,21 @@ async fn dial(world: &World, session: &SessionId, address: SocketAddr) -> Result
 }
 
 async fn foreign(world: Arc<World>) -> Outcome {
-    let request = CreateSession { image: Some(FOREIGN.parse()?), ..CreateSession::default() };
+    let request = CreateSession {
+        image: Some(FOREIGN.parse()?),
+        ..CreateSession::default()
+    };
     let session = world.create(request).await?.id;
     let outcome = world.prompt(&session, "Make a file.").await?;
-    assert_eq!((outcome.status, outcome.text.as_str()), (TurnStatus::Succeeded, "Made."), "{outcome:?}");
-    assert_eq!(world.read(&session, &["cat", "made.txt"]).await?, "made by the agent");
+    assert_eq!(
+        (outcome.status, outcome.text.as_str()),
+        (TurnStatus::Succeeded, "Made."),
+        "{outcome:?}"
+    );
+    assert_eq!(
+        world.read(&session, &["cat", "made.txt"]).await?,
+        "made by the agent"
+    );
     // Nothing that the image says of itself takes part.
     assert_eq!(world.read(&session, &["id", "-u"]).await?, "1000");
     let environment = world.read(&session, &["env"]).await?;
@@ -89,7 +140,9 @@ async fn foreign(world: Arc<World>) -> Outcome {
     let inspected = outside::inspect(&session).await?;
     assert_eq!(inspected["State"]["Health"], serde_json::Value::Null);
     let mounts = inspected["Mounts"].as_array().ok_or("a container has mounts")?;
-    let anonymous = mounts.iter().find(|mount| mount["Type"] == "volume" && mount["Destination"] == "/data");
+    let anonymous = mounts
+        .iter()
+        .find(|mount| mount["Type"] == "volume" && mount["Destination"] == "/data");
     assert_eq!(anonymous, None, "the image's volume");
     Ok(())
 }
@@ -109,12 +162,25 @@ async fn hardened(world: Arc<World>) -> Outcome {
         assert_ne!(host[namespace], json!("host"), "{namespace}");
     }
     let status = world.read(&session, &["cat", "/proc/self/status"]).await?;
-    for line in ["CapEff:\t0000000000000000", "CapBnd:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t2"] {
+    for line in [
+        "CapEff:\t0000000000000000",
+        "CapBnd:\t0000000000000000",
+        "NoNewPrivs:\t1",
+        "Seccomp:\t2",
+    ] {
         assert!(status.contains(line), "no {line:?} in {status}");
     }
-    assert_ne!(world.run(&session, &["touch", "/usr/made"]).await?.exit.code, Some(0), "the root is read-only");
+    assert_ne!(
+        world.run(&session, &["touch", "/usr/made"]).await?.exit.code,
+        Some(0),
+        "the root is read-only"
+    );
     for path in ["/tmp/made", "/workspace/made", "/home/agent/made"] {
-        assert_eq!(world.run(&session, &["touch", path]).await?.exit.code, Some(0), "{path}");
+        assert_eq!(
+            world.run(&session, &["touch", path]).await?.exit.code,
+            Some(0),
+            "{path}"
+        );
     }
     Ok(())
 }
@@ -127,23 +193,54 @@ async fn token_of_another(world: Arc<World>) -> Outcome {
     let token = token_of(&world, &one).await?;
     let (own, other) = (ask(&world, &one, &token).await?, ask(&world, &two, &token).await?);
     assert_eq!(own, "200");
-    assert!(["401", "403"].contains(&other.as_str()), "another session's token was answered with {other}");
+    assert!(
+        ["401", "403"].contains(&other.as_str()),
+        "another session's token was answered with {other}"
+    );
     Ok(())
 }
 
 /// The token in the environment of a session's agent: what an attacker inside would take.
-async fn token_of(world: &World, session: &SessionId) -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
+async fn token_of(
+    world: &World,
+    session: &SessionId,
+) -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
     let script = "tr '\\0' '\\n' </proc/$(pgrep -f input-format | head -1)/environ";
     let environment = world.read(session, &["sh", "-c", script]).await?;
     let names = ["ANTHROPIC_API_KEY=", "ANTHROPIC_AUTH_TOKEN="];
-    let found = environment.lines().find_map(|line| names.iter().find_map(|name| line.strip_prefix(name)));
-    found.map(str::to_owned).ok_or_else(|| "the agent has no token".into())
+    let found = environment
+        .lines()
+        .find_map(|line| names.iter().find_map(|name| line.strip_prefix(name)));
+    found
+        .map(str::to_owned)
+        .ok_or_else(|| "the agent has no token".into())
 }
 
-async fn ask(world: &World, session: &SessionId, token: &str) -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
+async fn ask(
+    world: &World,
+    session: &SessionId,
+    token: &str,
+) -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
     let body = r#"{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"x"}]}"#;
     let key = format!("x-api-key: {token}");
-    let url = format!("http://127.0.0.1:{}/v1/messages", session_core::gateway::MODEL_PORT);
-    let curl = ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "-H", &key, "-H", "content-type: application/json", "-d", body, &url];
+    let url = format!(
+        "http://127.0.0.1:{}/v1/messages",
+        session_core::gateway::MODEL_PORT
+    );
+    let curl = [
+        "curl",
+        "-s",
+        "-o",
+        "/dev/null",
+        "-w",
+        "%{http_code}",
+        "-H",
+        &key,
+        "-H",
+        "content-type: application/json",
+        "-d",
+        body,
+        &url,
+    ];
     world.read(session, &curl).await
 }

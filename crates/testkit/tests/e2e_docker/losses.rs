@@ -17,18 +17,48 @@ use super::{Outcome, outside, test};
 
 pub(crate) fn tests() -> Vec<Trial> {
     vec![
-        test("a_command_that_eats_all_memory", || Script::always("Here I am."), hungry_command),
-        test("an_agent_that_runs_out_of_memory", || Script::always("Done."), hungry_agent),
-        test("an_agent_that_is_killed", || Script::new().hang().say("Here I am."), killed_agent),
-        test("a_container_that_is_killed_in_a_turn", || Script::new().hang(), killed_container),
-        test("a_container_that_is_removed_in_a_turn", || Script::new().hang(), removed_container),
-        test("a_container_that_is_paused_by_somebody_else", || Script::always("Done."), foreign_pause),
+        test(
+            "a_command_that_eats_all_memory",
+            || Script::always("Here I am."),
+            hungry_command,
+        ),
+        test(
+            "an_agent_that_runs_out_of_memory",
+            || Script::always("Done."),
+            hungry_agent,
+        ),
+        test(
+            "an_agent_that_is_killed",
+            || Script::new().hang().say("Here I am."),
+            killed_agent,
+        ),
+        test(
+            "a_container_that_is_killed_in_a_turn",
+            || Script::new().hang(),
+            killed_container,
+        ),
+        test(
+            "a_container_that_is_removed_in_a_turn",
+            || Script::new().hang(),
+            removed_container,
+        ),
+        test(
+            "a_container_that_is_paused_by_somebody_else",
+            || Script::always("Done."),
+            foreign_pause,
+        ),
     ]
 }
 
 fn memory(megabytes: u64) -> CreateSession {
-    let limits = ResourceLimits { memory_bytes: megabytes << 20, ..ResourceLimits::default() };
-    CreateSession { limits: Some(limits), ..CreateSession::default() }
+    let limits = ResourceLimits {
+        memory_bytes: megabytes << 20,
+        ..ResourceLimits::default()
+    };
+    CreateSession {
+        limits: Some(limits),
+        ..CreateSession::default()
+    }
 }
 
 async fn hungry_command(world: Arc<World>) -> Outcome {
@@ -37,7 +67,10 @@ async fn hungry_command(world: Arc<World>) -> Outcome {
     let hungry = ["python3", "-c", "x = bytearray(2 << 30); print(len(x))"];
     let exit = world.run(&session, &hungry).await?.exit;
     assert_eq!(exit.cause, ExitCause::OutOfMemory, "{exit:?}");
-    assert_eq!(world.manager.inspect(&session).await?.info.state, SessionState::Ready);
+    assert_eq!(
+        world.manager.inspect(&session).await?.info.state,
+        SessionState::Ready
+    );
     assert_eq!(world.prompt(&session, "Are you there?").await?.text, "Here I am.");
     Ok(())
 }
@@ -49,18 +82,29 @@ async fn hungry_agent(world: Arc<World>) -> Outcome {
     let failure = outcome.failure.ok_or("a failed turn names its cause")?;
     assert_eq!(failure.cause, TurnFailureCause::OutOfMemory, "{failure:?}");
     assert!(failure.error.hint.is_some(), "{failure:?}");
-    assert_eq!(world.manager.inspect(&session).await?.info.state, SessionState::Ready);
+    assert_eq!(
+        world.manager.inspect(&session).await?.info.state,
+        SessionState::Ready
+    );
     assert_eq!(world.run(&session, &["true"]).await?.exit.code, Some(0));
     Ok(())
 }
 
 async fn killed_agent(world: Arc<World>) -> Outcome {
     let session = world.session().await?;
-    let turn = world.manager.prompt(&session, prompt_of("Think for long.")).await?;
+    let turn = world
+        .manager
+        .prompt(&session, prompt_of("Think for long."))
+        .await?;
     world.model.wait_for_conversation(1).await;
-    world.run(&session, &["pkill", "-KILL", "-f", "input-format"]).await?;
+    world
+        .run(&session, &["pkill", "-KILL", "-f", "input-format"])
+        .await?;
     let outcome = world.manager.wait_turn(&turn).await?;
-    assert_eq!(outcome.failure.map(|failure| failure.cause), Some(TurnFailureCause::AgentDied));
+    assert_eq!(
+        outcome.failure.map(|failure| failure.cause),
+        Some(TurnFailureCause::AgentDied)
+    );
     assert_eq!(world.prompt(&session, "Are you there?").await?.text, "Here I am.");
     let last = world.model.conversation().pop().ok_or("a request")?;
     let resumed = String::from_utf8_lossy(&last.body).contains("Think for long.");
@@ -78,7 +122,10 @@ async fn removed_container(world: Arc<World>) -> Outcome {
 
 async fn lost(world: Arc<World>, how: &[&str], cause: InterruptCause) -> Outcome {
     let session = world.session().await?;
-    let turn = world.manager.prompt(&session, prompt_of("Think for long.")).await?;
+    let turn = world
+        .manager
+        .prompt(&session, prompt_of("Think for long."))
+        .await?;
     world.model.wait_for_conversation(1).await;
     let container = outside::container(&session);
     outside::docker(&[how, &[container.as_str()]].concat()).await?;
@@ -90,7 +137,11 @@ async fn lost(world: Arc<World>, how: &[&str], cause: InterruptCause) -> Outcome
     let info = world.wait_state(&session, StateName::Interrupted).await?;
     assert_eq!(info.state, SessionState::Interrupted { cause });
 
-    let refused = world.manager.prompt(&session, prompt_of("Are you there?")).await.err();
+    let refused = world
+        .manager
+        .prompt(&session, prompt_of("Are you there?"))
+        .await
+        .err();
     assert_eq!(refused.map(|error| error.kind()), Some(ErrorKind::StateConflict));
     world.manager.destroy(&session).await?;
     assert_eq!(outside::traces(&session).await?, Vec::<String>::new());

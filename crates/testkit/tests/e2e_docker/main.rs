@@ -55,7 +55,11 @@ fn main() -> ExitCode {
 }
 
 /// A test whose model follows `script`.
-fn test<F>(name: &'static str, script: fn() -> Script, body: impl FnOnce(Arc<World>) -> F + Send + 'static) -> Trial
+fn test<F>(
+    name: &'static str,
+    script: fn() -> Script,
+    body: impl FnOnce(Arc<World>) -> F + Send + 'static,
+) -> Trial
 where
     F: Future<Output = Outcome> + Send + 'static,
 {
@@ -69,7 +73,11 @@ async fn run<F>(script: Script, body: impl FnOnce(Arc<World>) -> F + Send + 'sta
 where
     F: Future<Output = Outcome> + Send + 'static,
 {
-    let world = Arc::new(World::open(script).await.map_err(|error| Failed::from(chain(&*error)))?);
+    let world = Arc::new(
+        World::open(script)
+            .await
+            .map_err(|error| Failed::from(chain(&*error)))?,
+    );
     // A task of its own, so that a panic in it does not keep us from cleaning up.
     let mut task = tokio::spawn(body(Arc::clone(&world)));
     let outcome = match tokio::time::timeout(LIMIT, &mut task).await {
@@ -84,7 +92,10 @@ where
     match (outcome, left) {
         (Ok(()), Ok(())) => Ok(()),
         (Err(message), _) => Err(Failed::from(format!("{message}\n--- log ---\n{}", world.log()))),
-        (Ok(()), Err(error)) => Err(Failed::from(format!("it left something behind: {}", chain(&*error)))),
+        (Ok(()), Err(error)) => Err(Failed::from(format!(
+            "it left something behind: {}",
+            chain(&*error)
+        ))),
     }
 }
 

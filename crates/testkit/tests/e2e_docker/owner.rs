@@ -42,7 +42,12 @@ impl Owner {
         let mut lines = BufReader::new(stdout).lines();
         let line = lines.next_line().await?.ok_or("the owner says nothing")?;
         let (session, turn) = line.split_once(' ').ok_or("the owner says something else")?;
-        Ok(Self { session: session.parse()?, turn: turn.parse()?, child, _stdout: lines })
+        Ok(Self {
+            session: session.parse()?,
+            turn: turn.parse()?,
+            child,
+            _stdout: lines,
+        })
     }
 
     /// Ends it without a chance to do anything.
@@ -59,7 +64,10 @@ pub(crate) fn run_if_asked() -> Option<ExitCode> {
         return None;
     }
     let (state, model, key) = (PathBuf::from(args.next()?), args.next()?, args.next()?);
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().ok()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .ok()?;
     match runtime.block_on(own(&state, &model, &key)) {
         Ok(()) => Some(ExitCode::SUCCESS),
         Err(error) => {
@@ -73,7 +81,10 @@ async fn own(state: &Path, model: &str, key: &str) -> Result<()> {
     let runtime = Arc::new(DockerRuntime::connect(DockerOptions::default())?);
     let manager = open_manager(state, runtime, model, key).await?;
     let session = manager.create(CreateSession::default()).await?.id;
-    let request = PromptRequest { idempotency_key: Some(PROMPT_KEY.to_owned()), ..prompt_of(PROMPT) };
+    let request = PromptRequest {
+        idempotency_key: Some(PROMPT_KEY.to_owned()),
+        ..prompt_of(PROMPT)
+    };
     let turn = manager.prompt(&session, request).await?;
     println!("{session} {}", turn.id);
     // Until it is killed.

@@ -17,7 +17,11 @@ use super::{Outcome, outside, test};
 pub(crate) fn tests() -> Vec<Trial> {
     vec![
         test("i3_the_key_is_nowhere", fixtures::fix_calculator_script, nowhere),
-        test("i3_a_provider_that_repeats_the_key_does_not_leak_it", echoing, echoed),
+        test(
+            "i3_a_provider_that_repeats_the_key_does_not_leak_it",
+            echoing,
+            echoed,
+        ),
     ]
 }
 
@@ -28,7 +32,11 @@ async fn nowhere(world: Arc<World>) -> Outcome {
     let requests = world.model.requests();
     assert!(!requests.is_empty());
     for request in requests {
-        assert_eq!(request.credential(), Some(world.key.text()), "the provider gets the key");
+        assert_eq!(
+            request.credential(),
+            Some(world.key.text()),
+            "the provider gets the key"
+        );
     }
     expect_nowhere(&world, &session).await
 }
@@ -63,10 +71,17 @@ async fn expect_nowhere(world: &World, session: &SessionId) -> Outcome {
     }
     expect_not_in_files(world, session).await?;
     let details = world.manager.inspect(session).await?;
-    assert!(!key.is_in(serde_json::to_string(&details)?.as_bytes()), "our inspect");
+    assert!(
+        !key.is_in(serde_json::to_string(&details)?.as_bytes()),
+        "our inspect"
+    );
     let events = serde_json::to_string(&world.events(session).await?)?;
     assert!(!key.is_in(events.as_bytes()), "events");
-    assert_eq!(key.files_in(world.state())?, Vec::<std::path::PathBuf>::new(), "the state directory");
+    assert_eq!(
+        key.files_in(world.state())?,
+        Vec::<std::path::PathBuf>::new(),
+        "the state directory"
+    );
     let log = world.whole_log();
     assert!(!key.is_in(log.as_bytes()), "our own log at its finest level");
     assert!(!log.is_empty(), "there is a log");
@@ -89,7 +104,10 @@ async fn expect_not_in_files(world: &World, session: &SessionId) -> Outcome {
             read => search.feed(&chunk[..read]),
         }
     }
-    assert!(export.wait().await?.success() && search.bytes() > 1 << 20, "the export was read");
+    assert!(
+        export.wait().await?.success() && search.bytes() > 1 << 20,
+        "the export was read"
+    );
     for path in ["/workspace", "/home/agent", "/tmp"] {
         let mut archive = world.manager.copy_out(session, path).await?;
         while let Some(bytes) = archive.next().await {

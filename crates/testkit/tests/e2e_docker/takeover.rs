@@ -18,18 +18,40 @@ use super::{Outcome, outside, test};
 
 pub(crate) fn tests() -> Vec<Trial> {
     vec![
-        test("a_turn_outlives_its_manager_while_the_agent_works", working, killed_while_the_agent_works),
-        test("a_turn_outlives_its_manager_while_the_model_thinks", thinking, killed_while_the_model_thinks),
-        test("a_turn_that_ended_without_a_manager_is_settled", working, ended_meanwhile),
-        test("two_managers_share_a_session", || Script::new().say("One.").say("Two."), two_managers),
-        test("a_manager_that_comes_back_removes_what_nobody_wants", Script::new, orphans),
+        test(
+            "a_turn_outlives_its_manager_while_the_agent_works",
+            working,
+            killed_while_the_agent_works,
+        ),
+        test(
+            "a_turn_outlives_its_manager_while_the_model_thinks",
+            thinking,
+            killed_while_the_model_thinks,
+        ),
+        test(
+            "a_turn_that_ended_without_a_manager_is_settled",
+            working,
+            ended_meanwhile,
+        ),
+        test(
+            "two_managers_share_a_session",
+            || Script::new().say("One.").say("Two."),
+            two_managers,
+        ),
+        test(
+            "a_manager_that_comes_back_removes_what_nobody_wants",
+            Script::new,
+            orphans,
+        ),
     ]
 }
 
 /// A command that takes long enough for a change of managers; then an answer.
 fn working() -> Script {
     let command = "echo begun >/tmp/begun; until test -e /tmp/go-on; do sleep 0.05; done; echo worked";
-    Script::new().tool("Bash", json!({ "command": command, "description": "Work" })).say("Worked.")
+    Script::new()
+        .tool("Bash", json!({ "command": command, "description": "Work" }))
+        .say("Worked.")
 }
 
 /// The first answer never comes; what is asked again is answered.
@@ -47,9 +69,16 @@ async fn killed_while_the_agent_works(world: Arc<World>) -> Outcome {
     let found = take_up(&world, &session).await?;
     assert_eq!(found, turn, "it is the same turn");
     world.run(&session, &["touch", "/tmp/go-on"]).await?;
-    let outcome = world.manager.wait_turn(&world.manager.turn(&session, &turn).await?).await?;
+    let outcome = world
+        .manager
+        .wait_turn(&world.manager.turn(&session, &turn).await?)
+        .await?;
 
-    assert_eq!((outcome.status, outcome.text.as_str()), (TurnStatus::Succeeded, "Worked."), "{outcome:?}");
+    assert_eq!(
+        (outcome.status, outcome.text.as_str()),
+        (TurnStatus::Succeeded, "Worked."),
+        "{outcome:?}"
+    );
     assert_eq!(outside::agent(&session).await?, agent, "the agent went on");
     expect_once(&world, &session, 2).await
 }
@@ -61,8 +90,15 @@ async fn killed_while_the_model_thinks(world: Arc<World>) -> Outcome {
     owner.kill().await?;
 
     assert_eq!(take_up(&world, &session).await?, turn);
-    let outcome = world.manager.wait_turn(&world.manager.turn(&session, &turn).await?).await?;
-    assert_eq!((outcome.status, outcome.text.as_str()), (TurnStatus::Succeeded, "Thought."), "{outcome:?}");
+    let outcome = world
+        .manager
+        .wait_turn(&world.manager.turn(&session, &turn).await?)
+        .await?;
+    assert_eq!(
+        (outcome.status, outcome.text.as_str()),
+        (TurnStatus::Succeeded, "Thought."),
+        "{outcome:?}"
+    );
     // The agent asked again for the answer that was under way; the prompt itself stands in the conversation once.
     expect_once(&world, &session, 2).await
 }
@@ -77,14 +113,27 @@ async fn ended_meanwhile(world: Arc<World>) -> Outcome {
     tokio::time::sleep(Duration::from_secs(2)).await;
 
     assert_eq!(take_up(&world, &session).await?, turn);
-    let outcome = world.manager.wait_turn(&world.manager.turn(&session, &turn).await?).await?;
-    assert_eq!((outcome.status, outcome.text.as_str()), (TurnStatus::Succeeded, "Worked."), "{outcome:?}");
+    let outcome = world
+        .manager
+        .wait_turn(&world.manager.turn(&session, &turn).await?)
+        .await?;
+    assert_eq!(
+        (outcome.status, outcome.text.as_str()),
+        (TurnStatus::Succeeded, "Worked."),
+        "{outcome:?}"
+    );
     expect_once(&world, &session, 2).await
 }
 
 /// Asks for the same prompt again, as its caller would who heard no answer.
-async fn take_up(world: &World, session: &SessionId) -> Result<session_core::id::TurnId, Box<dyn std::error::Error + Send + Sync>> {
-    let request = PromptRequest { idempotency_key: Some(PROMPT_KEY.to_owned()), ..prompt_of(PROMPT) };
+async fn take_up(
+    world: &World,
+    session: &SessionId,
+) -> Result<session_core::id::TurnId, Box<dyn std::error::Error + Send + Sync>> {
+    let request = PromptRequest {
+        idempotency_key: Some(PROMPT_KEY.to_owned()),
+        ..prompt_of(PROMPT)
+    };
     Ok(world.manager.prompt(session, request).await?.id)
 }
 
@@ -104,8 +153,14 @@ async fn expect_once(world: &World, session: &SessionId, requests: u64) -> Outco
     let count = |wanted: fn(&EventKind) -> bool| events.iter().filter(|event| wanted(&event.kind)).count();
     assert_eq!(count(|kind| matches!(kind, EventKind::TurnQueued { .. })), 1);
     assert_eq!(count(|kind| matches!(kind, EventKind::TurnFinished { .. })), 1);
-    assert_eq!(count(|kind| matches!(kind, EventKind::AgentReady { .. })), 1, "{events:#?}");
-    let texts = events.iter().filter(|event| matches!(event.kind, EventKind::AgentText { .. }));
+    assert_eq!(
+        count(|kind| matches!(kind, EventKind::AgentReady { .. })),
+        1,
+        "{events:#?}"
+    );
+    let texts = events
+        .iter()
+        .filter(|event| matches!(event.kind, EventKind::AgentText { .. }));
     assert_eq!(texts.count(), 1, "{events:#?}");
     Ok(())
 }
@@ -115,7 +170,13 @@ async fn two_managers(world: Arc<World>) -> Outcome {
     let session = world.session().await?;
     assert_eq!(world.prompt(&session, "Count.").await?.text, "One.");
     // The first owns the agent; the second works beside it.
-    let ran = other.command_output(&session, session_core::command::CommandRequest::new(["echo", "beside"]), 100).await?;
+    let ran = other
+        .command_output(
+            &session,
+            session_core::command::CommandRequest::new(["echo", "beside"]),
+            100,
+        )
+        .await?;
     assert_eq!(ran.stdout, b"beside\n");
     let outcome = other.prompt_and_wait(&session, prompt_of("Go on.")).await?;
     assert_eq!(outcome.text, "Two.");
@@ -131,14 +192,29 @@ async fn orphans(world: Arc<World>) -> Outcome {
     std::fs::create_dir(&copied)?;
     std::fs::set_permissions(&copied, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
     std::fs::create_dir(copied.join("keys"))?;
-    std::fs::set_permissions(copied.join("keys"), std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
-    std::fs::copy(world.state().join("keys/label.key"), copied.join("keys/label.key"))?;
-    let other = super::world::open_manager(&copied, Arc::clone(&world.runtime), &world.model.url(), world.key.text()).await?;
+    std::fs::set_permissions(
+        copied.join("keys"),
+        std::os::unix::fs::PermissionsExt::from_mode(0o700),
+    )?;
+    std::fs::copy(
+        world.state().join("keys/label.key"),
+        copied.join("keys/label.key"),
+    )?;
+    let other = super::world::open_manager(
+        &copied,
+        Arc::clone(&world.runtime),
+        &world.model.url(),
+        world.key.text(),
+    )
+    .await?;
     let removed = other.reconcile().await?;
     other.shutdown().await;
     let name = outside::container(&session);
     // It reconciles by itself, too, so it may have been quicker than we were.
-    assert!(removed.removed.contains(&name) || outside::traces(&session).await?.is_empty(), "{removed:?}");
+    assert!(
+        removed.removed.contains(&name) || outside::traces(&session).await?.is_empty(),
+        "{removed:?}"
+    );
     assert_eq!(outside::traces(&session).await?, Vec::<String>::new());
     Ok(())
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -51,7 +52,13 @@ impl World {
         let state = state_dir()?;
         let runtime: Arc<dyn ContainerRuntime> = Arc::new(DockerRuntime::connect(DockerOptions::default())?);
         let manager = open_manager(state.path(), Arc::clone(&runtime), &model.url(), key.text()).await?;
-        Ok(Self { state, manager, runtime, model, key })
+        Ok(Self {
+            state,
+            manager,
+            runtime,
+            model,
+            key,
+        })
     }
 
     pub(crate) fn state(&self) -> &Path {
@@ -60,7 +67,13 @@ impl World {
 
     /// Another manager on the same state directory, as another process would open it.
     pub(crate) async fn another_manager(&self) -> Result<SessionManager> {
-        open_manager(self.state.path(), Arc::clone(&self.runtime), &self.model.url(), self.key.text()).await
+        open_manager(
+            self.state.path(),
+            Arc::clone(&self.runtime),
+            &self.model.url(),
+            self.key.text(),
+        )
+        .await
     }
 
     pub(crate) async fn create(&self, request: CreateSession) -> Result<SessionInfo> {
@@ -74,14 +87,27 @@ impl World {
 
     /// A session with an empty workspace whose agent and commands have these variables.
     pub(crate) async fn session_with(&self, env: &[(&str, &str)]) -> Result<SessionId> {
-        let env = env.iter().map(|&(name, value)| (name.to_owned(), value.to_owned()));
-        let request = CreateSession { env: env.collect::<BTreeMap<_, _>>(), ..CreateSession::default() };
+        let env = env
+            .iter()
+            .map(|&(name, value)| (name.to_owned(), value.to_owned()));
+        let request = CreateSession {
+            env: env.collect::<BTreeMap<_, _>>(),
+            ..CreateSession::default()
+        };
         Ok(self.create(request).await?.id)
     }
 
     pub(crate) async fn session_on_copy(&self, path: &Path) -> Result<SessionId> {
-        let workspace = WorkspaceSource::Copy { path: path.to_owned() };
-        Ok(self.create(CreateSession { workspace, ..CreateSession::default() }).await?.id)
+        let workspace = WorkspaceSource::Copy {
+            path: path.to_owned(),
+        };
+        Ok(self
+            .create(CreateSession {
+                workspace,
+                ..CreateSession::default()
+            })
+            .await?
+            .id)
     }
 
     pub(crate) async fn prompt(&self, session: &SessionId, prompt: &str) -> Result<TurnOutcome> {
@@ -90,11 +116,19 @@ impl World {
 
     /// Runs a program to its end.
     pub(crate) async fn run(&self, session: &SessionId, argv: &[&str]) -> Result<CommandOutput> {
-        self.run_request(session, CommandRequest::new(argv.iter().copied())).await
+        self.run_request(session, CommandRequest::new(argv.iter().copied()))
+            .await
     }
 
-    pub(crate) async fn run_request(&self, session: &SessionId, request: CommandRequest) -> Result<CommandOutput> {
-        Ok(self.manager.command_output(session, request, OUTPUT_LIMIT).await?)
+    pub(crate) async fn run_request(
+        &self,
+        session: &SessionId,
+        request: CommandRequest,
+    ) -> Result<CommandOutput> {
+        Ok(self
+            .manager
+            .command_output(session, request, OUTPUT_LIMIT)
+            .await?)
     }
 
     /// What a program that succeeds prints.
@@ -118,13 +152,18 @@ impl World {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         };
-        let waited: std::result::Result<Result<SessionInfo>, _> = tokio::time::timeout(Duration::from_secs(10), waiting).await;
+        let waited: std::result::Result<Result<SessionInfo>, _> =
+            tokio::time::timeout(Duration::from_secs(10), waiting).await;
         waited.map_err(|_| format!("the session is not {name:?} after 10 s"))?
     }
 
     /// All events so far, which must be numbered without gaps.
     pub(crate) async fn events(&self, session: &SessionId) -> Result<Vec<Event>> {
-        let query = session_core::session::EventQuery { after: 0, limit: 10_000, tail: false };
+        let query = session_core::session::EventQuery {
+            after: 0,
+            limit: 10_000,
+            tail: false,
+        };
         let events = self.manager.event_page(session, query).await?;
         for (event, number) in events.iter().zip(1_u64..) {
             if event.seq != number {
@@ -137,9 +176,22 @@ impl World {
     /// What our own crates logged since the test began: the last of it.
     pub(crate) fn log(&self) -> String {
         let text = log().text();
-        let ours = |line: &&str| ["session_", "runtime_docker"].iter().any(|name| line.contains(name));
-        let ours: Vec<_> = text.lines().filter(ours).map(|line| line.get(..400).unwrap_or(line)).collect();
+        let ours = |line: &&str| {
+            ["session_", "runtime_docker"]
+                .iter()
+                .any(|name| line.contains(name))
+        };
+        let ours: Vec<_> = text
+            .lines()
+            .filter(ours)
+            .map(|line| line.get(..400).unwrap_or(line))
+            .collect();
         ours[ours.len().saturating_sub(60)..].join("\n")
+    }
+
+    /// Keeps no log until the next test: it would be measured along with the manager.
+    pub(crate) fn stop_logging(&self) {
+        log().stop();
     }
 
     /// Everything that was logged since the test began.
@@ -180,11 +232,17 @@ impl World {
 /// A temporary directory that is good enough for a state directory.
 pub(crate) fn state_dir() -> Result<TempDir> {
     let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
-    Ok(tempfile::Builder::new().prefix("cofferdam-e2e-").permissions(private).tempdir()?)
+    Ok(tempfile::Builder::new()
+        .prefix("cofferdam-e2e-")
+        .permissions(private)
+        .tempdir()?)
 }
 
 pub(crate) fn prompt_of(prompt: &str) -> PromptRequest {
-    PromptRequest { prompt: prompt.to_owned(), ..PromptRequest::default() }
+    PromptRequest {
+        prompt: prompt.to_owned(),
+        ..PromptRequest::default()
+    }
 }
 
 /// Puts the product together as the command line does.
@@ -203,16 +261,26 @@ pub(crate) async fn open_manager(
     let paths = HostPaths {
         home: None,
         state_dir: state.to_owned(),
-        engine_sockets: DEFAULT_HOST.strip_prefix("unix://").map(PathBuf::from).into_iter().collect(),
+        engine_sockets: DEFAULT_HOST
+            .strip_prefix("unix://")
+            .map(PathBuf::from)
+            .into_iter()
+            .collect(),
     };
     // As a server: the engine's facts come by themselves.
-    let options = ManagerOptions { supervise: true, ..ManagerOptions::new(image, paths) };
+    let options = ManagerOptions {
+        supervise: true,
+        ..ManagerOptions::new(image, paths)
+    };
     Ok(SessionManager::open(StateDir::open(state)?, options, runtime, Arc::new(gateway)).await?)
 }
 
 /// Everything that anything logs, at the finest level: to explain a failure, and to be searched for secrets.
 #[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
+struct Log {
+    bytes: Arc<Mutex<Vec<u8>>>,
+    stopped: Arc<AtomicBool>,
+}
 
 /// The one log of this process; tests run one at a time.
 fn log() -> &'static Log {
@@ -233,11 +301,16 @@ impl Log {
     const LIMIT: usize = 32 << 20;
 
     fn bytes(&self) -> std::sync::MutexGuard<'_, Vec<u8>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.bytes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn clear(&self) {
+        self.stopped.store(false, Ordering::Relaxed);
         self.bytes().clear();
+    }
+
+    fn stop(&self) {
+        self.stopped.store(true, Ordering::Relaxed);
     }
 
     fn text(&self) -> String {
@@ -248,7 +321,7 @@ impl Log {
 impl Write for Log {
     fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
         let mut bytes = self.bytes();
-        if bytes.len() < Self::LIMIT {
+        if bytes.len() < Self::LIMIT && !self.stopped.load(Ordering::Relaxed) {
             bytes.extend_from_slice(line);
         }
         Ok(line.len())

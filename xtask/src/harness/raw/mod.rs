@@ -5,7 +5,7 @@
 
 mod client;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use serde_json::{Value, json};
 use xtask::error::{Error, Result};
@@ -119,12 +119,17 @@ impl Engine {
         Ok(containers.chain(volumes).map(str::to_owned).collect())
     }
 
-    /// The address of this machine on the engine's bridge, where every ordinary container can reach it. `None` without a bridge.
+    /// The address of this machine on the engine's bridge, where every ordinary container can reach it. `None` where the engine
+    /// runs in a machine of its own.
     pub(crate) async fn bridge_address(&mut self) -> Result<Option<IpAddr>> {
         let network = self.client.get("/networks/bridge").await?;
         let configs = network["IPAM"]["Config"].as_array().into_iter().flatten();
-        let mut gateways = configs.filter_map(|config| config["Gateway"].as_str()?.parse().ok());
-        // One that is not an address of this machine (the engine runs in a machine of its own) cannot be listened at.
+        let mut gateways = configs.filter_map(|config| {
+            let named = config["Gateway"]
+                .as_str()
+                .and_then(|gateway| gateway.parse().ok());
+            named.or_else(|| first_address(config["Subnet"].as_str()?))
+        });
         Ok(gateways.find(|gateway| std::net::TcpListener::bind((*gateway, 0)).is_ok()))
     }
 
@@ -141,4 +146,24 @@ fn text(value: &Value, field: &str) -> Result<String> {
         .as_str()
         .map(str::to_owned)
         .ok_or_else(|| Error::new(format!("the engine's answer has no {field}")).output(value.to_string()))
+}
+
+/// What an engine takes for the gateway of a subnet when it was told none.
+fn first_address(subnet: &str) -> Option<IpAddr> {
+    let base: Ipv4Addr = subnet.split('/').next()?.parse().ok()?;
+    Some(Ipv4Addr::from(u32::from(base) | 1).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_gateway_of_a_subnet_is_its_first_address() {
+        assert_eq!(
+            first_address("172.17.0.0/16"),
+            Some(IpAddr::from([172, 17, 0, 1]))
+        );
+        assert_eq!(first_address("fd00::/64"), None);
+    }
 }
