@@ -1,7 +1,7 @@
 //! Files between the host and a session, as tar streams.
 //!
-//! The two directions trust differently. [`pack`] reads what the operator named; it follows no symlink below it.
-//! [`unpack`] takes an archive that a session made, which is an attacker's: every byte of it is bounded before it is
+//! The two directions trust differently. [`pack()`] reads what the operator named; it follows no symlink below it.
+//! [`unpack()`] takes an archive that a session made, which is an attacker's: every byte of it is bounded before it is
 //! used, everything happens beneath one opened directory, and either all of it appears on the host or nothing.
 
 mod pack;
