@@ -8,16 +8,19 @@ use crate::error::{Error, ErrorKind};
 /// the link.
 pub(crate) fn from_link(operation: &'static str, error: LinkError) -> Error {
     let kind = match error.kind() {
-        LinkKind::Closed | LinkKind::Timeout | LinkKind::Protocol | LinkKind::UnsupportedVersion => {
-            ErrorKind::LinkLost
-        }
+        // A stream that breaks off is how a closing link looks to whoever reads it.
+        LinkKind::Closed
+        | LinkKind::Truncated
+        | LinkKind::Timeout
+        | LinkKind::Protocol
+        | LinkKind::UnsupportedVersion => ErrorKind::LinkLost,
         LinkKind::InvalidArgument => ErrorKind::InvalidArgument,
         LinkKind::NoSuchProcess => ErrorKind::NotFound,
         LinkKind::Conflict | LinkKind::StdinClosed | LinkKind::PortInUse => ErrorKind::StateConflict,
         LinkKind::LimitReached | LinkKind::NoSpace => ErrorKind::LimitExceeded,
         LinkKind::NotFound => ErrorKind::PathNotFound,
         LinkKind::PermissionDenied => ErrorKind::InvalidArgument,
-        LinkKind::UnsafeArchive | LinkKind::InvalidArchive | LinkKind::Truncated => ErrorKind::ArchiveRefused,
+        LinkKind::UnsafeArchive | LinkKind::InvalidArchive => ErrorKind::ArchiveRefused,
         _ => ErrorKind::Internal,
     };
     let mut mapped =

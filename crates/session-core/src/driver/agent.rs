@@ -185,8 +185,9 @@ impl Driver {
             return Ok(false);
         };
         let (link, _) = self.connect().await?;
-        // Read after the lock is taken: whoever held it before may have changed it until then.
-        let record = self.record().await?;
+        // After the lock is taken: whoever held it before may have changed the record until then, and what it still has on
+        // its way to the disk must not come after this.
+        let record = self.foundation.store.take_agent(&self.id).await?;
         self.open_doors(&link, &record).await?;
         let attached = self.attach_agent(&link, &record).await?;
         let fresh = attached.is_none();

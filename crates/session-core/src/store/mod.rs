@@ -144,7 +144,7 @@ impl Store {
     ///
     /// # Errors
     /// `NotFound` for a session or turn that does not exist. `StateConflict` when the state is not the expected one, or
-    /// the turn has started, ended, or may not start because another one runs.
+    /// the turn has started, ended, or may not start because another one runs, or the agent has another owner since.
     pub async fn commit(&self, session: &SessionId, batch: Batch) -> Result<Vec<Event>> {
         let session = *session;
         self.inner
@@ -152,6 +152,25 @@ impl Store {
                 sessions::commit(write, &session, &batch)
             })
             .await
+    }
+
+    /// Makes the caller the owner of the session's agent: from now on only batches with the [`AgentRecord::owner`] of the
+    /// answer change where the conversation stands. What an earlier owner still had in its hands, or on its way to the
+    /// disk, is in the answer or will be refused.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn take_agent(&self, session: &SessionId) -> Result<SessionRecord> {
+        const OPERATION: &str = "take the session's agent";
+        let session = *session;
+        let taken = self
+            .inner
+            .write(OPERATION, move |write| sessions::take_agent(write, &session))
+            .await?;
+        taken.ok_or_else(|| {
+            Error::new(ErrorKind::NotFound, OPERATION, "there is no such session")
+                .with_context("session", session)
+        })
     }
 
     /// Queues a turn and appends its `TurnQueued`, or finds the turn that the same request queued before.

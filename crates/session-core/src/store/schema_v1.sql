@@ -19,6 +19,8 @@ CREATE TABLE session (
     agent_stdin_key INTEGER NOT NULL,
     -- The tools that its process was started with, a JSON list.
     agent_tools TEXT NOT NULL,
+    -- Counts the agent's owners: what an earlier one still wants to store is refused.
+    agent_owner INTEGER NOT NULL,
     base_tree TEXT
 ) STRICT;
 

@@ -58,8 +58,8 @@ fn has_ended(state: &SessionState) -> bool {
 pub(super) fn insert(write: &Write<'_>, record: &SessionRecord) -> Result<Inserted, Failure> {
     const SQL: &str = "INSERT INTO session (id, info, state, ended, updated_at, turns, last_event, cost_usd, token,
             request_digest, idempotency_key, agent_process, agent_offset, agent_conversation, agent_stdin_key, base_tree,
-            agent_tools)
-        VALUES (?1, ?2, ?3, ?4, ?5, 0, 0, 0, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
+            agent_tools, agent_owner)
+        VALUES (?1, ?2, ?3, ?4, ?5, 0, 0, 0, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
     if let Some(key) = &record.idempotency_key
         && let Some(existing) = by_key(write.connection, key)?
     {
@@ -85,6 +85,7 @@ pub(super) fn insert(write: &Write<'_>, record: &SessionRecord) -> Result<Insert
         int(agent.stdin_key),
         record.base_tree,
         encode(&agent.tools)?,
+        int(agent.owner),
     ])?;
     Ok(Inserted::New)
 }
@@ -104,7 +105,7 @@ pub(super) fn key_taken(operation: &'static str) -> Failure {
 // `write_record` and `read` know the order.
 const COLUMNS: &str = "info, state, updated_at, turns, last_event, cost_usd, token, request_digest, idempotency_key, \
                        agent_process, agent_offset, agent_conversation, agent_stdin_key, base_tree, \
-                       agent_tools";
+                       agent_tools, agent_owner";
 
 /// One session.
 pub(super) fn get(connection: &Connection, id: &SessionId) -> Result<Option<SessionRecord>, Failure> {
@@ -169,6 +170,7 @@ fn read(row: &Row<'_>) -> Result<SessionRecord, Failure> {
             conversation: row.get(11)?,
             stdin_key: uint(row.get(12)?),
             tools: decode("agent", text(14)?)?,
+            owner: uint(row.get(15)?),
         },
         base_tree: row.get(13)?,
     })
@@ -242,14 +244,33 @@ fn store_head(write: &Write<'_>, head: &Head, batch: &Batch, cost_usd: f64) -> R
 fn store_agent(write: &Write<'_>, head: &Head, agent: &AgentRecord) -> Result<(), Failure> {
     const SQL: &str = "UPDATE session SET agent_process = ?2, agent_offset = ?3, agent_conversation = ?4,
             agent_stdin_key = ?5, agent_tools = ?6
-        WHERE pk = ?1";
-    write.connection.prepare_cached(SQL)?.execute(params![
+        WHERE pk = ?1 AND agent_owner = ?7";
+    let changed = write.connection.prepare_cached(SQL)?.execute(params![
         head.pk,
         agent.process,
         int(agent.offset),
         agent.conversation,
         int(agent.stdin_key),
         encode(&agent.tools)?,
+        int(agent.owner),
     ])?;
-    Ok(())
+    if changed == 1 {
+        return Ok(());
+    }
+    Err(Failure::Refused(
+        Error::new(
+            ErrorKind::StateConflict,
+            CHANGING,
+            "its agent has another owner since",
+        )
+        .with_context("session", head.id)
+        .with_hint("take the agent again and go on from what is stored"),
+    ))
+}
+
+/// Counts one owner more.
+pub(super) fn take_agent(write: &Write<'_>, id: &SessionId) -> Result<Option<SessionRecord>, Failure> {
+    const SQL: &str = "UPDATE session SET agent_owner = agent_owner + 1 WHERE id = ?1";
+    write.connection.prepare_cached(SQL)?.execute([id.to_string()])?;
+    get(write.connection, id)
 }

@@ -42,6 +42,8 @@ pub struct AgentRecord {
     pub stdin_key: u64,
     /// The only tools with which its process was started; all of them when empty.
     pub tools: Vec<String>,
+    /// Counts the owners of the agent; see [`super::Store::take_agent`].
+    pub owner: u64,
 }
 
 /// What became of a session that was to be inserted.

@@ -62,7 +62,7 @@ impl AgentTurn {
         self.step(Step::Bytes(bytes.into()))
     }
 
-    /// It writes this line to its standard output after the end of the turn.
+    /// It writes this line to its standard output right behind the result of the turn.
     #[must_use]
     pub fn after(mut self, line: impl Into<String>) -> Self {
         self.after.push(line.into());
@@ -223,7 +223,7 @@ impl Agents {
         self.wait(|state| state.prompts.len() >= count).await;
     }
 
-    /// Waits until agents have said so many results.
+    /// Waits until agents are done with so many prompts, one way or another.
     pub async fn wait_for_ends(&self, count: usize) {
         self.wait(|state| state.ends >= count).await;
     }
@@ -272,7 +272,11 @@ impl Agents {
             let line = agent.input.line().await;
             let exit = match line.as_deref().map(said) {
                 None => Some(Exit::Code(i32::from(agent.failed))),
-                Some(Said::Prompt(text)) => agent.turn(text).await,
+                Some(Said::Prompt(text)) => {
+                    let exit = agent.turn(text).await;
+                    agent.agents.note(|state| state.ends += 1);
+                    exit
+                }
                 Some(Said::Control(id, _)) => {
                     agent.obey(&id).await;
                     None
@@ -378,17 +382,14 @@ impl Agent {
             match self.step(step, &mut text, &mut deaf, &mut reads).await {
                 Flow::On => {}
                 Flow::Interrupted => {
-                    self.result(None).await;
+                    self.result(None, &[]).await;
                     return None;
                 }
                 Flow::Replayed => return None,
                 Flow::Gone(exit) => return Some(exit),
             }
         }
-        self.result(Some(text)).await;
-        for line in turn.after {
-            self.context.stdout.line(line).await;
-        }
+        self.result(Some(text), &turn.after).await;
         None
     }
 
@@ -453,7 +454,7 @@ impl Agent {
     }
 
     /// The line that ends a turn; an interrupted one has no text.
-    async fn result(&mut self, text: Option<String>) {
+    async fn result(&mut self, text: Option<String>, after: &[String]) {
         self.cost += 0.001;
         self.failed = text.is_none();
         let usage = json!({ "input_tokens": 100, "output_tokens": 10,
@@ -477,8 +478,10 @@ impl Agent {
                     json!(["[ede_diagnostic] result_type=user last_content_type=n/a stop_reason=null"]);
             }
         }
-        self.emit(result).await;
-        self.agents.note(|state| state.ends += 1);
+        result["session_id"] = json!(self.conversation);
+        // In one piece, so that a reader gets all of it at once.
+        let lines: String = after.iter().map(|line| format!("{line}\n")).collect();
+        self.context.stdout.write(format!("{result}\n{lines}")).await;
     }
 
     async fn replay(&mut self, name: &str) {

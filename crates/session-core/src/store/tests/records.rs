@@ -9,6 +9,40 @@ use super::*;
 use crate::state::StateName;
 
 #[tokio::test]
+async fn what_an_earlier_owner_of_the_agent_stores_is_refused_whole() {
+    let home = Home::new();
+    let store = home.open().await;
+    let session = ready(&store).await;
+    let first = store.take_agent(&session).await.unwrap().agent;
+    let batch = |agent: &AgentRecord, offset, words| Batch {
+        agent: Some(AgentRecord {
+            offset,
+            ..agent.clone()
+        }),
+        events: vec![(None, text(words))],
+        ..Batch::default()
+    };
+    store.commit(&session, batch(&first, 10, "mine")).await.unwrap();
+    let second = store.take_agent(&session).await.unwrap().agent;
+    assert_eq!((second.offset, second.owner), (10, first.owner + 1));
+    let late = store
+        .commit(&session, batch(&first, 20, "too late"))
+        .await
+        .unwrap_err();
+    assert_eq!(late.kind(), ErrorKind::StateConflict);
+    store
+        .commit(&session, batch(&second, 30, "mine now"))
+        .await
+        .unwrap();
+    let record = store.session(&session).await.unwrap().unwrap();
+    assert_eq!((record.agent.offset, record.agent.owner), (30, second.owner));
+    let events = store.events(&session, EventQuery::default()).await.unwrap();
+    assert!(!events.iter().any(|event| event.kind == text("too late")));
+    let nobody = store.take_agent(&SessionId::new()).await.unwrap_err();
+    assert_eq!(nobody.kind(), ErrorKind::NotFound);
+}
+
+#[tokio::test]
 async fn a_record_comes_out_as_it_went_in() {
     let home = Home::new();
     let store = home.open().await;
@@ -114,6 +148,7 @@ async fn everything_in_a_batch_becomes_true_in_its_order() {
         conversation: None,
         stdin_key: 2,
         tools: vec!["Read".into()],
+        owner: 0,
     };
     let started = Batch {
         state: Some(SessionState::Busy),
