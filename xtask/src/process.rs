@@ -408,9 +408,13 @@ mod tests {
 
         assert!(hung.is_err());
         let pid = std::fs::read_to_string(dir.path().join("pid")).expect("it was started");
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
-        // It is gone, or a zombie that nobody has reaped yet.
-        assert!(stat.is_empty() || stat.contains(") Z "), "{stat}");
+        let stat = || std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
+        // It is gone, or a zombie that nobody has reaped yet, as soon as the kernel has delivered the kill.
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while !(stat().is_empty() || stat().contains(") Z ")) {
+            assert!(Instant::now() < deadline, "{}", stat());
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     #[test]
