@@ -144,7 +144,8 @@ impl Store {
     ///
     /// # Errors
     /// `NotFound` for a session or turn that does not exist. `StateConflict` when the state is not the expected one, or
-    /// the turn has started, ended, or may not start because another one runs, or the agent has another owner since.
+    /// the turn has started, ended, or may not start because another one runs. `Busy` when the agent has
+    /// another owner since.
     pub async fn commit(&self, session: &SessionId, batch: Batch) -> Result<Vec<Event>> {
         let session = *session;
         self.inner

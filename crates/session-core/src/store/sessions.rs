@@ -258,13 +258,9 @@ fn store_agent(write: &Write<'_>, head: &Head, agent: &AgentRecord) -> Result<()
         return Ok(());
     }
     Err(Failure::Refused(
-        Error::new(
-            ErrorKind::StateConflict,
-            CHANGING,
-            "its agent has another owner since",
-        )
-        .with_context("session", head.id)
-        .with_hint("take the agent again and go on from what is stored"),
+        Error::new(ErrorKind::Busy, CHANGING, "its agent has another owner since")
+            .with_context("session", head.id)
+            .with_hint("take the agent again and go on from what is stored"),
     ))
 }
 

@@ -155,7 +155,8 @@ async fn wherever_the_kill_comes_the_prompt_runs_once_and_no_event_is_lost() {
         assert_eq!(
             (outcome.status, outcome.text.as_str()),
             (TurnStatus::Succeeded, "Word 5."),
-            "{killed_after}"
+            "killed after {killed_after}: {:?}",
+            outcome.failure
         );
         let events = history(&second, &session).await;
         for number in 0..6 {

@@ -29,7 +29,7 @@ async fn what_an_earlier_owner_of_the_agent_stores_is_refused_whole() {
         .commit(&session, batch(&first, 20, "too late"))
         .await
         .unwrap_err();
-    assert_eq!(late.kind(), ErrorKind::StateConflict);
+    assert_eq!(late.kind(), ErrorKind::Busy);
     store
         .commit(&session, batch(&second, 30, "mine now"))
         .await
