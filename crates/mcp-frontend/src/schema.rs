@@ -37,6 +37,8 @@ fn plain<T: JsonSchema>(mut settings: SchemaSettings) -> Map<String, Value> {
     let Value::Object(mut object) = schema else {
         unreachable!("arguments and results are objects")
     };
+    // The protocol's default dialect; older validators stumble over the name of it.
+    object.remove("$schema");
     object.remove("title");
     object.remove("description");
     object.entry("properties").or_insert_with(|| json!({}));
@@ -52,6 +54,7 @@ fn simplify(schema: &mut Value) {
             }
             without_null_type(object);
             without_null_choice(object);
+            as_enum(object);
             if object.get("default").is_some_and(Value::is_null) {
                 object.remove("default");
             }
@@ -86,5 +89,21 @@ fn without_null_choice(object: &mut Map<String, Value>) {
         for (key, value) in only {
             object.entry(key).or_insert(value);
         }
+    }
+}
+
+/// A choice of constants is a list of values.
+fn as_enum(object: &mut Map<String, Value>) {
+    let Some(Value::Array(choices)) = object.get("oneOf") else {
+        return;
+    };
+    let constants: Option<Vec<Value>> = choices
+        .iter()
+        .map(|choice| choice.get("const").filter(|value| value.is_string()).cloned())
+        .collect();
+    if let Some(constants) = constants {
+        object.remove("oneOf");
+        object.insert("type".to_owned(), json!("string"));
+        object.insert("enum".to_owned(), Value::Array(constants));
     }
 }

@@ -192,6 +192,8 @@ async fn backward(
         search.lines.push(line);
     }
     search.lines.reverse();
+    // Numbers have no gaps: what does not begin with 1 has something before it.
+    search.more |= events.first().is_some_and(|event| event.seq > 1);
     Ok(search)
 }
 
@@ -249,7 +251,7 @@ impl Tool for GetLogs {
         let note = if search.lines.is_empty() {
             Some("no event matches".to_owned())
         } else if search.more && !forwards {
-            Some("older events match, too: a larger tail, or since: 0, shows them".to_owned())
+            Some("there are older events: a larger tail, or since: 0, shows them".to_owned())
         } else {
             None
         };

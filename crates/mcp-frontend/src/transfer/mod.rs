@@ -6,6 +6,7 @@
 
 mod archive;
 
+use std::ffi::OsString;
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
 
@@ -76,18 +77,18 @@ pub(crate) async fn out_of_session(
     refuse_running(dest)?;
     let place = Place::find(dest, host).await?;
     let (shape, archive) = archive::look(api.copy_out(session, source).await?, source).await?;
+    let beneath = handle_path(place.dir());
     let dest = match (&place, shape, Path::new(source).file_name()) {
-        (Place::Inside(dir), Shape::Contents, Some(name)) if is_dir(dir) => handle_path(dir).join(name),
-        (Place::Inside(dir), ..) if is_dir(dir) => handle_path(dir),
-        (Place::Inside(file), ..) => file.path().to_owned(),
-        (Place::Beside(parent, name), ..) => handle_path(parent).join(name),
+        (Place::As(_, name), ..) => beneath.join(name),
+        (Place::Into(_), Shape::Contents, Some(name)) => beneath.join(name),
+        (Place::Into(_), ..) => beneath,
     };
     let options = UnpackOptions {
         overwrite: true,
         ..UnpackOptions::default()
     };
     let unpacked = unpack(until(archive, cancelled), &dest, options).await?;
-    place.judged().verify_unmoved()?;
+    place.dir().verify_unmoved()?;
     Ok(unpacked)
 }
 
@@ -111,31 +112,38 @@ fn until(archive: ArchiveStream, cancelled: &CancellationToken) -> ArchiveStream
     .boxed()
 }
 
-/// Where something goes on the host.
+/// Where something goes on the host: beneath a directory that was judged and is held open.
 enum Place {
-    /// To what exists.
-    Inside(JudgedDir),
-    /// Under a new name in a directory that exists.
-    Beside(JudgedDir, PathBuf),
+    /// Into this directory.
+    Into(JudgedDir),
+    /// Into this directory, under this name.
+    As(JudgedDir, OsString),
 }
 
 impl Place {
     async fn find(dest: &Path, host: &HostPaths) -> Result<Self> {
         match judged(dest, host, judge_mount_source).await {
-            Ok(there) => Ok(Self::Inside(there)),
-            Err(error) if error.kind() == ErrorKind::WorkspaceMissing => {
-                let (Some(parent), Some(name)) = (dest.parent(), dest.file_name()) else {
-                    return Err(error);
-                };
-                Ok(Self::Beside(judged(parent, host, judge).await?, name.into()))
-            }
-            Err(error) => Err(error),
+            Ok(there) if is_dir(&there) => return Ok(Self::Into(there)),
+            // A file that is there is judged for what it is, and replaced beneath its directory.
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::WorkspaceMissing => {}
+            Err(error) => return Err(error),
         }
+        let (Some(parent), Some(name)) = (dest.parent(), dest.file_name()) else {
+            return Err(Error::new(
+                ErrorKind::InvalidArgument,
+                "copy out of the session",
+                "the destination has no name",
+            )
+            .with_context("path", dest.display().to_string().escape_debug())
+            .with_hint("name the file or directory that it shall become"));
+        };
+        Ok(Self::As(judged(parent, host, judge).await?, name.to_owned()))
     }
 
-    fn judged(&self) -> &JudgedDir {
+    fn dir(&self) -> &JudgedDir {
         match self {
-            Self::Inside(judged) | Self::Beside(judged, _) => judged,
+            Self::Into(dir) | Self::As(dir, _) => dir,
         }
     }
 }

@@ -1,0 +1,79 @@
+//! What the tests stand on: a lifecycle API that plays scripts, and a client that speaks plain JSON-RPC.
+
+pub(crate) mod client;
+pub(crate) mod fake;
+pub(crate) mod files;
+pub(crate) mod log;
+pub(crate) mod script;
+mod validate;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mcp_frontend::{McpOptions, McpServer};
+use session_core::policy::mounts::HostPaths;
+use tokio_util::sync::CancellationToken;
+
+use self::client::Client;
+use self::fake::{Fake, Shared};
+
+/// A server over a fake, and a client that is connected to it.
+pub(crate) struct World {
+    pub(crate) fake: Arc<Fake>,
+    pub(crate) client: Client,
+    pub(crate) shutdown: CancellationToken,
+    pub(crate) served: tokio::task::JoinHandle<session_core::error::Result<()>>,
+}
+
+/// Settings that make tests quick.
+pub(crate) fn options() -> McpOptions {
+    let mut options = McpOptions::new(HostPaths {
+        home: Some("/home/nobody-here".into()),
+        state_dir: "/var/lib/cofferdam-test".into(),
+        engine_sockets: vec!["/var/run/docker.sock".into()],
+    });
+    options.version = "0.0.0-test".into();
+    options.shutdown_grace = Duration::from_secs(5);
+    options
+}
+
+impl World {
+    /// Connected, and nothing said yet.
+    pub(crate) fn silent(options: McpOptions) -> Self {
+        let fake = Arc::new(Fake::default());
+        Self::over(fake, options)
+    }
+
+    pub(crate) fn over(fake: Arc<Fake>, options: McpOptions) -> Self {
+        let (ours, theirs) = tokio::io::duplex(1 << 20);
+        let shutdown = CancellationToken::new();
+        let server = McpServer::new(Arc::new(Shared(fake.clone())), options);
+        let (reader, writer) = tokio::io::split(theirs);
+        let stop = shutdown.clone().cancelled_owned();
+        let served = tokio::spawn(server.serve_streams(reader, writer, stop));
+        Self {
+            fake,
+            client: Client::new(ours),
+            shutdown,
+            served,
+        }
+    }
+
+    /// Connected and initialized.
+    pub(crate) async fn new() -> Self {
+        Self::with(options()).await
+    }
+
+    pub(crate) async fn with(options: McpOptions) -> Self {
+        let mut world = Self::silent(options);
+        world.client.initialize().await;
+        world
+    }
+
+    /// Ends the server and gives back what it did.
+    pub(crate) async fn end(self) -> Arc<Fake> {
+        drop(self.client);
+        self.served.await.unwrap().unwrap();
+        self.fake
+    }
+}
