@@ -65,6 +65,8 @@ pub enum AgentSignal {
     },
     /// Something for the log.
     Event(EventKind),
+    /// It cannot resume the conversation that it was told to resume, did nothing, and ends.
+    ConversationLost,
     /// The running turn ended. Its `cost_usd` is what the process has cost since it started or, when it resumed one, the
     /// conversation: the session's task subtracts what earlier turns had.
     TurnEnded(TurnOutcome),

@@ -27,6 +27,7 @@ use crate::gateway::{MODEL_PORT, SessionGrant};
 use crate::id::TurnId;
 use crate::link_error::from_link;
 use crate::runtime::ContainerSpec;
+use crate::state::StateName;
 use crate::state_dir::AgentLock;
 use crate::store::{AgentRecord, Batch, SessionRecord};
 
@@ -53,6 +54,8 @@ pub(super) struct OwnedAgent {
     /// Its process was started by this owner, so no turn that ran before is running in it.
     pub(super) fresh: bool,
     pub(super) turn: Option<ActiveTurn>,
+    /// It could not resume its conversation and ends without having begun.
+    conversation_lost: bool,
     last_words: Vec<u8>,
     acknowledged: u64,
     writes: mpsc::Sender<(u64, Bytes)>,
@@ -75,6 +78,7 @@ impl OwnedAgent {
             record,
             fresh,
             turn: None,
+            conversation_lost: false,
             last_words: Vec::new(),
             writes,
             helpers,
@@ -330,7 +334,7 @@ impl Driver {
         };
         if let Err(error) = outcome {
             // What could not be stored was not acknowledged either: owning the agent again reads it again.
-            tracing::error!(session = %self.id, %error, "the agent's output could not be stored");
+            tracing::warn!(session = %self.id, %error, "the agent's output could not be stored");
             self.agent = None;
             self.retry.pause();
             self.wants_work = true;
@@ -355,6 +359,11 @@ impl Driver {
                 AgentSignal::Ready { conversation } => {
                     agent.record.conversation = conversation.or(agent.record.conversation.take());
                 }
+                AgentSignal::ConversationLost => {
+                    agent.record.conversation = None;
+                    agent.conversation_lost = true;
+                    events.push((turn, conversation_lost()));
+                }
                 // What comes after the result belongs to no turn, a second result least of all.
                 AgentSignal::TurnEnded(outcome) if turn.is_some() => {
                     ended = Some(outcome);
@@ -371,6 +380,8 @@ impl Driver {
         let batch = Batch {
             events,
             agent: Some(agent.record.clone()),
+            // Another process may have ended the session and its turn meanwhile: nothing is said of them after that.
+            expect_state: agent.turn.as_ref().map(|_| StateName::Busy),
             ..Batch::default()
         };
         match ended {
@@ -402,6 +413,10 @@ impl Driver {
             ..Batch::default()
         };
         match &agent.turn {
+            Some(_) if agent.conversation_lost => {
+                self.foundation.store.commit(&self.id, batch).await?;
+                return self.begin_anew(agent).await;
+            }
             Some(active) => {
                 let outcome = active.outcome_of_dead_agent(report, &cause, &agent.last_words());
                 self.finish_turn_of(active.id, outcome, batch).await?;
@@ -413,6 +428,40 @@ impl Driver {
         }
         self.wants_work = true;
         Ok(())
+    }
+
+    /// An agent that could not resume has not begun with the turn: a new one, with a new conversation, gets its prompt.
+    async fn begin_anew(&mut self, agent: OwnedAgent) -> Result<()> {
+        let Some(active) = agent.turn else { return Ok(()) };
+        let Some(turn) = self.foundation.store.turn(&self.id, &active.id).await? else {
+            return Ok(());
+        };
+        let started = self
+            .start_agent(&agent.link, &self.record().await?, &turn.tools)
+            .await;
+        // Should it fail, the turn is found running and ownerless, and is told why it cannot run.
+        self.wants_work = started.is_err();
+        let (process, record) = started?;
+        let mut anew = OwnedAgent::new(agent.lock, agent.link, process, record, true);
+        anew.record.stdin_key = anew.next_key(false);
+        let batch = Batch {
+            agent: Some(anew.record.clone()),
+            ..Batch::default()
+        };
+        self.foundation.store.commit(&self.id, batch).await?;
+        anew.turn = Some(active);
+        anew.write(self.foundation.agent.prompt(&turn.id, &turn.prompt));
+        self.agent = Some(anew);
+        Ok(())
+    }
+}
+
+/// An agent keeps its conversation from its first answer on: one that is killed before has none to resume.
+fn conversation_lost() -> EventKind {
+    let message = "the agent's conversation is not there, so a new one is begun";
+    let error = Error::new(ErrorKind::AgentFailed, "resume the conversation", message);
+    EventKind::Problem {
+        error: error.report(),
     }
 }
 

@@ -52,6 +52,8 @@ use crate::state::{InterruptCause, SessionState, Transition};
 use crate::state_dir::StateDir;
 use crate::store::{Batch, SessionRecord, Store};
 
+/// How long the engine may take between the end of a container and its removal.
+const REMOVAL_GRACE: Duration = Duration::from_millis(300);
 /// How many requests may wait for a session's task.
 const QUEUE: usize = 64;
 /// How often a process that is not the owner looks whether the agent lock is free while turns wait.
@@ -327,7 +329,8 @@ impl Driver {
                 "this runtime cannot pause",
             ));
         }
-        self.foundation.runtime.pause(&self.container).await?;
+        let outcome = self.foundation.runtime.pause(&self.container).await;
+        self.truth_after(outcome).await?;
         if record.info.state == SessionState::Ready {
             self.transition(Transition::Paused).await?;
         }
@@ -337,12 +340,23 @@ impl Driver {
     async fn resume(&mut self) -> Result<()> {
         let record = self.record().await?;
         record.info.state.permits(crate::state::Operation::Resume)?;
-        self.foundation.runtime.resume(&self.container).await?;
+        let outcome = self.foundation.runtime.resume(&self.container).await;
+        self.truth_after(outcome).await?;
         if record.info.state == SessionState::Paused {
             self.transition(Transition::Resumed).await?;
         }
         self.wants_work = true;
         Ok(())
+    }
+
+    /// A call that failed may have done its work all the same.
+    async fn truth_after(&mut self, outcome: Result<()>) -> Result<()> {
+        if outcome.is_err()
+            && let Err(unknown) = self.refresh().await
+        {
+            tracing::debug!(session = %self.id, error = %unknown, "the container could not be looked at");
+        }
+        outcome
     }
 
     /// Brings the record in line with what the engine says.
@@ -361,7 +375,10 @@ impl Driver {
     async fn apply_status(&mut self, record: &SessionRecord, status: &ContainerStatus) -> Result<()> {
         match (status.state, &record.info.state) {
             (ContainerState::Absent, _) => self.lost(InterruptCause::ContainerRemoved).await,
-            (ContainerState::Exited | ContainerState::Created, _) => self.lost(cause_of(status)).await,
+            (ContainerState::Exited | ContainerState::Created, _) => {
+                let cause = self.cause_of_end(status).await?;
+                self.lost(cause).await
+            }
             (ContainerState::Paused, SessionState::Ready) => {
                 self.transition(Transition::Paused).await.map(drop)
             }
@@ -370,6 +387,20 @@ impl Driver {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Whoever removes a container ends it first: an end without a cause of its own is looked at once more.
+    async fn cause_of_end(&self, status: &ContainerStatus) -> Result<InterruptCause> {
+        if status.out_of_memory {
+            return Ok(InterruptCause::OutOfMemory);
+        }
+        tokio::time::sleep(REMOVAL_GRACE).await;
+        let now = self.foundation.runtime.inspect(&self.container).await?;
+        Ok(match now.state {
+            ContainerState::Absent => InterruptCause::ContainerRemoved,
+            _ if now.out_of_memory => InterruptCause::OutOfMemory,
+            _ => InterruptCause::ContainerExited,
+        })
     }
 
     async fn container_event(&mut self, event: ContainerEventKind) {
@@ -426,14 +457,6 @@ impl Driver {
     async fn deadline_passed(&mut self) {
         self.wants_work |= self.agent.as_ref().is_some_and(|agent| agent.turn.is_none());
         self.enforce().await;
-    }
-}
-
-fn cause_of(status: &ContainerStatus) -> InterruptCause {
-    if status.out_of_memory {
-        InterruptCause::OutOfMemory
-    } else {
-        InterruptCause::ContainerExited
     }
 }
 

@@ -219,14 +219,26 @@ impl Driver {
         let Some(active) = self.agent.as_mut().and_then(|agent| agent.turn.take()) else {
             return Ok(());
         };
-        let outcome = active.judge(outcome);
+        let earlier = match self.record().await {
+            Ok(record) => record.info.cost_usd,
+            Err(error) => {
+                self.give_back(active);
+                return Err(error);
+            }
+        };
+        let mut outcome = active.judge(outcome);
+        outcome.cost_usd = outcome.cost_usd.map(|total| own_cost(total, earlier));
         let finished = self.finish_turn_of(active.id, outcome, batch).await;
-        if finished.is_err()
-            && let Some(agent) = &mut self.agent
-        {
-            agent.turn = Some(active);
+        if finished.is_err() {
+            self.give_back(active);
         }
         finished
+    }
+
+    fn give_back(&mut self, active: ActiveTurn) {
+        if let Some(agent) = &mut self.agent {
+            agent.turn = Some(active);
+        }
     }
 
     pub(super) async fn finish_turn_of(
@@ -360,6 +372,12 @@ pub(super) fn ended(status: TurnStatus, failure: Option<TurnFailure>) -> TurnOut
     }
 }
 
+/// What a turn cost by itself, of what the agent says its conversation has cost. A total below what earlier turns cost
+/// belongs to a new conversation.
+fn own_cost(total: f64, earlier: f64) -> f64 {
+    if total >= earlier { total - earlier } else { total }
+}
+
 fn failure(cause: TurnFailureCause, code: ErrorKind, message: String) -> TurnFailure {
     TurnFailure {
         cause,
@@ -381,4 +399,16 @@ impl TurnFailure {
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::own_cost;
+
+    #[test]
+    fn a_turn_costs_what_the_conversation_s_total_grew_by() {
+        assert!((own_cost(0.5, 0.2) - 0.3).abs() < 1e-12);
+        assert!((own_cost(0.5, 0.0) - 0.5).abs() < 1e-12);
+        assert!((own_cost(0.1, 0.4) - 0.1).abs() < 1e-12, "a new conversation counts from nothing");
+    }
 }

@@ -82,6 +82,17 @@ struct Denial {
     tool_name: String,
 }
 
+/// Whether this is all that a process says which was told to resume a conversation that is not there.
+pub(super) fn is_unknown_conversation(line: &str) -> bool {
+    serde_json::from_str::<ResultLine<'_>>(line).is_ok_and(|result| {
+        result.num_turns == 0
+            && result
+                .errors
+                .iter()
+                .any(|error| error.starts_with("No conversation found with session ID"))
+    })
+}
+
 /// The outcome that a `result` line tells.
 pub(super) fn of(line: &str) -> Option<TurnOutcome> {
     let mut result: ResultLine<'_> = serde_json::from_str(line).ok()?;

@@ -35,6 +35,9 @@ pub(super) fn of(line: &[u8]) -> Vec<AgentSignal> {
         ("system", "api_retry") => api_retry(text),
         ("assistant", _) => assistant(text),
         ("user", _) => user(text),
+        ("result", "error_during_execution") if outcome::is_unknown_conversation(text) => {
+            Some(vec![AgentSignal::ConversationLost])
+        }
         ("result", _) => outcome::of(text).map(|outcome| vec![AgentSignal::TurnEnded(outcome)]),
         ("control_response", _) => control_response(text),
         ("conversation_reset", _) => conversation_reset(text),

@@ -624,3 +624,9 @@ proptest! {
         prop_assert_eq!(value["uuid"].as_str(), Some(turn.as_str()));
     }
 }
+
+#[test]
+fn a_conversation_that_cannot_be_resumed_is_told_and_ends_no_turn() {
+    let line = br#"{"type":"result","subtype":"error_during_execution","is_error":true,"num_turns":0,"errors":["No conversation found with session ID: 123e4567-e89b-42d3-a456-426614174000"]}"#;
+    assert_eq!(ClaudeCode.parse(line), [AgentSignal::ConversationLost]);
+}
