@@ -8,6 +8,7 @@ use session_core::id::SessionId;
 use session_core::manager::ManagerOptions;
 use session_core::runtime::TimeLimits;
 use session_core::session::CreateSession;
+use session_core::turn::TurnStatus;
 use testkit::faults::FaultPlan;
 use testkit::harness::ManagerProcess;
 use testkit::memory::AgentTurn;
@@ -15,7 +16,7 @@ use testkit::memory::AgentTurn;
 use super::world::{World, all, history, prompt, soon};
 
 /// How many lives are lived.
-const LIVES: u64 = 12;
+const LIVES: u64 = 24;
 /// How many things happen in one.
 const STEPS: u64 = 14;
 
@@ -66,7 +67,8 @@ async fn step(world: &World, manager: &mut ManagerProcess, sessions: &mut Vec<Se
                 2 => AgentTurn::new().deaf().hang(),
                 _ => AgentTurn::new().say("Fine."),
             });
-            let _ = soon("a prompt", manager.prompt(&session, prompt("Work."))).await;
+            let text = format!("Work {}.", dice.roll(1 << 31));
+            let _ = soon("a prompt", manager.prompt(&session, prompt(&text))).await;
         }
         4 => drop(soon("an interrupt", manager.interrupt(&session)).await),
         5 => drop(soon("an inspection", manager.inspect(&session)).await),
@@ -102,6 +104,22 @@ async fn whatever_happens_the_rules_hold() {
     }
 }
 
+/// No prompt was worked on twice, and none that succeeded never.
+async fn each_prompt_once(world: &World, manager: &ManagerProcess) {
+    let seen = world.prompts();
+    for session in all(manager).await {
+        for turn in manager.turns(&session).await.unwrap() {
+            let times = seen.iter().filter(|text| **text == turn.prompt).count();
+            let succeeded = turn.status == TurnStatus::Succeeded;
+            assert!(turn.status.is_ended(), "{turn:?}");
+            assert!(
+                times <= 1 && (times == 1 || !succeeded),
+                "worked on {times} times: {turn:?}"
+            );
+        }
+    }
+}
+
 async fn live(seed: u64) {
     let world = World::new();
     let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9) + 1);
@@ -120,5 +138,6 @@ async fn live(seed: u64) {
     let reconciled = manager.run(|manager| async move { manager.reconcile().await });
     soon("the reconciler", reconciled).await.unwrap();
     world.finish(&manager).await;
+    each_prompt_once(&world, &manager).await;
     manager.kill().await;
 }

@@ -14,8 +14,8 @@ use testkit::harness::{ManagerProcess, Site};
 use testkit::memory::{AgentTurn, MemoryContainer};
 use testkit::model::Gate;
 
-/// How long anything may take that a test waits for.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How long anything may take that a test waits for. Above the link's own limit of 30 s for an answer.
+const PATIENCE: Duration = Duration::from_secs(45);
 
 /// Waits for something that must come.
 pub(crate) async fn soon<T>(what: &str, work: impl Future<Output = T>) -> T {
