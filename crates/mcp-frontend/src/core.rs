@@ -10,6 +10,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::book::Book;
 use crate::options::McpOptions;
+use crate::tasks::leaving::Leaving;
 use crate::watch::Changes;
 
 /// See the module.
@@ -20,6 +21,8 @@ pub(crate) struct Core {
     pub(crate) book: Book,
     /// That the list of sessions changed.
     pub(crate) changes: Changes,
+    /// Prompts that are being taken back.
+    pub(crate) leaving: Leaving,
     /// Owns everything that runs beside a request; the server's end waits for it.
     pub(crate) tasks: TaskTracker,
     /// The server ends.
@@ -35,6 +38,7 @@ impl Core {
             api,
             book: Book::new(options.kept_output),
             changes: Changes::new(),
+            leaving: Leaving::default(),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
             calls: Arc::new(Semaphore::new(options.max_calls)),

@@ -87,6 +87,7 @@ pub(super) async fn accept(args: &Args, call: &Call, waits: bool) -> Result<Turn
         time_limit: args.timeout_seconds.map(Seconds::duration).or(default),
         idempotency_key: given(args.idempotency_key.as_deref()).map(str::to_owned),
     };
+    call.core.leaving.settle(&id).await;
     Ok(call.core.api.prompt(&id, request).await?)
 }
 
