@@ -3,6 +3,11 @@
 //! A manager that is killed here is torn down wherever its tasks stand; see `testkit::harness`. Nothing waits for a time
 //! to pass: tests wait for facts, and a fact that does not come fails them.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on panics, in its helpers as well"
+)]
+
 mod agents;
 mod chaos;
 mod commands;

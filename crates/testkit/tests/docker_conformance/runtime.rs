@@ -1,0 +1,67 @@
+//! The runtime under test.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use runtime_docker::{DEFAULT_HOST, DockerOptions, DockerRuntime};
+use session_core::id::ImageRef;
+use session_core::runtime::ContainerRuntime;
+use testkit::conformance::runtime::{BackDoor, Lab};
+
+use super::back_door::DockerBackDoor;
+use super::{FOREIGN_IMAGE, IMAGE, MISSING_IMAGE};
+
+pub(crate) fn image(reference: &str) -> ImageRef {
+    reference
+        .parse()
+        .unwrap_or_else(|_| unreachable!("this is a reference"))
+}
+
+pub(crate) struct DockerLab {
+    runtime: Arc<DockerRuntime>,
+    /// Nobody listens there.
+    unreachable: Arc<DockerRuntime>,
+}
+
+impl DockerLab {
+    pub(crate) fn new() -> session_core::error::Result<Self> {
+        let host = Some("unix:///nonexistent/engine.sock".to_owned());
+        Ok(Self {
+            runtime: Arc::new(DockerRuntime::connect(DockerOptions::default())?),
+            unreachable: Arc::new(DockerRuntime::connect(DockerOptions {
+                host,
+                ..DockerOptions::default()
+            })?),
+        })
+    }
+}
+
+impl Lab for DockerLab {
+    fn runtime(&self) -> Arc<dyn ContainerRuntime> {
+        self.runtime.clone()
+    }
+
+    fn unreachable(&self) -> Arc<dyn ContainerRuntime> {
+        self.unreachable.clone()
+    }
+
+    fn image(&self) -> ImageRef {
+        image(IMAGE)
+    }
+
+    fn foreign_image(&self) -> ImageRef {
+        image(FOREIGN_IMAGE)
+    }
+
+    fn missing_image(&self) -> ImageRef {
+        image(MISSING_IMAGE)
+    }
+
+    fn back_door(&self) -> Option<Arc<dyn BackDoor>> {
+        let socket = PathBuf::from(DEFAULT_HOST.strip_prefix("unix://")?);
+        Some(Arc::new(DockerBackDoor {
+            socket,
+            runtime: self.runtime.clone(),
+        }))
+    }
+}
