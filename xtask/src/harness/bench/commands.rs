@@ -61,7 +61,7 @@ impl Side for RawExec {
 /// A program that is run from start to exit, silently.
 pub(super) struct Program {
     path: PathBuf,
-    args: Vec<String>,
+    pub(super) args: Vec<String>,
     env: Vec<(&'static str, String)>,
 }
 
@@ -73,6 +73,15 @@ impl Program {
             path: lab.program.clone(),
             args: args.iter().map(|&arg| arg.to_owned()).collect(),
             env: vec![("COFFERDAM_STATE_DIR", state), ("DOCKER_HOST", lab.host.clone())],
+        }
+    }
+
+    /// A program of this machine.
+    pub(super) fn host(path: &str, args: &[&str]) -> Self {
+        Self {
+            path: PathBuf::from(path),
+            args: args.iter().map(|&arg| arg.to_owned()).collect(),
+            env: Vec::new(),
         }
     }
 

@@ -19,7 +19,10 @@ use std::path::PathBuf;
 
 use secrecy::SecretString;
 use serde_json::{Value, json};
+use session_core::api::SessionApi;
 use session_core::manager::SessionManager;
+use session_core::session::SessionFilter;
+use tempfile::TempDir;
 use testkit::model::{ModelServer, Script};
 use xtask::error::{Context, Error, Result};
 use xtask::reporter::Reporter;
@@ -28,6 +31,7 @@ use xtask::workspace;
 
 use self::cases::{CASES, Case};
 use self::facts::Facts;
+use self::lifecycle::end_session;
 pub(crate) use self::memory::hold;
 use self::table::Row;
 use crate::lab::{Provider, State, manager};
@@ -49,6 +53,8 @@ pub(crate) struct Lab {
     program: PathBuf,
     /// How many times as many rounds as usual.
     rounds: f64,
+    /// Removed at the end of the run, see [`copies`].
+    kept: Vec<TempDir>,
 }
 
 impl Lab {
@@ -66,6 +72,7 @@ impl Lab {
             model,
             program,
             rounds,
+            kept: Vec::new(),
         })
     }
 
@@ -80,8 +87,19 @@ impl Lab {
         rounds.max(1)
     }
 
-    /// Removes what a baseline left, whatever became of the run.
+    /// Keeps a directory until the end.
+    fn keep(&mut self, dir: TempDir) -> PathBuf {
+        let path = dir.path().to_owned();
+        self.kept.push(dir);
+        path
+    }
+
+    /// Removes what is left, whatever became of the run.
     async fn close(mut self) -> Result<()> {
+        let sessions = self.manager.list(SessionFilter::default()).await;
+        for session in sessions.context(|| "cannot list the sessions".to_owned())? {
+            end_session(&self.manager, &session.id).await?;
+        }
         self.manager.shutdown().await;
         for container in self.engine.labelled(BASELINE_LABEL).await? {
             self.engine.remove(container.trim_start_matches('/')).await?;
