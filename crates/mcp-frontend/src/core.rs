@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::book::Book;
+use crate::keeper::Keeper;
 use crate::options::McpOptions;
 use crate::tasks::leaving::Leaving;
 use crate::watch::Changes;
@@ -17,6 +18,7 @@ use crate::watch::Changes;
 pub(crate) struct Core {
     pub(crate) api: Arc<dyn SessionApi>,
     pub(crate) options: McpOptions,
+    pub(crate) keeper: Keeper,
     /// Output of commands, to be paged through.
     pub(crate) book: Book,
     /// That the list of sessions changed.
@@ -33,9 +35,10 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    pub(crate) fn new(api: Arc<dyn SessionApi>, options: McpOptions) -> Arc<Self> {
+    pub(crate) fn new(api: Arc<dyn SessionApi>, options: McpOptions, keeper: Keeper) -> Arc<Self> {
         Arc::new(Self {
             api,
+            keeper,
             book: Book::new(options.kept_output),
             changes: Changes::new(),
             leaving: Leaving::default(),

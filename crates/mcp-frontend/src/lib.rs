@@ -18,6 +18,7 @@
 //! | `handler` | the protocol's requests |
 //! | `tools`, `args`, `output`, `schema` | one file a tool; what they take and give |
 //! | `tasks`, `book` | prompts and commands that somebody comes back to; output kept for paging |
+//! | `keeper` | prompts that go on when this process ends |
 //! | `resources` | `session://…` |
 //! | [`clients`] | the configuration of clients: snippets, and merging them into a file |
 
@@ -31,6 +32,7 @@ mod failure;
 mod handler;
 mod http;
 mod instructions;
+mod keeper;
 mod making;
 pub mod options;
 mod output;
@@ -46,5 +48,6 @@ mod watch;
 mod wire;
 
 pub use self::http::HttpOptions;
+pub use self::keeper::TurnKeeper;
 pub use self::options::McpOptions;
 pub use self::server::McpServer;

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::core::Core;
 use crate::handler::Handler;
 use crate::http::{self, HttpOptions};
+use crate::keeper::{Keeper, TurnKeeper};
 use crate::options::McpOptions;
 use crate::wire::LineTransport;
 
@@ -20,13 +21,15 @@ const OPERATION: &str = "serve MCP";
 
 /// The MCP server of one lifecycle API. One server is served once, by one of its `serve_…` methods, which ends it.
 pub struct McpServer {
-    core: Arc<Core>,
+    api: Arc<dyn SessionApi>,
+    options: McpOptions,
+    keeper: Keeper,
 }
 
 impl std::fmt::Debug for McpServer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("McpServer")
-            .field("options", &self.core.options)
+            .field("options", &self.options)
             .finish_non_exhaustive()
     }
 }
@@ -35,8 +38,24 @@ impl McpServer {
     /// A server over `api`. Nothing happens before it is served.
     pub fn new(api: Arc<dyn SessionApi>, options: McpOptions) -> Self {
         Self {
-            core: Core::new(api, options),
+            api,
+            options,
+            keeper: None,
         }
+    }
+
+    /// With somebody who lets prompts go on that nobody waits for when this process ends. A server over stdio ends with
+    /// its client and needs one.
+    #[must_use]
+    pub fn with_keeper(mut self, keeper: Arc<dyn TurnKeeper>) -> Self {
+        self.keeper = Some(keeper);
+        self
+    }
+
+    fn start(self) -> Arc<Core> {
+        let core = Core::new(self.api, self.options, self.keeper);
+        core.start();
+        core
     }
 
     /// Serves one client on standard input and output, until it closes its end or `shutdown` completes. Standard output
@@ -67,9 +86,9 @@ impl McpServer {
         R: AsyncRead + Send + Unpin + 'static,
         W: AsyncWrite + Send + Unpin + 'static,
     {
-        self.core.start();
+        let core = self.start();
         let stop = CancellationToken::new();
-        let serving = serve_one(&self.core, reader, writer, stop.clone());
+        let serving = serve_one(&core, reader, writer, stop.clone());
         tokio::pin!(serving, shutdown);
         // Serving goes on to its own end after the shutdown was asked for; it is kept outside.
         let served = tokio::select! {
@@ -79,7 +98,7 @@ impl McpServer {
                 serving.await
             }
         };
-        self.core.shutdown().await;
+        core.shutdown().await;
         served
     }
 
@@ -94,9 +113,9 @@ impl McpServer {
         options: HttpOptions,
         shutdown: impl Future<Output = ()>,
     ) -> Result<()> {
-        self.core.start();
-        let served = http::serve(&self.core, listener, options, shutdown).await;
-        self.core.shutdown().await;
+        let core = self.start();
+        let served = http::serve(&core, listener, options, shutdown).await;
+        core.shutdown().await;
         served
     }
 }

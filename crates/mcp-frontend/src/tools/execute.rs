@@ -9,6 +9,7 @@ use super::{Hints, Spec, Tool};
 use crate::args::{self, Seconds, given};
 use crate::call::{Call, Stop};
 use crate::failure::Failure;
+use crate::keeper;
 use crate::tasks::view::{TurnResult, silence};
 use crate::tasks::{TaskId, extension, turns};
 
@@ -88,7 +89,11 @@ pub(super) async fn accept(args: &Args, call: &Call, waits: bool) -> Result<Turn
         idempotency_key: given(args.idempotency_key.as_deref()).map(str::to_owned),
     };
     call.core.leaving.settle(&id).await;
-    Ok(call.core.api.prompt(&id, request).await?)
+    let turn = call.core.api.prompt(&id, request).await?;
+    if !waits || call.takes_tasks {
+        keeper::keep(call, &turn).await;
+    }
+    Ok(turn)
 }
 
 /// The tool's result for an outcome.

@@ -1,8 +1,14 @@
 //! The task tools.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use async_trait::async_trait;
+use mcp_frontend::TurnKeeper;
 use serde_json::json;
+use session_core::error::{Error, ErrorKind, Result};
+use session_core::id::TurnId;
+use session_core::turn::TurnInfo;
 
 use crate::support::script::{Act, Step, answers, exit, out, says};
 use crate::support::{World, options};
@@ -303,4 +309,80 @@ async fn tasks_survive_a_restart_of_the_server() {
     let listed = next.client.ok("list_tasks", json!({ "sessionId": id })).await;
     assert_eq!(listed["total"], 2);
     next.end().await;
+}
+
+/// Remembers what it was given, and fails when it is told to.
+#[derive(Default)]
+struct Remembers {
+    turns: Mutex<Vec<TurnId>>,
+    fails: bool,
+}
+
+#[async_trait]
+impl TurnKeeper for Remembers {
+    async fn keep(&self, turn: &TurnInfo) -> Result<()> {
+        self.turns.lock().unwrap().push(turn.id);
+        if self.fails {
+            return Err(Error::new(
+                ErrorKind::HostIo,
+                "keep the turn",
+                "no process can be started",
+            ));
+        }
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn prompts_that_nobody_waits_for_are_handed_to_the_keeper() {
+    let keeper = Arc::new(Remembers::default());
+    let mut world = World::kept(keeper.clone());
+    world.client.initialize().await;
+    let id = world.client.session().await;
+    world
+        .client
+        .ok(
+            "execute_in_session",
+            json!({ "sessionId": id, "prompt": "waited for" }),
+        )
+        .await;
+    assert_eq!(keeper.turns.lock().unwrap().len(), 0);
+    let one = world
+        .client
+        .ok("start_task", json!({ "sessionId": id, "prompt": "x" }))
+        .await;
+    world
+        .client
+        .ok(
+            "execute_in_session",
+            json!({ "sessionId": id, "prompt": "x", "background": true }),
+        )
+        .await;
+    let kept = keeper.turns.lock().unwrap().clone();
+    assert_eq!(kept.len(), 2);
+    assert!(one["taskId"].as_str().unwrap().ends_with(&kept[0].to_string()));
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_keeper_that_fails_is_a_warning() {
+    let keeper = Remembers {
+        fails: true,
+        ..Remembers::default()
+    };
+    let mut world = World::kept(Arc::new(keeper));
+    world.client.initialize().await;
+    let id = world.client.session().await;
+    let task = world
+        .client
+        .ok("start_task", json!({ "sessionId": id, "prompt": "x" }))
+        .await;
+    assert!(
+        task["warnings"][0]
+            .as_str()
+            .unwrap()
+            .contains("no process can be started"),
+        "{task}"
+    );
+    world.end().await;
 }

@@ -10,7 +10,7 @@ mod validate;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mcp_frontend::{McpOptions, McpServer};
+use mcp_frontend::{McpOptions, McpServer, TurnKeeper};
 use session_core::policy::mounts::HostPaths;
 use tokio_util::sync::CancellationToken;
 
@@ -45,9 +45,20 @@ impl World {
     }
 
     pub(crate) fn over(fake: Arc<Fake>, options: McpOptions) -> Self {
+        let server = McpServer::new(Arc::new(Shared(fake.clone())), options);
+        Self::serving(fake, server)
+    }
+
+    /// With somebody who keeps turns.
+    pub(crate) fn kept(keeper: Arc<dyn TurnKeeper>) -> Self {
+        let fake = Arc::new(Fake::default());
+        let server = McpServer::new(Arc::new(Shared(fake.clone())), options());
+        Self::serving(fake, server.with_keeper(keeper))
+    }
+
+    fn serving(fake: Arc<Fake>, server: McpServer) -> Self {
         let (ours, theirs) = tokio::io::duplex(1 << 20);
         let shutdown = CancellationToken::new();
-        let server = McpServer::new(Arc::new(Shared(fake.clone())), options);
         let (reader, writer) = tokio::io::split(theirs);
         let stop = shutdown.clone().cancelled_owned();
         let served = tokio::spawn(server.serve_streams(reader, writer, stop));
