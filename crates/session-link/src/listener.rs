@@ -10,13 +10,18 @@ use std::{
         unix::fs::PermissionsExt,
     },
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use rustix::{
     fs::{AtFlags, Mode, OFlags, RenameFlags},
     io::Errno,
+    net::RecvFlags,
 };
-use tokio::net::{UnixListener, UnixStream};
+use tokio::{
+    net::{UnixListener, UnixStream},
+    sync::Mutex,
+};
 
 use crate::error::{ErrorKind, LinkError, Result};
 
@@ -29,10 +34,15 @@ const NEW_SUFFIX: &str = ".new";
 /// The longest name without the suffix, so that the path through `/proc` fits a socket address.
 const MAX_NAME: usize = 64;
 
+/// How long a connection may say nothing before the next one is looked at.
+const SILENCE: Duration = Duration::from_secs(1);
+
 /// Listens for one session's init. Dropping it removes the socket.
 #[derive(Debug)]
 pub struct LinkListener {
     listener: UnixListener,
+    /// A connection that has not spoken yet; kept here, so that giving up on `accept` does not give up on it.
+    silent: Mutex<Option<UnixStream>>,
     directory: OwnedFd,
     file: String,
 }
@@ -89,12 +99,16 @@ impl LinkListener {
         )?;
         Ok(Self {
             listener,
+            silent: Mutex::default(),
             directory: handle,
             file,
         })
     }
 
-    /// The next connection. Cancel-safe.
+    /// The next connection that says something. Cancel-safe.
+    ///
+    /// An init speaks as soon as it has dialled. What does not is another host that looked whether this one lives, or
+    /// something else in the container, and is closed.
     ///
     /// Every process of the container can connect, not only its init: compare [`UnixStream::peer_cred`]'s process id
     /// with that of the container's init where the engine tells it.
@@ -102,12 +116,18 @@ impl LinkListener {
     /// # Errors
     /// What the system says; too many open files, for one, pass.
     pub async fn accept(&self) -> Result<UnixStream> {
-        let (stream, _address) = self
-            .listener
-            .accept()
-            .await
-            .map_err(|error| LinkError::io("accept link", "the socket takes no connection", error))?;
-        Ok(stream)
+        let failed = |error| LinkError::io("accept link", "the socket takes no connection", error);
+        let mut silent = self.silent.lock().await;
+        loop {
+            let stream = match &*silent {
+                Some(stream) => stream,
+                None => silent.insert(self.listener.accept().await.map_err(failed)?.0),
+            };
+            let speaks = tokio::time::timeout(SILENCE, speaks(stream)).await == Ok(true);
+            if let Some(stream) = silent.take().filter(|_| speaks) {
+                return Ok(stream);
+            }
+        }
     }
 
     /// The name of the socket's file.
@@ -122,6 +142,15 @@ impl Drop for LinkListener {
             tracing::debug!(%error, file = %self.file, "the link's socket was not removed");
         }
     }
+}
+
+/// Waits for the first byte, which stays to be read; `false` when there is none.
+async fn speaks(stream: &UnixStream) -> bool {
+    let peek = || {
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        Ok(rustix::net::recv(stream, &mut [0_u8; 1], flags).map(|(_, length)| length > 0)?)
+    };
+    stream.async_io(tokio::io::Interest::READABLE, peek).await.unwrap_or(false)
 }
 
 /// A path to `file` in an opened directory that is short however deep the directory lies.
@@ -141,7 +170,7 @@ fn remove_stale(directory: &OwnedFd) -> io::Result<()> {
         else {
             continue;
         };
-        // A connect that succeeds disturbs a living host little: it sees a connection without a hello.
+        // A connect that succeeds does not disturb a living host: it takes only connections that speak.
         let refused = std::os::unix::net::UnixStream::connect(through(directory, file))
             .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
         if refused {

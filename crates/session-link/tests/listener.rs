@@ -21,7 +21,14 @@ async fn it_listens_however_deep_the_directory_lies() {
         "/proc/self/fd/{}/host-1.sock",
         std::os::fd::AsRawFd::as_raw_fd(&directory)
     );
-    let (dialled, accepted) = tokio::join!(UnixStream::connect(short), listener.accept());
+    let dial = async {
+        // One who only looks whether we live is passed over; one who speaks is taken.
+        drop(UnixStream::connect(&short).await.expect("a connection"));
+        let mut stream = UnixStream::connect(&short).await.expect("a connection");
+        tokio::io::AsyncWriteExt::write_all(&mut stream, b"hello").await.expect("to be heard");
+        stream
+    };
+    let (dialled, accepted) = tokio::join!(dial, listener.accept());
     let peer = accepted.expect("a connection").peer_cred().expect("credentials");
     assert_eq!(peer.pid(), i32::try_from(std::process::id()).ok());
     drop((dialled, listener));
