@@ -150,7 +150,10 @@ async fn speaks(stream: &UnixStream) -> bool {
         let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
         Ok(rustix::net::recv(stream, &mut [0_u8; 1], flags).map(|(_, length)| length > 0)?)
     };
-    stream.async_io(tokio::io::Interest::READABLE, peek).await.unwrap_or(false)
+    stream
+        .async_io(tokio::io::Interest::READABLE, peek)
+        .await
+        .unwrap_or(false)
 }
 
 /// A path to `file` in an opened directory that is short however deep the directory lies.
