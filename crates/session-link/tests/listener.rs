@@ -25,7 +25,9 @@ async fn it_listens_however_deep_the_directory_lies() {
         // One who only looks whether we live is passed over; one who speaks is taken.
         drop(UnixStream::connect(&short).await.expect("a connection"));
         let mut stream = UnixStream::connect(&short).await.expect("a connection");
-        tokio::io::AsyncWriteExt::write_all(&mut stream, b"hello").await.expect("to be heard");
+        tokio::io::AsyncWriteExt::write_all(&mut stream, b"hello")
+            .await
+            .expect("to be heard");
         stream
     };
     let (dialled, accepted) = tokio::join!(dial, listener.accept());
