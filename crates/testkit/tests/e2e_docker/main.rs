@@ -10,7 +10,10 @@ mod input;
 mod isolation;
 mod losses;
 mod outside;
-#[expect(clippy::print_stdout, reason = "it answers whoever started it on its standard output")]
+#[expect(
+    clippy::print_stdout,
+    reason = "it answers whoever started it on its standard output"
+)]
 mod owner;
 mod secrets;
 mod takeover;
