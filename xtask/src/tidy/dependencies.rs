@@ -42,7 +42,16 @@ const HOMES: &[(&str, &[&str])] = &[
     ("axum", &["http-frontend", "session-gateway"]),
     // `testkit` is a provider, `xtask` speaks the engine's API raw as the baseline of its measurements, and
     // `mcp-frontend` serves its streamable HTTP itself until `http-frontend` exists and does it for all.
-    ("hyper", &["http-frontend", "mcp-frontend", "session-gateway", "testkit", "xtask"]),
+    (
+        "hyper",
+        &[
+            "http-frontend",
+            "mcp-frontend",
+            "session-gateway",
+            "testkit",
+            "xtask",
+        ],
+    ),
     ("tracing-subscriber", &["cli"]),
     ("rusqlite", &["session-core"]),
     ("yamux", &["session-link"]),
