@@ -4,8 +4,9 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use rmcp::model::{
-    CallToolRequestParams, CallToolResponse, CallToolResult, CancelTaskParams, CustomRequest, CustomResult,
-    ErrorCode, ErrorData, GetTaskParams, GetTaskResult, Implementation, ListResourceTemplatesResult,
+    CallToolRequestParams, CallToolResponse, CallToolResult, CancelTaskParams, CompleteRequestMethod,
+    CompleteRequestParams, CompleteResult, CustomRequest, CustomResult, ErrorCode, ErrorData, GetTaskParams,
+    GetTaskResult, Implementation, ListPromptsRequestMethod, ListPromptsResult, ListResourceTemplatesResult,
     ListResourcesResult, ListToolsResult, PaginatedRequestParams, ProtocolVersion, ReadResourceRequestParams,
     ReadResourceResponse, ServerCapabilities, ServerConfig, SubscriptionFilter, Tool, UpdateTaskParams,
 };
@@ -191,6 +192,24 @@ impl ServerHandler for Handler {
         }
     }
 
+    /// The library would answer with an empty list although no prompts are declared.
+    async fn list_prompts(
+        &self,
+        _request: Option<PaginatedRequestParams>,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<ListPromptsResult, ErrorData> {
+        Err(ErrorData::method_not_found::<ListPromptsRequestMethod>())
+    }
+
+    /// As with prompts.
+    async fn complete(
+        &self,
+        _request: CompleteRequestParams,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<CompleteResult, ErrorData> {
+        Err(ErrorData::method_not_found::<CompleteRequestMethod>())
+    }
+
     async fn get_task(
         &self,
         request: GetTaskParams,
@@ -264,11 +283,10 @@ impl ServerHandler for Handler {
     async fn on_custom_request(
         &self,
         request: CustomRequest,
-        _context: RequestContext<RoleServer>,
+        context: RequestContext<RoleServer>,
     ) -> Result<CustomResult, ErrorData> {
         // A known method arrives here when its parameters have another shape than it takes.
         const KNOWN: &[&str] = &[
-            "initialize",
             "tools/call",
             "tools/list",
             "resources/list",
@@ -279,7 +297,10 @@ impl ServerHandler for Handler {
             "tasks/update",
         ];
         let method = crate::text::one_line(&request.method, 80);
-        if KNOWN.contains(&request.method.as_str()) {
+        let handshakes = context
+            .protocol_version()
+            .is_none_or(|version| version.has_initialize());
+        if KNOWN.contains(&request.method.as_str()) || (handshakes && request.method == "initialize") {
             return Err(ErrorData::invalid_params(
                 format!("the parameters of {method} have the wrong shape"),
                 None,

@@ -33,11 +33,14 @@ impl Refusal {
     }
 }
 
+/// A host and its port.
+type Named = (String, Option<u16>);
+
 /// See the module.
 #[derive(Debug, Clone)]
 pub(super) struct Gate {
     token: SecretString,
-    hosts: Vec<(String, Option<u16>)>,
+    hosts: Vec<Named>,
     origins: Vec<String>,
 }
 
@@ -59,44 +62,44 @@ impl Gate {
     }
 
     pub(super) fn admit(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Refusal> {
-        self.host(uri, headers)?;
-        self.origin(headers)?;
+        let host = self.host(uri, headers)?;
+        self.origin(&host, headers)?;
         self.token(headers)
     }
 
-    fn host(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Refusal> {
+    fn host(&self, uri: &Uri, headers: &HeaderMap) -> Result<Named, Refusal> {
         let mut given = headers.get_all(HOST).iter();
         let host = match (given.next(), given.next()) {
             (Some(host), None) => host.to_str().ok().and_then(authority),
             (None, _) => uri.authority().map(normal),
             (Some(_), Some(_)) => None,
         };
-        let (name, port) = host.ok_or(Refusal::Host)?;
+        let host = host.ok_or(Refusal::Host)?;
         // An absolute request line names a host, too; two that differ are a trick.
-        if uri
-            .authority()
-            .is_some_and(|other| normal(other) != (name.clone(), port))
-        {
+        if uri.authority().is_some_and(|other| normal(other) != host) {
             return Err(Refusal::Host);
         }
-        let known = |(allowed, wanted): &(String, Option<u16>)| {
-            *allowed == name && wanted.is_none_or(|wanted| port == Some(wanted))
-        };
+        let known = |(name, port): &Named| *name == host.0 && port.is_none_or(|port| host.1 == Some(port));
         if self.hosts.iter().any(known) {
-            Ok(())
+            Ok(host)
         } else {
             Err(Refusal::Host)
         }
     }
 
-    fn origin(&self, headers: &HeaderMap) -> Result<(), Refusal> {
+    /// Pages that were allowed may talk to us, and those of this very server: a name and port that we are known by.
+    fn origin(&self, host: &Named, headers: &HeaderMap) -> Result<(), Refusal> {
         let mut given = headers.get_all(ORIGIN).iter();
         let Some(origin) = given.next() else { return Ok(()) };
         let origin = origin.to_str().map_err(|_| Refusal::Origin)?.to_ascii_lowercase();
-        if given.next().is_some() || !self.origins.contains(&origin) {
-            return Err(Refusal::Origin);
+        let ours = origin
+            .strip_prefix("http://")
+            .and_then(authority)
+            .is_some_and(|named| named == *host);
+        if given.next().is_none() && (ours || self.origins.contains(&origin)) {
+            return Ok(());
         }
-        Ok(())
+        Err(Refusal::Origin)
     }
 
     fn token(&self, headers: &HeaderMap) -> Result<(), Refusal> {
@@ -117,14 +120,14 @@ impl Gate {
     }
 }
 
-fn authority(text: &str) -> Option<(String, Option<u16>)> {
+fn authority(text: &str) -> Option<Named> {
     Authority::try_from(text)
         .ok()
         .filter(|name| !name.as_str().contains('@'))
         .map(|name| normal(&name))
 }
 
-fn normal(authority: &Authority) -> (String, Option<u16>) {
+fn normal(authority: &Authority) -> Named {
     (authority.host().to_ascii_lowercase(), authority.port_u16())
 }
 
@@ -215,7 +218,7 @@ mod tests {
             "https://app.example",
             "http://app.example:8443",
             "https://evil.example",
-            "http://localhost",
+            "http://localhost:1",
         ] {
             let judged = judge(&[
                 ("host", "localhost"),
@@ -223,6 +226,29 @@ mod tests {
                 ("authorization", &bearer),
             ]);
             assert_eq!(judged, Err(Refusal::Origin), "{origin}");
+        }
+    }
+
+    #[test]
+    fn a_page_of_this_server_may_come_and_one_beside_it_may_not() {
+        let bearer = format!("Bearer {TOKEN}");
+        let from = |origin| {
+            judge(&[
+                ("host", "localhost:3001"),
+                ("origin", origin),
+                ("authorization", &bearer),
+            ])
+        };
+        assert_eq!(from("http://localhost:3001"), Ok(()));
+        for other in [
+            "http://localhost:3002",
+            "http://localhost",
+            "http://127.0.0.1:3001",
+            "https://localhost:3001",
+            "http://x@localhost:3001",
+            "http://localhost:3001/x",
+        ] {
+            assert_eq!(from(other), Err(Refusal::Origin), "{other}");
         }
     }
 

@@ -23,8 +23,17 @@ async fn unknown_tools_and_methods_are_protocol_errors() {
         (&answer["error"]["code"], &answer["error"]["message"]),
         (&json!(-32602), &json!("Unknown tool: rm_rf"))
     );
-    let answer = world.client.request("tools/obey", json!({})).await;
-    assert_eq!(answer["error"]["code"], -32601);
+    // What is not declared is not there, either.
+    for method in [
+        "tools/obey",
+        "prompts/list",
+        "logging/setLevel",
+        "resources/subscribe",
+    ] {
+        let params = json!({ "level": "debug", "uri": "session://x" });
+        let answer = world.client.request(method, params).await;
+        assert_eq!(answer["error"]["code"], -32601, "{method}: {answer}");
+    }
     works(&mut world).await;
     world.end().await;
 }
