@@ -409,6 +409,9 @@ mod tests {
     fn a_turn_costs_what_the_conversation_s_total_grew_by() {
         assert!((own_cost(0.5, 0.2) - 0.3).abs() < 1e-12);
         assert!((own_cost(0.5, 0.0) - 0.5).abs() < 1e-12);
-        assert!((own_cost(0.1, 0.4) - 0.1).abs() < 1e-12, "a new conversation counts from nothing");
+        assert!(
+            (own_cost(0.1, 0.4) - 0.1).abs() < 1e-12,
+            "a new conversation counts from nothing"
+        );
     }
 }
