@@ -22,6 +22,7 @@ mod destroy;
 mod inbox;
 mod interrupt;
 mod lines;
+mod owned_agent;
 mod retry;
 mod snapshot;
 mod turns;
@@ -36,10 +37,10 @@ use tokio::time::Instant;
 
 pub(crate) use self::create::{LaunchPlan, send_archive};
 use crate::agent::AgentDriver;
-use crate::driver::agent::OwnedAgent;
 use crate::driver::connect::Connection;
 use crate::driver::inbox::Inbox;
 use crate::driver::interrupt::ForeignInterrupt;
+use crate::driver::owned_agent::OwnedAgent;
 use crate::driver::retry::Retry;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::EventKind;
@@ -214,7 +215,7 @@ impl Driver {
                     Some(request) => self.handle(request, &mut inbox).await,
                     None => break,
                 },
-                output = agent::next(&mut self.agent) => self.agent_output(output).await,
+                output = owned_agent::next(&mut self.agent) => self.agent_output(output).await,
                 () = connect::closed(&self.connection) => self.link_lost().await,
                 () = wait_until(deadline) => self.deadline_passed().await,
             }

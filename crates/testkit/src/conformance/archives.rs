@@ -56,6 +56,11 @@ impl Tar {
         self.append(header, content)
     }
 
+    /// A file whose header promises more than there is.
+    pub(super) fn claiming(self, name: &str, size: u64, content: &[u8]) -> Self {
+        self.append(Self::header(name, EntryType::Regular, size), content)
+    }
+
     pub(super) fn directory(self, name: &str) -> Self {
         self.append(Self::header(name, EntryType::Directory, 0), &[])
     }

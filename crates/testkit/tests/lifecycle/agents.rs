@@ -74,6 +74,22 @@ async fn an_agent_that_dies_in_the_middle_fails_the_turn_and_is_resumed() {
 }
 
 #[tokio::test]
+async fn an_agent_that_dies_before_its_first_words_has_no_conversation_and_begins_a_new_one() {
+    let world = World::new();
+    let manager = world.manager().await;
+    let session = create(&manager).await;
+    world.then(AgentTurn::new().exit(1));
+    let outcome = ask(&manager, &session, "Work.").await;
+    expect_failure(&outcome, TurnFailureCause::AgentDied, ErrorKind::AgentFailed);
+    assert_eq!(ask(&manager, &session, "Next.").await.text, "Next.");
+    let starts = world.site.memory.agents().starts();
+    assert_eq!(starts.len(), 3, "the second one could not resume");
+    assert!(starts[1].resumed.is_some() && starts[2].resumed.is_none());
+    assert_eq!(world.prompts(), ["Work.", "Next."]);
+    world.finish(&manager).await;
+}
+
+#[tokio::test]
 async fn the_last_words_of_a_dead_agent_are_told() {
     let world = World::new();
     let manager = world.manager().await;

@@ -300,9 +300,11 @@ async fn archives_that_are_cut_or_lie(stage: Arc<Stage>) -> Outcome {
     let whole = Tar::new().file("file", &[b'x'; 5000]).bytes();
     let mut garbled = whole.clone();
     garbled[150] ^= 0xff;
+    let bomb = Tar::new().claiming("file", 1 << 40, b"a few bytes").bytes();
     for bytes in [
         whole[..3000].to_vec(),
         garbled,
+        bomb,
         b"not a tar archive at all".repeat(100),
     ] {
         refused(

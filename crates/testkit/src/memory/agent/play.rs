@@ -1,248 +1,16 @@
-//! A scripted agent: it stands where Claude Code stands and speaks its stream-json, line by line as recorded.
-//!
-//! The real agent needs its 377 MB, an image and a model; what tests of a session's life need is one that does on command
-//! what the real one does rarely: die in the middle, ignore an interrupt, write garbage, take all memory.
-
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+//! The agent at work: a program of the container that reads prompts and control requests, and plays its turns.
 
 use serde_json::{Value, json};
 use session_core::id::SessionId;
-use tokio::sync::watch;
 
-use super::program::{Context, Exit, Input};
+use super::turn::Step;
+use super::{AgentStart, AgentTurn, Agents, SeenPrompt};
+use crate::memory::program::{Context, Exit, Input};
 use crate::model::Gate;
 
-/// Where sessions look for their agent.
-pub(super) const PROGRAM: &str = "/opt/cofferdam/bin/claude";
-
-/// What the agent does with one prompt.
-#[derive(Debug, Clone, Default)]
-pub struct AgentTurn {
-    steps: Vec<Step>,
-    after: Vec<String>,
-}
-
-#[derive(Debug, Clone)]
-enum Step {
-    Say(String),
-    Line(String),
-    Bytes(Vec<u8>),
-    Stderr(String),
-    Write(String, Vec<u8>),
-    Hold(Gate),
-    Replay(&'static str),
-    Deaf,
-    StopReading,
-    Exit(Exit),
-    OutOfMemory,
-}
-
-impl AgentTurn {
-    /// A turn that ends at once with an empty answer.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// It says this; the last thing that it says is the turn's text.
-    #[must_use]
-    pub fn say(self, text: impl Into<String>) -> Self {
-        self.step(Step::Say(text.into()))
-    }
-
-    /// It writes this line to its standard output, whatever it is.
-    #[must_use]
-    pub fn line(self, line: impl Into<String>) -> Self {
-        self.step(Step::Line(line.into()))
-    }
-
-    /// It writes these bytes to its standard output, whatever they are.
-    #[must_use]
-    pub fn bytes(self, bytes: impl Into<Vec<u8>>) -> Self {
-        self.step(Step::Bytes(bytes.into()))
-    }
-
-    /// It writes this line to its standard output right behind the result of the turn.
-    #[must_use]
-    pub fn after(mut self, line: impl Into<String>) -> Self {
-        self.after.push(line.into());
-        self
-    }
-
-    /// It writes this line to its standard error.
-    #[must_use]
-    pub fn stderr(self, line: impl Into<String>) -> Self {
-        self.step(Step::Stderr(line.into()))
-    }
-
-    /// It writes a file, as one of its tools would.
-    #[must_use]
-    pub fn write(self, path: impl Into<String>, content: impl Into<Vec<u8>>) -> Self {
-        self.step(Step::Write(path.into(), content.into()))
-    }
-
-    /// It works until the gate opens. An interrupt ends the turn.
-    #[must_use]
-    pub fn hold(self, gate: &Gate) -> Self {
-        self.step(Step::Hold(gate.clone()))
-    }
-
-    /// It works for ever. An interrupt ends the turn.
-    #[must_use]
-    pub fn hang(self) -> Self {
-        self.step(Step::Hold(Gate::new()))
-    }
-
-    /// From here on it does not obey interrupts.
-    #[must_use]
-    pub fn deaf(self) -> Self {
-        self.step(Step::Deaf)
-    }
-
-    /// From here on it does not read its input.
-    #[must_use]
-    pub fn stop_reading(self) -> Self {
-        self.step(Step::StopReading)
-    }
-
-    /// It says what the real agent said in a recording of one turn, its result included. See
-    /// [`crate::fixtures::claude_recording`].
-    #[must_use]
-    pub fn replay(self, recording: &'static str) -> Self {
-        self.step(Step::Replay(recording))
-    }
-
-    /// It exits in the middle of the turn.
-    #[must_use]
-    pub fn exit(self, code: i32) -> Self {
-        self.step(Step::Exit(Exit::Code(code)))
-    }
-
-    /// A signal ends it in the middle of the turn.
-    #[must_use]
-    pub fn die(self, signal: i32) -> Self {
-        self.step(Step::Exit(Exit::Signal(signal)))
-    }
-
-    /// The kernel ends it for lack of memory.
-    #[must_use]
-    pub fn out_of_memory(self) -> Self {
-        self.step(Step::OutOfMemory)
-    }
-
-    fn step(mut self, step: Step) -> Self {
-        self.steps.push(step);
-        self
-    }
-}
-
-/// A prompt that an agent read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SeenPrompt {
-    /// The session.
-    pub session: SessionId,
-    /// The conversation, as the agent names it.
-    pub conversation: String,
-    /// The prompt.
-    pub text: String,
-}
-
-/// A start of an agent.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AgentStart {
-    /// The session.
-    pub session: SessionId,
-    /// Its arguments after the program.
-    pub args: Vec<String>,
-    /// The conversation that it goes on with.
-    pub resumed: Option<String>,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    turns: VecDeque<AgentTurn>,
-    prompts: Vec<SeenPrompt>,
-    starts: Vec<AgentStart>,
-    ends: usize,
-    interrupts: u64,
-    overlaps: u64,
-}
-
-/// The agents of all containers of a [`super::MemoryRuntime`]: what they will do, and what they saw.
-#[derive(Debug, Clone)]
-pub struct Agents {
-    state: Arc<Mutex<State>>,
-    changed: Arc<watch::Sender<u64>>,
-}
-
 impl Agents {
-    pub(super) fn new() -> Self {
-        Self {
-            state: Arc::default(),
-            changed: Arc::new(watch::Sender::new(0)),
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn note(&self, change: impl FnOnce(&mut State)) {
-        change(&mut self.lock());
-        self.changed.send_modify(|count| *count += 1);
-    }
-
-    /// What is done with the next prompt for which nothing was said yet. Without anything said, the agent repeats the
-    /// prompt and is done.
-    pub fn then(&self, turn: AgentTurn) {
-        self.lock().turns.push_back(turn);
-    }
-
-    /// Every prompt that any agent read, in order.
-    pub fn prompts(&self) -> Vec<SeenPrompt> {
-        self.lock().prompts.clone()
-    }
-
-    /// Every start of an agent, in order.
-    pub fn starts(&self) -> Vec<AgentStart> {
-        self.lock().starts.clone()
-    }
-
-    /// How many interrupts any agent read.
-    pub fn interrupts(&self) -> u64 {
-        self.lock().interrupts
-    }
-
-    /// How many prompts came while a turn ran; the real agent would merge them. Always 0 with a correct manager.
-    pub fn overlaps(&self) -> u64 {
-        self.lock().overlaps
-    }
-
-    /// Waits until agents have read so many prompts.
-    pub async fn wait_for_prompts(&self, count: usize) {
-        self.wait(|state| state.prompts.len() >= count).await;
-    }
-
-    /// Waits until agents are done with so many prompts, one way or another.
-    pub async fn wait_for_ends(&self, count: usize) {
-        self.wait(|state| state.ends >= count).await;
-    }
-
-    /// Waits until agents have read so many interrupts.
-    pub async fn wait_for_interrupts(&self, count: u64) {
-        self.wait(|state| state.interrupts >= count).await;
-    }
-
-    async fn wait(&self, reached: impl Fn(&State) -> bool) {
-        let mut changed = self.changed.subscribe();
-        while !reached(&self.lock()) {
-            // The sender lives in `self`.
-            let _ = changed.changed().await;
-        }
-    }
-
     /// The program.
-    pub(super) async fn run(self, mut context: Context) -> Exit {
+    pub(in crate::memory) async fn run(self, mut context: Context) -> Exit {
         let args = context.args();
         let resumed = args
             .iter()
@@ -251,13 +19,20 @@ impl Agents {
             .cloned();
         let conversation = resumed.clone().unwrap_or_else(|| SessionId::new().to_string());
         let session = context.machine.session();
-        self.note(|state| {
-            state.starts.push(AgentStart {
-                session,
-                args,
-                resumed,
-            })
-        });
+        let unknown = resumed.is_some() && !self.lock().kept.contains(&conversation);
+        let start = AgentStart {
+            session,
+            args,
+            resumed,
+        };
+        self.note(|state| state.starts.push(start));
+        if unknown {
+            let error = format!("No conversation found with session ID: {conversation}");
+            let result = json!({ "type": "result", "subtype": "error_during_execution", "is_error": true,
+                "num_turns": 0, "errors": [error] });
+            context.stdout.line(result).await;
+            return Exit::Code(1);
+        }
         let input = std::mem::replace(&mut context.stdin, Input::empty());
         let mut agent = Agent {
             agents: self,
@@ -348,6 +123,9 @@ enum Flow {
 impl Agent {
     async fn emit(&self, mut value: Value) {
         value["session_id"] = json!(self.conversation);
+        if value["type"] != "system" {
+            self.agents.keep(&self.conversation);
+        }
         self.context.stdout.line(value).await;
     }
 
@@ -479,6 +257,7 @@ impl Agent {
             }
         }
         result["session_id"] = json!(self.conversation);
+        self.agents.keep(&self.conversation);
         // In one piece, so that a reader gets all of it at once.
         let lines: String = after.iter().map(|line| format!("{line}\n")).collect();
         self.context.stdout.write(format!("{result}\n{lines}")).await;
