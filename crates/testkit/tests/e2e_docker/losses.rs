@@ -29,7 +29,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         ),
         test(
             "an_agent_that_is_killed",
-            || Script::new().hang().say("Here I am."),
+            || Script::new().say("I will.").hang().say("Here I am."),
             killed_agent,
         ),
         test(
@@ -92,11 +92,13 @@ async fn hungry_agent(world: Arc<World>) -> Outcome {
 
 async fn killed_agent(world: Arc<World>) -> Outcome {
     let session = world.session().await?;
+    // The agent keeps a conversation from its first answer on.
+    world.prompt(&session, "Remember the lighthouse.").await?;
     let turn = world
         .manager
         .prompt(&session, prompt_of("Think for long."))
         .await?;
-    world.model.wait_for_conversation(1).await;
+    world.model.wait_for_conversation(2).await;
     world
         .run(&session, &["pkill", "-KILL", "-f", "input-format"])
         .await?;
@@ -107,7 +109,7 @@ async fn killed_agent(world: Arc<World>) -> Outcome {
     );
     assert_eq!(world.prompt(&session, "Are you there?").await?.text, "Here I am.");
     let last = world.model.conversation().pop().ok_or("a request")?;
-    let resumed = String::from_utf8_lossy(&last.body).contains("Think for long.");
+    let resumed = String::from_utf8_lossy(&last.body).contains("Remember the lighthouse.");
     assert!(resumed, "the conversation goes on");
     Ok(())
 }
