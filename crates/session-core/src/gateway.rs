@@ -3,11 +3,15 @@
 //! A gateway implementation (`session-gateway`) answers the doors of sealed sessions and holds every secret; the core
 //! only hands it tunnels and asks for accounts. It is a trait so that neither knows the other.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
+use crate::budget::{Budget, BudgetLimit, Spending, Spent};
+use crate::egress::{AllowEntry, DenialReason, EgressDecision};
 use crate::error::Result;
 use crate::id::SessionId;
 use crate::runtime::BoxedByteStream;
@@ -26,13 +30,182 @@ pub struct GatewayDoor {
     pub port: u16,
 }
 
+/// The loopback port of the egress proxy inside every session without a network.
+pub const EGRESS_PORT: u16 = 9102;
+/// The door of the egress proxy.
+pub const EGRESS_DOOR: &str = "egress";
+
 /// What a session may do at the gateway.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct SessionGrant {
     /// The token that the session presents. Worth nothing at any other session's doors.
     pub token: SecretString,
-    /// The caller's own provider credential for this session, instead of the gateway's.
-    pub credential: Option<SecretString>,
+    /// The caller's own account at a provider for this session, instead of the gateway's.
+    pub account: Option<ProviderAccount>,
+    /// Whether the session has no network of its own, so that it needs the egress door.
+    pub sealed: bool,
+    /// The hosts that it may reach. Nothing when empty.
+    pub allow: Vec<AllowEntry>,
+    /// The session's own budget, beside the gateway's.
+    pub budget: Budget,
+    /// Where its accounts are kept.
+    pub ledger: Arc<dyn Ledger>,
+}
+
+/// A caller's own account at a provider. Never stored, logged or shown.
+#[derive(Debug, Clone)]
+pub enum ProviderAccount {
+    /// A key of the gateway's default provider.
+    ApiKey(SecretString),
+    /// AWS Bedrock.
+    Bedrock(BedrockAccount),
+}
+
+/// Bedrock as `create_session` takes it. What is `None` comes from the host's own AWS configuration.
+#[derive(Debug, Clone, Default)]
+pub struct BedrockAccount {
+    /// The region.
+    pub region: Option<String>,
+    /// The credentials.
+    pub credentials: Option<AwsCredentials>,
+}
+
+/// AWS credentials.
+#[derive(Debug, Clone)]
+pub struct AwsCredentials {
+    /// The id of the access key; no secret by itself.
+    pub access_key_id: String,
+    /// The key.
+    pub secret_access_key: SecretString,
+    /// The token of a temporary credential.
+    pub session_token: Option<SecretString>,
+}
+
+/// What a session was admitted to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admission {
+    /// Its doors.
+    pub doors: Vec<GatewayDoor>,
+    /// The API that the agent has to speak at the model door.
+    pub model_api: ModelApi,
+    /// Hosts for which the egress door adds a credential, so a client inside must ask for them over plain HTTP:
+    /// git and package managers are told by their environment.
+    pub credential_hosts: Vec<String>,
+}
+
+/// The API that a model provider has. Everything in it is for the container to see.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum ModelApi {
+    /// The Messages API.
+    #[default]
+    Messages,
+    /// AWS Bedrock's.
+    Bedrock {
+        /// The region.
+        region: String,
+    },
+    /// Google Vertex's.
+    Vertex {
+        /// The region.
+        region: String,
+        /// The project.
+        project: String,
+    },
+}
+
+/// What a gateway keeps about a session, and asks of it. The core implements it on the store; what it acknowledges is
+/// durable, and every process that serves the session sees it.
+#[async_trait]
+pub trait Ledger: Send + Sync + 'static {
+    /// What was used so far. Cheap: asked before every request.
+    async fn spent(&self) -> Result<Spent>;
+
+    /// Adds to the accounts, of the session and of today.
+    async fn charge(&self, spending: Spending) -> Result<()>;
+
+    /// What people decided about hosts: for this session and for all, newest first.
+    async fn decisions(&self) -> Result<Vec<EgressDecision>>;
+
+    /// Records what happened at a door, as an event of the session; a denial that a person can change becomes a request
+    /// that waits. The gateway keeps repetitions down.
+    async fn record(&self, event: DoorEvent) -> Result<()>;
+}
+
+/// What happens at doors and is worth an event. Names come from the session: hostile, bounded by the gateway.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DoorEvent {
+    /// A host was reached.
+    EgressAllowed {
+        /// The host.
+        host: String,
+        /// The port.
+        port: u16,
+        /// By which rule, as it is written.
+        rule: String,
+    },
+    /// A host was denied.
+    EgressDenied {
+        /// The host as asked for, escaped and cut.
+        host: String,
+        /// The port.
+        port: u16,
+        /// Why.
+        reason: DenialReason,
+    },
+    /// A request was refused because a budget is spent.
+    BudgetSpent {
+        /// Which limit.
+        limit: BudgetLimit,
+        /// Of the day; of the session otherwise.
+        today: bool,
+    },
+    /// The provider fails in a way that a person should know of.
+    ModelFailing {
+        /// How.
+        failure: ModelFailure,
+    },
+    /// Requests go to another provider since now.
+    ProviderChanged {
+        /// Its name in the configuration.
+        to: String,
+    },
+}
+
+/// How a provider fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ModelFailure {
+    /// It cannot be reached, or broke off.
+    Unreachable,
+    /// It answers that it has too much to do (429, 529, 503).
+    Overloaded,
+    /// It refuses the credential (401, 403).
+    Unauthorized,
+    /// It does not answer in time.
+    Silent,
+    /// It answers with another error.
+    Failing,
+}
+
+/// What goes on at the model door of a session, for whoever judges whether its agent hangs. Ages are in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ModelActivity {
+    /// Requests that wait for the provider or receive its answer.
+    pub under_way: u32,
+    /// Requests that wait here for their turn.
+    pub queued: u32,
+    /// Since when nothing has moved on any request; `None` when none is under way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub silent_ms: Option<u64>,
+    /// How long ago the last request ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_ms: Option<u64>,
+    /// How the last request failed, when it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<ModelFailure>,
+    /// How many requests in a row failed.
+    pub failures: u32,
 }
 
 /// What a session used so far, as counted at the gateway.
@@ -53,8 +226,12 @@ pub struct ModelUsage {
 /// Answers the doors of sessions.
 #[async_trait]
 pub trait Gateway: Send + Sync + 'static {
-    /// Starts to serve a session and says which doors it has. Replaces an earlier grant of the same session.
-    async fn admit(&self, session: &SessionId, grant: SessionGrant) -> Result<Vec<GatewayDoor>>;
+    /// Starts to serve a session and says what it has. Replaces an earlier grant of the same session.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for an account that cannot be used or a preset that does not exist, `Unsupported` for a provider
+    /// that this gateway cannot speak to.
+    async fn admit(&self, session: &SessionId, grant: SessionGrant) -> Result<Admission>;
 
     /// Serves one connection that came in at `door` until either side ends it. Never fails towards the core: what goes
     /// wrong is told to the session in the protocol of the door. Dropping the future cuts the connection.
@@ -62,6 +239,9 @@ pub trait Gateway: Send + Sync + 'static {
 
     /// What the session used since it was admitted here.
     fn usage(&self, session: &SessionId) -> ModelUsage;
+
+    /// What goes on at its model door now.
+    fn activity(&self, session: &SessionId) -> ModelActivity;
 
     /// Forgets the session: its token is worth nothing from now on and open connections end.
     async fn dismiss(&self, session: &SessionId);

@@ -6,8 +6,10 @@
 
 pub mod agent;
 pub mod api;
+pub mod budget;
 pub mod command;
 mod driver;
+pub mod egress;
 pub mod error;
 pub mod event;
 pub mod gateway;

@@ -3,7 +3,10 @@
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use session_core::error::{Error, ErrorKind, Result};
-use session_core::gateway::{Gateway, GatewayDoor, MODEL_DOOR, MODEL_PORT, ModelUsage, SessionGrant};
+use session_core::gateway::{
+    Admission, Gateway, GatewayDoor, MODEL_DOOR, MODEL_PORT, ModelActivity, ModelApi, ModelUsage,
+    ProviderAccount, SessionGrant,
+};
 use session_core::id::SessionId;
 use session_core::runtime::BoxedByteStream;
 
@@ -32,13 +35,27 @@ impl SessionGateway {
 
 #[async_trait]
 impl Gateway for SessionGateway {
-    async fn admit(&self, session: &SessionId, grant: SessionGrant) -> Result<Vec<GatewayDoor>> {
-        let credential = grant.credential.as_ref().map(Credential::api_key).transpose()?;
+    async fn admit(&self, session: &SessionId, grant: SessionGrant) -> Result<Admission> {
+        let credential = match &grant.account {
+            None => None,
+            Some(ProviderAccount::ApiKey(key)) => Some(Credential::api_key(key)?),
+            Some(ProviderAccount::Bedrock(_)) => {
+                return Err(Error::new(
+                    ErrorKind::Unsupported,
+                    "admit the session",
+                    "requests to Bedrock cannot be signed yet",
+                ));
+            }
+        };
         self.model.register(*session, grant.token, credential)?;
-        Ok(vec![GatewayDoor {
-            name: MODEL_DOOR.to_owned(),
-            port: MODEL_PORT,
-        }])
+        Ok(Admission {
+            doors: vec![GatewayDoor {
+                name: MODEL_DOOR.to_owned(),
+                port: MODEL_PORT,
+            }],
+            model_api: ModelApi::Messages,
+            credential_hosts: Vec::new(),
+        })
     }
 
     fn serve(&self, session: &SessionId, door: &str, tunnel: BoxedByteStream) -> BoxFuture<'static, ()> {
@@ -64,6 +81,10 @@ impl Gateway for SessionGateway {
             cache_read_tokens: usage.cache_read_tokens,
             cache_creation_tokens: usage.cache_creation_tokens,
         }
+    }
+
+    fn activity(&self, _session: &SessionId) -> ModelActivity {
+        ModelActivity::default()
     }
 
     async fn dismiss(&self, session: &SessionId) {

@@ -15,7 +15,10 @@ use session_core::api::{ArchiveStream, EventStream, SessionApi};
 use session_core::command::{CommandRequest, RunningCommand};
 use session_core::error::{Error, ErrorKind, Result};
 use session_core::event::Event;
-use session_core::gateway::{Gateway, GatewayDoor, MODEL_DOOR, MODEL_PORT, ModelUsage, SessionGrant};
+use session_core::gateway::{
+    Admission, Gateway, GatewayDoor, MODEL_DOOR, MODEL_PORT, ModelActivity, ModelApi, ModelUsage,
+    SessionGrant,
+};
 use session_core::id::{CommandId, SessionId, TurnId};
 use session_core::manager::{ManagerOptions, SessionManager};
 use session_core::policy::mounts::HostPaths;
@@ -258,7 +261,7 @@ impl EchoGateway {
 
 #[async_trait]
 impl Gateway for EchoGateway {
-    async fn admit(&self, session: &SessionId, _grant: SessionGrant) -> Result<Vec<GatewayDoor>> {
+    async fn admit(&self, session: &SessionId, _grant: SessionGrant) -> Result<Admission> {
         if self.refuses.load(Ordering::Relaxed) {
             let message = "the gateway admits nobody";
             return Err(
@@ -269,10 +272,14 @@ impl Gateway for EchoGateway {
         if !served.contains(session) {
             served.push(*session);
         }
-        Ok(vec![GatewayDoor {
-            name: MODEL_DOOR.to_owned(),
-            port: MODEL_PORT,
-        }])
+        Ok(Admission {
+            doors: vec![GatewayDoor {
+                name: MODEL_DOOR.to_owned(),
+                port: MODEL_PORT,
+            }],
+            model_api: ModelApi::Messages,
+            credential_hosts: Vec::new(),
+        })
     }
 
     fn serve(
@@ -294,6 +301,10 @@ impl Gateway for EchoGateway {
 
     fn usage(&self, _session: &SessionId) -> ModelUsage {
         ModelUsage::default()
+    }
+
+    fn activity(&self, _session: &SessionId) -> ModelActivity {
+        ModelActivity::default()
     }
 
     async fn dismiss(&self, session: &SessionId) {

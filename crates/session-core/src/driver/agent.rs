@@ -5,6 +5,8 @@
 //! prompt exactly once. Prompts have even keys and interrupts odd ones: the parity of the last key says what may have to
 //! be written again.
 
+use std::sync::Arc;
+
 use session_link::{
     Door, ErrorKind as LinkKind, ExitCause, ExitReport, Link, LinkError, OnDisconnect, Process, ProcessEvent,
     ProcessId, SpawnSpec, StdinMode,
@@ -14,12 +16,14 @@ use super::Driver;
 use super::lines::Piece;
 use super::owned_agent::{LAST_WORDS, OwnedAgent};
 use crate::agent::{AgentContext, AgentSignal};
+use crate::budget::Budget;
+use crate::driver::ledger::StoreLedger;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::EventKind;
-use crate::gateway::{MODEL_PORT, SessionGrant};
+use crate::gateway::{MODEL_PORT, ProviderAccount, SessionGrant};
 use crate::id::TurnId;
 use crate::link_error::from_link;
-use crate::runtime::ContainerSpec;
+use crate::runtime::{ContainerSpec, NetworkMode};
 use crate::state::StateName;
 use crate::store::{AgentRecord, Batch, SessionRecord};
 
@@ -76,10 +80,15 @@ impl Driver {
     async fn open_doors(&self, link: &Link, record: &SessionRecord) -> Result<()> {
         let grant = SessionGrant {
             token: record.token.clone(),
-            credential: self.credential.clone(),
+            account: self.credential.clone().map(ProviderAccount::ApiKey),
+            sealed: record.info.network == NetworkMode::Sealed,
+            allow: Vec::new(),
+            budget: Budget::default(),
+            ledger: Arc::new(StoreLedger::new(self.foundation.store.clone(), self.id)),
         };
-        let doors = self.foundation.gateway.admit(&self.id, grant).await?;
-        let doors = doors
+        let admission = self.foundation.gateway.admit(&self.id, grant).await?;
+        let doors = admission
+            .doors
             .into_iter()
             .map(|door| Door {
                 name: door.name,

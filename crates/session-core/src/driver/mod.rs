@@ -21,6 +21,7 @@ mod create;
 mod destroy;
 mod inbox;
 mod interrupt;
+mod ledger;
 mod lines;
 mod owned_agent;
 mod retry;

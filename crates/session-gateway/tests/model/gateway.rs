@@ -1,12 +1,42 @@
 //! The gateway as the core uses it.
 
 use session_core::error::ErrorKind;
-use session_core::gateway::{Gateway, MODEL_DOOR, MODEL_PORT, SessionGrant};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use session_core::budget::{Budget, Spending, Spent};
+use session_core::egress::EgressDecision;
+use session_core::error::Result;
+use session_core::gateway::{
+    DoorEvent, Gateway, Ledger, MODEL_DOOR, MODEL_PORT, ProviderAccount, SessionGrant,
+};
 use session_core::id::SessionId;
 use session_gateway::SessionGateway;
 use session_gateway::model::{CredentialSource, Limits, ModelProxyConfig};
 
 use crate::support::{Provider, TOKEN, connect, json, prompt, read};
+
+/// Keeps nothing.
+struct NoLedger;
+
+#[async_trait]
+impl Ledger for NoLedger {
+    async fn spent(&self) -> Result<Spent> {
+        Ok(Spent::default())
+    }
+
+    async fn charge(&self, _spending: Spending) -> Result<()> {
+        Ok(())
+    }
+
+    async fn decisions(&self) -> Result<Vec<EgressDecision>> {
+        Ok(Vec::new())
+    }
+
+    async fn record(&self, _event: DoorEvent) -> Result<()> {
+        Ok(())
+    }
+}
 
 #[tokio::test]
 async fn a_session_is_admitted_served_counted_and_dismissed() {
@@ -20,14 +50,22 @@ async fn a_session_is_admitted_served_counted_and_dismissed() {
     let session = SessionId::new();
     let grant = |credential: &str| SessionGrant {
         token: TOKEN.into(),
-        credential: Some(credential.into()),
+        account: Some(ProviderAccount::ApiKey(credential.into())),
+        sealed: true,
+        allow: Vec::new(),
+        budget: Budget::default(),
+        ledger: Arc::new(NoLedger),
     };
 
     let error = gateway.admit(&session, grant("bad key")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidArgument);
     assert!(error.hint().is_some());
 
-    let doors = gateway.admit(&session, grant("the-session-s-key")).await.unwrap();
+    let doors = gateway
+        .admit(&session, grant("the-session-s-key"))
+        .await
+        .unwrap()
+        .doors;
     assert_eq!(doors.len(), 1);
     assert_eq!((doors[0].name.as_str(), doors[0].port), (MODEL_DOOR, MODEL_PORT));
 

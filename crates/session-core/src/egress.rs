@@ -1,0 +1,65 @@
+//! Which hosts a sealed session may reach, in the words that callers, stores and gateways share.
+//!
+//! A sealed session has no network; what it wants from outside goes through the egress door and is judged by name.
+//! These are the values of that judgement and nothing else: matching, resolving and dialling are the gateway's, keeping
+//! is the store's. Everything here is pure.
+
+mod rule;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+pub use self::rule::{AllowEntry, HostPattern, HostRule, PresetName};
+use crate::id::SessionId;
+
+/// What a person decided about a host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EgressDecision {
+    /// The session for which it holds; every session of this state directory when `None`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<SessionId>,
+    /// Which hosts.
+    pub rule: HostRule,
+    /// Whether they may be reached. A refusal is stronger than every rule that allows.
+    pub allow: bool,
+    /// When it was given.
+    pub at: Timestamp,
+}
+
+/// A host that a session was denied and about which nobody has decided yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EgressRequest {
+    /// Who asked.
+    pub session: SessionId,
+    /// The host, as the gateway wrote it for the judgement: lower case, without a trailing dot.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+    /// The narrowest rule that would have allowed it.
+    pub rule: HostRule,
+    /// When it was denied first.
+    pub first_at: Timestamp,
+    /// When it was denied last.
+    pub last_at: Timestamp,
+    /// How often it was denied.
+    pub times: u64,
+}
+
+/// Why a connection was denied. The serialised names are stable: agents and front ends branch on them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum DenialReason {
+    /// No rule names the host. The one reason that a person can change by approving.
+    NotAllowed,
+    /// A person refused it.
+    Refused,
+    /// The name resolves to an address that no session may reach: private, loopback, link-local, metadata, ….
+    ForbiddenAddress,
+    /// The host is written in a way that two readers could understand differently.
+    MalformedHost,
+    /// The TLS handshake names another host than the tunnel was asked for.
+    NameMismatch,
+    /// The session has used up what it may move or have open.
+    LimitReached,
+}
