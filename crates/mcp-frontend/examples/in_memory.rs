@@ -1,16 +1,24 @@
-//! A server to try clients on, without an engine: its containers are tasks of this process and its agents answer at once.
+//! A server to try clients on, without an engine: its containers are tasks of this process, and its agents do as they are
+//! told: `work 3` takes three seconds and says twice a second how far it is, `fail` fails, and any other prompt is
+//! repeated at once.
 //!
 //! `cargo run -p mcp-frontend --example in_memory` serves standard input and output;
-//! `… --example in_memory -- 127.0.0.1:3001 TOKEN` serves HTTP.
+//! `… --example in_memory -- 127.0.0.1:3001 TOKEN` serves HTTP. `cargo xtask conformance` runs it.
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use mcp_frontend::{HttpOptions, McpOptions, McpServer};
 use session_core::error::{Error, ErrorKind, Result};
 use session_core::policy::mounts::HostPaths;
 use testkit::harness::Site;
+use testkit::memory::AgentTurn;
+use testkit::model::Gate;
 use tokio::net::TcpListener;
+
+/// How often an agent at work says how far it is.
+const PACE: Duration = Duration::from_millis(500);
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -32,6 +40,7 @@ async fn serve() -> Result<()> {
         move |source: std::io::Error| Error::new(ErrorKind::HostIo, "serve", message).with_source(source)
     };
     let site = Site::new()?;
+    site.memory.agents().otherwise(turn);
     let manager = Arc::new(site.manager().await?);
     let host = HostPaths {
         state_dir: site.state_dir(),
@@ -51,4 +60,31 @@ async fn serve() -> Result<()> {
     server
         .serve_http(listener, HttpOptions::new(token.into()), stop)
         .await
+}
+
+/// What an agent does with a prompt.
+fn turn(prompt: &str) -> AgentTurn {
+    match prompt.split_once(' ') {
+        Some(("work", seconds)) => work(seconds.parse().unwrap_or(1).min(600)),
+        None if prompt == "fail" => AgentTurn::new().say("I give up.").exit(1),
+        _ => AgentTurn::new().say(prompt),
+    }
+}
+
+fn work(seconds: u32) -> AgentTurn {
+    let gates: Vec<Gate> = (0..seconds * 2).map(|_| Gate::new()).collect();
+    let turn = gates
+        .iter()
+        .enumerate()
+        .fold(AgentTurn::new(), |turn, (done, gate)| {
+            turn.say(format!("{done} of {} done", gates.len())).hold(gate)
+        });
+    // Ends with its last gate; a turn that was interrupted leaves it opening gates that nobody waits at.
+    tokio::spawn(async move {
+        for gate in gates {
+            tokio::time::sleep(PACE).await;
+            gate.open();
+        }
+    });
+    turn.say("done")
 }

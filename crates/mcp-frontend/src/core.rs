@@ -29,6 +29,8 @@ pub(crate) struct Core {
     pub(crate) tasks: TaskTracker,
     /// The server ends.
     pub(crate) stop: CancellationToken,
+    /// The only client of a stdio server closed its end: nobody hears what is said unasked, while answers may be on their way.
+    pub(crate) unheard: CancellationToken,
     /// Tool calls that may still begin.
     pub(crate) calls: Arc<Semaphore>,
     started: AtomicBool,
@@ -44,6 +46,7 @@ impl Core {
             leaving: Leaving::default(),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
+            unheard: CancellationToken::new(),
             calls: Arc::new(Semaphore::new(options.max_calls)),
             started: AtomicBool::new(false),
             options,

@@ -125,7 +125,7 @@ where
     R: AsyncRead + Send + Unpin + 'static,
     W: AsyncWrite + Send + Unpin + 'static,
 {
-    let transport = LineTransport::new(reader, writer, core.options.max_message);
+    let transport = LineTransport::new(reader, writer, core.options.max_message, core.unheard.clone());
     let running = match serve_server_with_ct(Handler(core.clone()), transport, stop).await {
         Ok(running) => running,
         // A client that looks and leaves, and a shutdown before anybody came, are no failures.

@@ -86,13 +86,14 @@ pub(crate) async fn tell(core: Arc<Core>, peer: Peer<RoleServer>) {
     }
 }
 
-/// Serves one `subscriptions/listen` request, until it is taken back or the server ends.
+/// Serves one `subscriptions/listen` request, until it is taken back, nobody hears it any more, or the server ends.
 pub(crate) async fn serve(core: &Core, subscription: SubscriptionContext) {
     let mut changes = core.changes.listen();
     loop {
         // All arms only wait; see above.
         tokio::select! {
             () = core.stop.cancelled() => return,
+            () = core.unheard.cancelled() => return,
             () = subscription.cancelled() => return,
             changed = changes.changed() => {
                 if changed.is_err() || subscription.sink().notify_resource_list_changed().await.is_err() {

@@ -142,7 +142,8 @@ impl JsonSchema for Size {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": ["string", "integer"] })
+        // Two schemas and not one with two types: some clients know one type a schema.
+        json_schema!({ "anyOf": [{ "type": "string" }, { "type": "integer" }] })
     }
 }
 
@@ -156,7 +157,7 @@ impl JsonSchema for Cpus {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": ["number", "string"] })
+        json_schema!({ "anyOf": [{ "type": "number" }, { "type": "string" }] })
     }
 }
 

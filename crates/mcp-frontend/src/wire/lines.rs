@@ -36,6 +36,8 @@ pub(crate) struct LineTransport<R, W> {
     max_line: usize,
     writer: Arc<Mutex<W>>,
     closed: CancellationToken,
+    /// Cancelled when the client has closed its end.
+    ended: CancellationToken,
     load: Load,
     /// An answer of our own that is on its way.
     answering: Option<BoxFuture<'static, io::Result<()>>>,
@@ -54,7 +56,8 @@ where
     R: AsyncRead + Send + Unpin,
     W: AsyncWrite + Send + Unpin + 'static,
 {
-    pub(crate) fn new(reader: R, writer: W, max_line: usize) -> Self {
+    /// `ended` is cancelled when the client has closed its end; answers are written until the transport is closed.
+    pub(crate) fn new(reader: R, writer: W, max_line: usize, ended: CancellationToken) -> Self {
         Self {
             reader,
             buffer: BytesMut::new(),
@@ -63,6 +66,7 @@ where
             max_line,
             writer: Arc::new(Mutex::new(writer)),
             closed: CancellationToken::new(),
+            ended,
             load: Load::new(),
             answering: None,
             begun: false,
@@ -225,9 +229,13 @@ where
                         None,
                     ),
                 })),
-                Ok(Line::End) => return None,
+                Ok(Line::End) => {
+                    self.ended.cancel();
+                    return None;
+                }
                 Err(error) => {
                     tracing::debug!(%error, "the client's messages can no longer be read");
+                    self.ended.cancel();
                     return None;
                 }
             };

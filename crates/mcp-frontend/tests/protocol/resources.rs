@@ -156,3 +156,22 @@ async fn a_subscription_of_the_newest_revision_hears_it_too() {
         .await;
     world.end().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_listens_and_leaves_keeps_nobody_waiting() {
+    let mut world = World::silent(options());
+    let meta = json!({
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientInfo": { "name": "test", "version": "1" },
+        "io.modelcontextprotocol/clientCapabilities": {},
+    });
+    let params = json!({ "notifications": { "resourcesListChanged": true }, "_meta": meta });
+    world.client.send("subscriptions/listen", params).await;
+    world
+        .client
+        .notification("notifications/subscriptions/acknowledged")
+        .await;
+    let left = tokio::time::Instant::now();
+    world.end().await;
+    assert!(left.elapsed() < Duration::from_secs(1), "{:?}", left.elapsed());
+}

@@ -4,7 +4,9 @@ use async_trait::async_trait;
 use futures::{StreamExt, stream};
 use jiff::Timestamp;
 use session_core::api::{ArchiveStream, EventStream, SessionApi};
+use session_core::budget::Spent;
 use session_core::command::{CommandRequest, OnDisconnect, RunningCommand};
+use session_core::egress::{DecideEgress, EgressDecision, EgressRequest};
 use session_core::error::{Error, ErrorKind, Result};
 use session_core::event::{Event, EventKind};
 use session_core::gateway::ModelUsage;
@@ -308,6 +310,22 @@ impl SessionApi for Shared {
             files,
             truncated: false,
         })
+    }
+
+    async fn egress_requests(&self, _: Option<&SessionId>) -> Result<Vec<EgressRequest>> {
+        Ok(Vec::new())
+    }
+
+    async fn decide_egress(&self, decision: DecideEgress) -> Result<EgressDecision> {
+        Ok(decision.given(Timestamp::now()))
+    }
+
+    async fn egress_decisions(&self, _: Option<&SessionId>) -> Result<Vec<EgressDecision>> {
+        Ok(Vec::new())
+    }
+
+    async fn usage(&self, _: Option<&SessionId>) -> Result<Spent> {
+        Ok(Spent::default())
     }
 
     async fn pause(&self, _: &SessionId) -> Result<()> {
