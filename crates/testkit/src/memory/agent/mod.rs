@@ -39,9 +39,13 @@ pub struct AgentStart {
     pub resumed: Option<String>,
 }
 
-#[derive(Debug, Default)]
+/// What is done with a prompt for which nothing was said.
+type Otherwise = Box<dyn Fn(&str) -> AgentTurn + Send + Sync>;
+
+#[derive(Default)]
 struct State {
     turns: VecDeque<AgentTurn>,
+    otherwise: Option<Otherwise>,
     prompts: Vec<SeenPrompt>,
     starts: Vec<AgentStart>,
     /// Conversations that can be resumed: an agent keeps its own from its first words on.
@@ -51,11 +55,29 @@ struct State {
     overlaps: u64,
 }
 
+impl State {
+    fn next(&mut self, prompt: &str) -> AgentTurn {
+        if let Some(turn) = self.turns.pop_front() {
+            return turn;
+        }
+        match &self.otherwise {
+            Some(otherwise) => otherwise(prompt),
+            None => AgentTurn::new().say(prompt),
+        }
+    }
+}
+
 /// The agents of all containers of a [`super::MemoryRuntime`]: what they will do, and what they saw.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Agents {
     state: Arc<Mutex<State>>,
     changed: Arc<watch::Sender<u64>>,
+}
+
+impl std::fmt::Debug for Agents {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Agents").finish_non_exhaustive()
+    }
 }
 
 impl Agents {
@@ -83,9 +105,15 @@ impl Agents {
     }
 
     /// What is done with the next prompt for which nothing was said yet. Without anything said, the agent repeats the
-    /// prompt and is done.
+    /// prompt and is done, unless [`Agents::otherwise`] knows better.
     pub fn then(&self, turn: AgentTurn) {
         self.lock().turns.push_back(turn);
+    }
+
+    /// What is done with prompts for which [`Agents::then`] says nothing, by what they say. Called in the runtime of the
+    /// agents.
+    pub fn otherwise(&self, turn: impl Fn(&str) -> AgentTurn + Send + Sync + 'static) {
+        self.lock().otherwise = Some(Box::new(turn));
     }
 
     /// Every prompt that any agent read, in order.

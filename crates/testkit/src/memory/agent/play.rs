@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use session_core::id::SessionId;
 
 use super::turn::Step;
-use super::{AgentStart, AgentTurn, Agents, SeenPrompt};
+use super::{AgentStart, Agents, SeenPrompt};
 use crate::memory::program::{Context, Exit, Input};
 use crate::model::Gate;
 
@@ -144,9 +144,8 @@ impl Agent {
             conversation: self.conversation.clone(),
             text: prompt.clone(),
         };
-        let turn = self.agents.lock().turns.pop_front();
+        let turn = self.agents.lock().next(&prompt);
         self.agents.note(|state| state.prompts.push(seen));
-        let turn = turn.unwrap_or_else(|| AgentTurn::new().say(prompt));
         if !matches!(turn.steps.first(), Some(Step::Replay(_))) {
             let model = "claude-in-memory";
             self.emit(
