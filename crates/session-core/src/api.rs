@@ -8,7 +8,9 @@ use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 
+use crate::budget::Spent;
 use crate::command::{CommandEvent, CommandOutput, CommandRequest, OutputStream, RunningCommand};
+use crate::egress::{DecideEgress, EgressDecision, EgressRequest};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, EventKind};
 use crate::id::{CommandId, SessionId, TurnId};
@@ -93,6 +95,34 @@ pub trait SessionApi: Send + Sync {
 
     /// What changed in the workspace since the first turn or diff.
     async fn diff(&self, session: &SessionId) -> Result<WorkspaceDiff>;
+
+    /// The hosts that sessions without a network were denied and about which nobody has decided yet, of one session or of
+    /// all; the one that was denied last comes first. Only the newest are kept
+    /// ([`crate::store::MAX_WAITING_HOSTS`] per session), and none of a session that has ended.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    async fn egress_requests(&self, session: Option<&SessionId>) -> Result<Vec<EgressRequest>>;
+
+    /// Decides whether hosts may be reached, by one session or by all. It holds from the next connection on; the requests
+    /// that it answers wait no longer. Deciding the same again changes nothing, deciding the opposite replaces it.
+    ///
+    /// # Errors
+    /// `NotFound`; `StateConflict` when the session has ended; `InvalidArgument` when it has a network of its own;
+    /// `LimitExceeded` when there are too many decisions.
+    async fn decide_egress(&self, decision: DecideEgress) -> Result<EgressDecision>;
+
+    /// The decisions that hold for a session, those for all among them; every decision when `None`. Newest first.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    async fn egress_decisions(&self, session: Option<&SessionId>) -> Result<Vec<EgressDecision>>;
+
+    /// What was used of the model: by the session, or by all that ever were when `None`; and by all today.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    async fn usage(&self, session: Option<&SessionId>) -> Result<Spent>;
 
     /// Freezes the session's processes.
     async fn pause(&self, session: &SessionId) -> Result<()>;

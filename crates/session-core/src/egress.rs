@@ -26,6 +26,33 @@ pub struct EgressDecision {
     pub at: Timestamp,
 }
 
+/// A decision to be made.
+///
+/// Nothing is ever taken back: deciding the opposite about the same rule replaces what was decided before.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DecideEgress {
+    /// The session for which it shall hold; every session, also of the future, when `None`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<SessionId>,
+    /// Which hosts.
+    pub rule: HostRule,
+    /// Whether they may be reached.
+    pub allow: bool,
+}
+
+impl DecideEgress {
+    /// The decision, as it is kept since `at`.
+    pub fn given(&self, at: Timestamp) -> EgressDecision {
+        EgressDecision {
+            session: self.session,
+            rule: self.rule.clone(),
+            allow: self.allow,
+            at,
+        }
+    }
+}
+
 /// A host that a session was denied and about which nobody has decided yet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EgressRequest {

@@ -8,7 +8,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::budget::BudgetLimit;
+use crate::egress::{DenialReason, HostRule};
 use crate::error::ErrorReport;
+use crate::gateway::ModelFailure;
 use crate::id::{CommandId, SessionId, TurnId};
 use crate::state::SessionState;
 use crate::turn::TurnOutcome;
@@ -150,6 +153,50 @@ pub enum EventKind {
         bytes: u64,
         /// How many entries.
         entries: u64,
+    },
+    /// A host was reached through the egress door.
+    EgressAllowed {
+        /// The host.
+        host: String,
+        /// The port.
+        port: u16,
+        /// By which rule, as it is written.
+        rule: String,
+    },
+    /// A host was denied at the egress door.
+    EgressDenied {
+        /// The host as it was asked for, escaped and cut.
+        host: String,
+        /// The port.
+        port: u16,
+        /// Why.
+        reason: DenialReason,
+    },
+    /// A person decided about hosts.
+    EgressDecided {
+        /// Which hosts.
+        rule: HostRule,
+        /// Whether they may be reached since then.
+        allow: bool,
+        /// For every session, not for this one alone.
+        for_all: bool,
+    },
+    /// A request to the model was refused because a budget is spent.
+    BudgetSpent {
+        /// Which limit was reached.
+        limit: BudgetLimit,
+        /// Of the day's budget; of the session's otherwise.
+        today: bool,
+    },
+    /// The model's provider fails in a way that a person should know of.
+    ModelFailing {
+        /// How.
+        failure: ModelFailure,
+    },
+    /// Requests to the model go to another provider since then.
+    ProviderChanged {
+        /// Its name in the gateway's configuration.
+        to: String,
     },
     /// Something failed that no caller waits for.
     Problem {

@@ -12,7 +12,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use session_core::api::{ArchiveStream, EventStream, SessionApi};
+use session_core::budget::Spent;
 use session_core::command::{CommandRequest, RunningCommand};
+use session_core::egress::{DecideEgress, EgressDecision, EgressRequest};
 use session_core::error::{Error, ErrorKind, Result};
 use session_core::event::Event;
 use session_core::gateway::{
@@ -218,6 +220,29 @@ impl SessionApi for ManagerProcess {
     async fn diff(&self, session: &SessionId) -> Result<WorkspaceDiff> {
         let session = *session;
         self.run(move |manager| async move { manager.diff(&session).await })
+            .await
+    }
+
+    async fn egress_requests(&self, session: Option<&SessionId>) -> Result<Vec<EgressRequest>> {
+        let session = session.copied();
+        self.run(move |manager| async move { manager.egress_requests(session.as_ref()).await })
+            .await
+    }
+
+    async fn decide_egress(&self, decision: DecideEgress) -> Result<EgressDecision> {
+        self.run(move |manager| async move { manager.decide_egress(decision).await })
+            .await
+    }
+
+    async fn egress_decisions(&self, session: Option<&SessionId>) -> Result<Vec<EgressDecision>> {
+        let session = session.copied();
+        self.run(move |manager| async move { manager.egress_decisions(session.as_ref()).await })
+            .await
+    }
+
+    async fn usage(&self, session: Option<&SessionId>) -> Result<Spent> {
+        let session = session.copied();
+        self.run(move |manager| async move { manager.usage(session.as_ref()).await })
             .await
     }
 

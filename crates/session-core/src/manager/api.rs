@@ -4,12 +4,15 @@ use async_trait::async_trait;
 
 use super::SessionManager;
 use crate::api::{ArchiveStream, EventStream, SessionApi};
+use crate::budget::Spent;
 use crate::command::{CommandRequest, RunningCommand};
 use crate::driver::Request;
+use crate::egress::{DecideEgress, EgressDecision, EgressRequest};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
 use crate::id::{CommandId, SessionId, TurnId};
 use crate::policy;
+use crate::runtime::NetworkMode;
 use crate::session::{
     CopyReport, CreateSession, EventQuery, PromptRequest, ResourceUse, SessionDetails, SessionFilter,
     SessionInfo, WorkspaceDiff,
@@ -143,6 +146,34 @@ impl SessionApi for SessionManager {
 
     async fn diff(&self, session: &SessionId) -> Result<WorkspaceDiff> {
         self.workspace_diff(session).await
+    }
+
+    async fn egress_requests(&self, session: Option<&SessionId>) -> Result<Vec<EgressRequest>> {
+        self.inner.foundation.store.egress_requests(session).await
+    }
+
+    async fn decide_egress(&self, decision: DecideEgress) -> Result<EgressDecision> {
+        if let Some(session) = &decision.session {
+            let record = self.record(session, "decide about hosts").await?;
+            if record.info.network == NetworkMode::Open {
+                return Err(Error::new(
+                    ErrorKind::InvalidArgument,
+                    "decide about hosts",
+                    "the session has a network of its own, so nothing that it reaches is judged",
+                )
+                .with_context("session", session)
+                .with_hint("only sealed sessions ask; see `cofferdam ls`"));
+            }
+        }
+        self.inner.foundation.store.decide_egress(decision).await
+    }
+
+    async fn egress_decisions(&self, session: Option<&SessionId>) -> Result<Vec<EgressDecision>> {
+        self.inner.foundation.store.egress_decisions(session).await
+    }
+
+    async fn usage(&self, session: Option<&SessionId>) -> Result<Spent> {
+        self.inner.foundation.store.spent(session).await
     }
 
     async fn pause(&self, session: &SessionId) -> Result<()> {

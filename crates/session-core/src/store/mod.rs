@@ -5,12 +5,14 @@
 //! reads (`reader`), so nothing here blocks the async runtime. Events are numbered under the store's lock, so the
 //! numbers have no gaps whoever appends them.
 
+mod egress;
 mod error;
 mod events;
 mod follow;
 mod reader;
 mod schema;
 mod sessions;
+mod spending;
 #[cfg(test)]
 mod tests;
 mod turns;
@@ -38,6 +40,7 @@ use reader::{Query, Reader};
 use turns::Which;
 use writer::{Order, Request, Write};
 
+pub use egress::{MAX_DECISIONS, MAX_WAITING_HOSTS};
 pub use turns::MAX_WAITING_TURNS;
 pub use types::{Accepted, AgentRecord, Batch, Inserted, NewTurn, SessionRecord, TurnUpdate};
 

@@ -15,7 +15,7 @@ use crate::state_dir::StateDir;
 const APPLICATION_ID: i32 = 0x4366_7264;
 
 /// What leads from each version of the schema to the next; the last one leads to ours. Never changed once released.
-const MIGRATIONS: &[&str] = &[include_str!("schema_v1.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("schema_v1.sql"), include_str!("schema_v2.sql")];
 
 /// How long a writer waits for another process.
 const BUSY_PAUSES: [(i32, Duration); 2] = [
@@ -172,7 +172,7 @@ mod tests {
     #[test]
     fn an_older_store_is_brought_forward_and_a_failed_migration_leaves_it_alone() {
         let mut connection = Connection::open_in_memory().unwrap();
-        migrate(&mut connection, MIGRATIONS).unwrap();
+        migrate(&mut connection, &MIGRATIONS[..1]).unwrap();
         let with_broken = [
             MIGRATIONS[0],
             "CREATE TABLE extra (x) STRICT; CREATE TABLE extra (x);",

@@ -5,9 +5,9 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use super::error::{Failure, decode, encode, no_session};
 use super::events::{self, int, stamp, uint};
-use super::turns;
 use super::types::{AgentRecord, Batch, Inserted, SessionRecord};
 use super::writer::Write;
+use super::{egress, turns};
 use crate::error::{Error, ErrorKind};
 use crate::event::{Event, EventKind};
 use crate::id::{ContainerName, SessionId};
@@ -203,6 +203,9 @@ pub(super) fn commit(write: &mut Write<'_>, id: &SessionId, batch: &Batch) -> Re
     store_head(write, &head, batch, change.cost_usd)?;
     if let Some(agent) = &batch.agent {
         store_agent(write, &head, agent)?;
+    }
+    if batch.state.as_ref().is_some_and(has_ended) {
+        egress::forget_requests(write, &head)?;
     }
     Ok(stored)
 }

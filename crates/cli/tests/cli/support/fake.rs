@@ -8,9 +8,11 @@ use bytes::Bytes;
 use cli::interrupts::Interrupt;
 use futures::{StreamExt, TryStreamExt, stream};
 use session_core::api::{ArchiveStream, EventStream, SessionApi};
+use session_core::budget::Spent;
 use session_core::command::{
     CommandControl, CommandEvent, CommandExit, CommandRequest, ExitCause, OutputStream, RunningCommand,
 };
+use session_core::egress::{DecideEgress, EgressDecision, EgressRequest};
 use session_core::error::{Error, ErrorKind, Result};
 use session_core::event::{Event, EventKind};
 use session_core::id::{CommandId, SessionId, TurnId};
@@ -56,6 +58,9 @@ pub(crate) struct Fake {
     pub(crate) diff: WorkspaceDiff,
     /// Archives by the path inside.
     pub(crate) files: HashMap<String, Vec<u8>>,
+    pub(crate) waiting_hosts: Vec<EgressRequest>,
+    pub(crate) decisions: Vec<EgressDecision>,
+    pub(crate) spent: Spent,
     failures: HashMap<&'static str, ErrorKind>,
     calls: Mutex<Vec<String>>,
     received: Mutex<Vec<u8>>,
@@ -85,6 +90,9 @@ impl Fake {
                 truncated: false,
             },
             files: HashMap::new(),
+            waiting_hosts: Vec::new(),
+            decisions: Vec::new(),
+            spent: Spent::default(),
             failures: HashMap::new(),
             calls: Mutex::default(),
             received: Mutex::default(),
@@ -453,6 +461,27 @@ impl SessionApi for Fake {
     async fn diff(&self, session: &SessionId) -> Result<WorkspaceDiff> {
         self.called("diff", session)?;
         Ok(self.diff.clone())
+    }
+
+    async fn egress_requests(&self, session: Option<&SessionId>) -> Result<Vec<EgressRequest>> {
+        self.called("egress_requests", format_args!("{session:?}"))?;
+        Ok(self.waiting_hosts.clone())
+    }
+
+    async fn decide_egress(&self, decision: DecideEgress) -> Result<EgressDecision> {
+        let DecideEgress { session, rule, allow } = &decision;
+        self.called("decide_egress", format_args!("{session:?} {rule} {allow}"))?;
+        Ok(decision.given(fixtures::start()))
+    }
+
+    async fn egress_decisions(&self, session: Option<&SessionId>) -> Result<Vec<EgressDecision>> {
+        self.called("egress_decisions", format_args!("{session:?}"))?;
+        Ok(self.decisions.clone())
+    }
+
+    async fn usage(&self, session: Option<&SessionId>) -> Result<Spent> {
+        self.called("usage", format_args!("{session:?}"))?;
+        Ok(self.spent)
     }
 
     async fn pause(&self, session: &SessionId) -> Result<()> {
