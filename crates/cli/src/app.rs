@@ -15,7 +15,7 @@ use crate::compose::Backend;
 use crate::console::{Console, Streams};
 use crate::exit::ExitStatus;
 use crate::failure::print_error;
-use crate::logging;
+use crate::logging::{self, LogSettings};
 use crate::printer::Printer;
 use crate::reference;
 use crate::settings::env::{self, Environment};
@@ -103,16 +103,16 @@ impl Invocation {
     async fn dispatch(&mut self, environment: &dyn Environment, backend: &dyn Backend) -> Result<ExitStatus> {
         let printer = &self.console.printer;
         match &self.cli.command {
-            Command::Completions(args) => return commands::completions(args.shell, printer),
-            Command::Man(args) => return commands::man(args.dir.as_deref(), printer),
+            Command::Completions(args) => return commands::completions(args.shell, args.program, printer),
+            Command::Man(args) => return commands::man(args.program, args.dir.as_deref(), printer),
             Command::Help(args) => return commands::help(args.topic.as_deref(), printer),
-            Command::Reference => {
-                printer.bytes(reference::markdown().as_bytes())?;
+            Command::Reference(args) => {
+                printer.bytes(reference::markdown(args.program).as_bytes())?;
                 return Ok(ExitStatus::SUCCESS);
             }
             _ => {}
         }
-        logging::install(environment.text(env::COFFERDAM_LOG)?.as_deref(), printer)?;
+        logging::install(log_settings(environment, printer)?, printer);
         let settings = Settings::resolve(&self.overrides(), environment)?;
         if let Command::Doctor(args) = &self.cli.command {
             let doctor = DoctorSettings {
@@ -170,7 +170,7 @@ impl Invocation {
             | Command::Completions(_)
             | Command::Man(_)
             | Command::Help(_)
-            | Command::Reference => Ok(ExitStatus::SUCCESS),
+            | Command::Reference(_) => Ok(ExitStatus::SUCCESS),
         }
     }
 
@@ -193,7 +193,7 @@ impl Invocation {
 }
 
 /// Help goes to standard output, a usage error to standard error.
-fn show_clap(error: &clap::Error, printer: &Printer) -> ExitStatus {
+pub(crate) fn show_clap(error: &clap::Error, printer: &Printer) -> ExitStatus {
     let asked_for = matches!(
         error.kind(),
         ClapErrorKind::DisplayHelp | ClapErrorKind::DisplayVersion
@@ -219,6 +219,14 @@ fn show_clap(error: &clap::Error, printer: &Printer) -> ExitStatus {
             print_error(printer, &error);
             error.kind().into()
         }
+    }
+}
+
+/// What is said twice, by the variable and by `-v`, is decided by the variable.
+fn log_settings(environment: &dyn Environment, printer: &Printer) -> Result<LogSettings> {
+    match environment.text(env::COFFERDAM_LOG)? {
+        Some(list) => LogSettings::of_list(&list, env::COFFERDAM_LOG),
+        None => Ok(LogSettings::of_verbosity(printer.verbose())),
     }
 }
 

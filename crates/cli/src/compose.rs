@@ -9,6 +9,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use runtime_docker::{DockerOptions, DockerRuntime};
+use session_core::agent::{AgentDriver, ClaudeCode};
 use session_core::api::SessionApi;
 use session_core::error::Result;
 use session_core::id::ImageRef;
@@ -19,6 +20,7 @@ use session_core::state_dir::StateDir;
 use session_gateway::SessionGateway;
 use session_gateway::model::{BaseUrl, Credential as ProviderCredential, CredentialSource, ModelProxyConfig};
 
+use crate::agent::WithSmallModel;
 use crate::settings::{Credential, CredentialKind, Settings};
 
 /// The image of sessions that name none.
@@ -100,7 +102,10 @@ impl Backend for Local {
         let state_dir = StateDir::open(&settings.state_dir)?;
         let mut options = ManagerOptions::new(self.default_image(settings)?, host_paths(settings));
         options.default_model.clone_from(&settings.model);
-        let manager = SessionManager::open(state_dir, options, runtime, gateway).await?;
+        options.default_limits = settings.limits;
+        options.supervise = settings.supervise;
+        let manager =
+            SessionManager::open_with_agent(state_dir, options, runtime, gateway, agent(settings)).await?;
         let closing = manager.clone();
         Ok(Opened {
             api: Arc::new(manager),
@@ -132,6 +137,13 @@ impl Backend for Local {
             Some(image) => Ok(image.clone()),
             None => DEFAULT_IMAGE.parse(),
         }
+    }
+}
+
+fn agent(settings: &Settings) -> Arc<dyn AgentDriver> {
+    match &settings.small_model {
+        Some(model) => Arc::new(WithSmallModel::new(model.clone())),
+        None => Arc::new(ClaudeCode),
     }
 }
 
@@ -168,7 +180,8 @@ fn credential(found: &Credential) -> Result<ProviderCredential> {
         .map_err(|error| session_core::error::Error::from(error).with_context("variable", &found.variable))
 }
 
-fn host_paths(settings: &Settings) -> HostPaths {
+/// What of this host is never handed to a session.
+pub fn host_paths(settings: &Settings) -> HostPaths {
     let said = settings
         .docker_host
         .as_deref()

@@ -18,6 +18,7 @@ use tokio::process::{Child, Command};
 use crate::exit::ExitStatus;
 use crate::failure::print_report;
 use crate::printer::Printer;
+use crate::process;
 
 /// How long the owner may take to accept the turn.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -76,8 +77,7 @@ impl Owner<'_> {
     fn spawn(&self) -> Result<Child> {
         let failed =
             |source| Error::new(ErrorKind::HostIo, OPERATION, "it cannot be started").with_source(source);
-        let program = std::env::current_exe().map_err(failed)?;
-        let mut command = Command::new(program);
+        let mut command = Command::new(process::own_program().map_err(failed)?);
         command
             .arg("--state-dir")
             .arg(self.state_dir)

@@ -3,7 +3,10 @@
 //! A library with thin binaries, so that tests drive it whole: arguments, environment and streams go in, an exit status
 //! comes out. Only this crate reads the environment, installs a log and ends the process (I2); only [`compose`] knows
 //! which runtime and which gateway there are (I1).
+//!
+//! Two programs: `cofferdam` ([`app`]) for shells and people, `cofferdam-mcp` ([`mcp`]) for MCP clients.
 
+pub mod agent;
 pub mod app;
 pub mod archive;
 pub mod args;
@@ -18,6 +21,7 @@ pub mod failure;
 pub mod follow;
 pub mod interrupts;
 pub mod logging;
+pub mod mcp;
 pub mod parse;
 pub mod printer;
 pub mod process;

@@ -1,5 +1,6 @@
 //! What a process of ours does around a command: harden itself, start a runtime, end.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use crate::compose::Local;
 use crate::console::Streams;
 use crate::exit::ExitStatus;
 use crate::failure::print_error;
+use crate::mcp::{McpInvocation, keeper};
 use crate::printer::Printer;
 use crate::settings::env::ProcessEnvironment;
 use crate::settings::{ColorChoice, OutputSettings, Terminals};
@@ -23,24 +25,63 @@ const GRACE: Duration = Duration::from_millis(200);
 /// `cofferdam`, from beginning to end.
 pub fn main() -> ExitCode {
     keep_secrets_out_of_dumps();
-    let streams = match Streams::of_process() {
-        Ok(streams) => streams,
-        Err(error) => {
-            print_error(&plain_printer(), &error);
-            return ExitStatus::from(error.kind()).into();
-        }
-    };
-    let invocation = match Invocation::parse(std::env::args_os(), &ProcessEnvironment, streams) {
-        Ok(invocation) => invocation,
-        Err(status) => return status.into(),
-    };
-    let Ok(runtime) = runtime(invocation.threads()) else {
-        return ExitStatus::INTERNAL.into();
-    };
+    match streams().and_then(run) {
+        Ok(status) | Err(status) => status.into(),
+    }
+}
+
+fn run(streams: Streams) -> Result<ExitStatus, ExitStatus> {
+    let invocation = Invocation::parse(std::env::args_os(), &ProcessEnvironment, streams)?;
+    let runtime = runtime(invocation.threads()).map_err(|_| ExitStatus::INTERNAL)?;
     let status = runtime.block_on(invocation.run(&ProcessEnvironment, &Local));
     // A thread that waits for standard input would be waited for without end.
     runtime.shutdown_timeout(GRACE.min(grace_for(status)));
-    status.into()
+    Ok(status)
+}
+
+/// `cofferdam-mcp`, from beginning to end.
+pub fn mcp_main() -> ExitCode {
+    keep_secrets_out_of_dumps();
+    match streams().and_then(run_mcp) {
+        Ok(status) | Err(status) => status.into(),
+    }
+}
+
+fn run_mcp(streams: Streams) -> Result<ExitStatus, ExitStatus> {
+    let invocation = McpInvocation::parse(std::env::args_os(), &ProcessEnvironment, streams)?;
+    if invocation.starts_keeper() {
+        let started = keeper::start(invocation.state_dir());
+        return started
+            .map(|()| ExitStatus::SUCCESS)
+            .map_err(|error| failed(&error));
+    }
+    let runtime = runtime(Threads::Several).map_err(|_| ExitStatus::INTERNAL)?;
+    let status = runtime.block_on(invocation.run(&ProcessEnvironment, &Local));
+    // What had to be brought to its end was waited for; a client that left must not see the process linger.
+    runtime.shutdown_background();
+    Ok(status)
+}
+
+fn streams() -> Result<Streams, ExitStatus> {
+    Streams::of_process().map_err(|error| failed(&error))
+}
+
+fn failed(error: &session_core::error::Error) -> ExitStatus {
+    print_error(&plain_printer(), error);
+    error.kind().into()
+}
+
+/// The program that this process runs, to be started again.
+///
+/// # Errors
+/// When the system does not say.
+pub fn own_program() -> std::io::Result<PathBuf> {
+    let path = std::env::current_exe()?;
+    // Replaced by another version while we run: the system still knows ours, and only ours speaks as we do.
+    if cfg!(target_os = "linux") && !path.exists() {
+        return Ok("/proc/self/exe".into());
+    }
+    Ok(path)
 }
 
 /// Nothing is left to be written after success; after a failure a thread may still clean up what it had begun.

@@ -1,22 +1,27 @@
-//! The reference of the command line, made from the definitions that the program itself uses.
+//! The reference of our programs, made from the definitions that they themselves use.
 //!
-//! `cofferdam __reference` prints it; `docs/reference/cli.md` holds it, and a test fails when that file is stale.
+//! `cofferdam __reference` prints it; `docs/reference` holds it, and a test fails when a file there is stale.
 
 use std::fmt::Write as _;
 
 use clap::{Arg, Command};
 
-use crate::args;
+use crate::args::Program;
 use crate::exit::ExitStatus;
-use crate::settings::env;
+use crate::settings::env::{self, EnvVar, Readers};
 
-/// The whole reference as Markdown.
-pub fn markdown() -> String {
-    let mut root = args::command();
+/// The whole reference of a program as Markdown.
+pub fn markdown(program: Program) -> String {
+    let mut root = program.command();
     root.build();
-    let mut text = String::from(
-        "# Command line reference\n\n<!-- Made by `cofferdam __reference`; do not edit. -->\n\n\
-         See [the guide](../guides/cli.md) for how things fit together.\n",
+    let (title, guide) = match program {
+        Program::Cofferdam => ("Command line reference", "../guides/cli.md"),
+        Program::CofferdamMcp => ("Reference of the MCP server's program", "../guides/mcp.md"),
+    };
+    let name = program.name();
+    let mut text = format!(
+        "# {title}\n\n<!-- Made by `cofferdam __reference {name}`; do not edit. -->\n\n\
+         See [the guide]({guide}) for how things fit together.\n",
     );
     section(&mut text, &root, 2);
     for command in root.get_subcommands().filter(|command| !command.is_hide_set()) {
@@ -25,28 +30,44 @@ pub fn markdown() -> String {
     let _ = write!(
         text,
         "\n## Environment\n\n| variable | meaning |\n|---|---|\n{}",
-        rows(
-            env::REGISTRY
-                .iter()
-                .map(|variable| (format!("`{}`", variable.name), variable.help))
-        )
+        rows(variables(program).map(|variable| (format!("`{}`", variable.name), variable.help)))
     );
     let _ = write!(
         text,
         "\n## Exit codes\n\n| code | meaning |\n|---|---|\n{}",
-        rows(
-            ExitStatus::ALL
-                .iter()
-                .map(|(status, meaning)| (status.code().to_string(), *meaning))
-        )
+        rows(codes(program).map(|(status, meaning)| (status.code().to_string(), *meaning)))
     );
     text
+}
+
+fn variables(program: Program) -> impl Iterator<Item = &'static EnvVar> {
+    env::REGISTRY
+        .iter()
+        .filter(move |variable| match variable.readers {
+            Readers::All => true,
+            Readers::Cofferdam => program == Program::Cofferdam,
+            Readers::CofferdamMcp => program == Program::CofferdamMcp,
+        })
+}
+
+/// The server ends of itself for few reasons; what goes wrong with sessions, its clients are told.
+fn codes(program: Program) -> impl Iterator<Item = &'static (ExitStatus, &'static str)> {
+    const OF_SERVER: [ExitStatus; 5] = [
+        ExitStatus::SUCCESS,
+        ExitStatus::USAGE,
+        ExitStatus::HOST,
+        ExitStatus::INTERNAL,
+        ExitStatus::INTERRUPTED,
+    ];
+    ExitStatus::ALL
+        .iter()
+        .filter(move |(status, _)| program == Program::Cofferdam || OF_SERVER.contains(status))
 }
 
 /// The environment for a terminal.
 pub fn environment() -> String {
     let mut text = String::from("Environment variables that cofferdam reads:\n");
-    for variable in env::REGISTRY {
+    for variable in variables(Program::Cofferdam) {
         let _ = write!(text, "\n  {}\n      {}", variable.name, variable.help);
     }
     text

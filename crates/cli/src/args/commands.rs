@@ -8,6 +8,7 @@ use clap::Args;
 use clap_complete::Shell;
 use session_core::id::CommandId;
 
+use super::Program;
 use super::session::SessionArgs;
 use crate::parse::{CopyEnd, parse_copy_end, parse_duration, parse_environment, parse_label, parse_size};
 
@@ -216,14 +217,25 @@ pub struct CompletionsArgs {
     /// The shell
     #[arg(value_name = "SHELL")]
     pub shell: Shell,
+    /// The program whose command line is completed
+    #[arg(long, value_name = "PROGRAM", default_value = "cofferdam")]
+    pub program: Program,
 }
 
 /// `cofferdam man`.
 #[derive(Debug, Clone, Args)]
 pub struct ManArgs {
-    /// Write a page for each command into this directory
+    /// Write a page for each program and command into this directory
     #[arg(value_name = "DIR")]
     pub dir: Option<PathBuf>,
+    /// The program whose page is printed
+    #[arg(
+        long,
+        value_name = "PROGRAM",
+        default_value = "cofferdam",
+        conflicts_with = "dir"
+    )]
+    pub program: Program,
 }
 
 /// `cofferdam help`.

@@ -6,13 +6,14 @@ pub mod session;
 
 use std::path::PathBuf;
 
-use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand};
+use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 pub use self::commands::{
     CompletionsArgs, CpArgs, DiffArgs, DoctorArgs, ExecArgs, HelpArgs, LogsArgs, LsArgs, ManArgs, OutputArgs,
     PromptArgs, RmArgs, RunArgs,
 };
 pub use self::session::{SessionArgs, WorkspaceArgs};
+use crate::mcp;
 use crate::settings::ColorChoice;
 
 /// Run coding agents in sealed containers
@@ -107,15 +108,15 @@ pub enum Command {
     Rm(RmArgs),
     /// Check whether everything that sessions need is there, and what cannot be promised here
     Doctor(DoctorArgs),
-    /// Print a completion script for a shell
+    /// Print a completion script of one of our programs for a shell
     Completions(CompletionsArgs),
-    /// Print the manual page, or write all pages into a directory
+    /// Print the manual page of one of our programs, or write the pages of all into a directory
     Man(ManArgs),
     /// Help on a command, on the environment or on exit codes
     Help(HelpArgs),
-    /// Print the reference of the command line as Markdown
+    /// Print the reference of a program as Markdown
     #[command(name = "__reference", hide = true)]
-    Reference,
+    Reference(ReferenceArgs),
     /// Own a turn until it ends, for `prompt --detach`
     #[command(name = "__own-turn", hide = true)]
     OwnTurn(OwnTurnArgs),
@@ -142,7 +143,45 @@ pub struct OwnTurnArgs {
     pub api_key_env: Option<String>,
 }
 
-/// The whole command line, for completions, manual pages and the reference.
+/// What `__reference` is about.
+#[derive(Debug, Clone, Args)]
+pub struct ReferenceArgs {
+    /// The program
+    #[arg(default_value = "cofferdam")]
+    pub program: Program,
+}
+
+/// Our programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Program {
+    /// The command line.
+    Cofferdam,
+    /// The MCP server.
+    CofferdamMcp,
+}
+
+impl Program {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Cofferdam, Self::CofferdamMcp];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cofferdam => "cofferdam",
+            Self::CofferdamMcp => "cofferdam-mcp",
+        }
+    }
+
+    /// Its command line, for completions, manual pages and the reference.
+    pub fn command(self) -> clap::Command {
+        match self {
+            Self::Cofferdam => command(),
+            Self::CofferdamMcp => mcp::args::command(),
+        }
+    }
+}
+
+/// The whole command line of `cofferdam`, for completions, manual pages and the reference.
 pub fn command() -> clap::Command {
     Cli::command()
 }

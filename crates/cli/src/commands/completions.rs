@@ -3,7 +3,7 @@
 use clap_complete::Shell;
 use session_core::error::Result;
 
-use crate::args;
+use crate::args::Program;
 use crate::exit::ExitStatus;
 use crate::printer::Printer;
 
@@ -11,9 +11,9 @@ use crate::printer::Printer;
 ///
 /// # Errors
 /// `HostIo` when standard output cannot be written.
-pub fn completions(shell: Shell, printer: &Printer) -> Result<ExitStatus> {
+pub fn completions(shell: Shell, program: Program, printer: &Printer) -> Result<ExitStatus> {
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut args::command(), "cofferdam", &mut script);
+    clap_complete::generate(shell, &mut program.command(), program.name(), &mut script);
     printer.bytes(&script)?;
     Ok(ExitStatus::SUCCESS)
 }

@@ -15,13 +15,26 @@ pub struct EnvVar {
     pub name: &'static str,
     /// What it does, for users.
     pub help: &'static str,
+    /// Which of our programs read it.
+    pub readers: Readers,
+}
+
+/// Which of our programs read a variable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Readers {
+    /// All of them.
+    All,
+    /// `cofferdam` alone.
+    Cofferdam,
+    /// `cofferdam-mcp` alone.
+    CofferdamMcp,
 }
 
 macro_rules! registry {
-    ($($constant:ident = $name:literal: $help:literal,)*) => {
+    ($($constant:ident = $name:literal, $readers:ident: $help:literal,)*) => {
         $(
             #[doc = $help]
-            pub const $constant: EnvVar = EnvVar { name: $name, help: $help };
+            pub const $constant: EnvVar = EnvVar { name: $name, help: $help, readers: Readers::$readers };
         )*
         /// All of them, in the order of the documentation.
         pub const REGISTRY: &[EnvVar] = &[$($constant),*];
@@ -29,37 +42,59 @@ macro_rules! registry {
 }
 
 registry! {
-    ANTHROPIC_API_KEY = "ANTHROPIC_API_KEY":
+    ANTHROPIC_API_KEY = "ANTHROPIC_API_KEY", All:
         "The provider's API key. It stays on the host: no session ever sees it.",
-    ANTHROPIC_AUTH_TOKEN = "ANTHROPIC_AUTH_TOKEN":
+    ANTHROPIC_AUTH_TOKEN = "ANTHROPIC_AUTH_TOKEN", All:
         "A bearer token for the provider, used when there is no API key. It stays on the host likewise.",
-    ANTHROPIC_BASE_URL = "ANTHROPIC_BASE_URL":
+    ANTHROPIC_BASE_URL = "ANTHROPIC_BASE_URL", All:
         "Where the model provider is: https, or http on this machine. Default: the vendor's address.",
-    ANTHROPIC_MODEL = "ANTHROPIC_MODEL":
-        "The model of new sessions, when --model is not given.",
-    COFFERDAM_IMAGE = "COFFERDAM_IMAGE":
-        "The image of new sessions, when --image is not given. Default: cofferdam-session:latest.",
-    COFFERDAM_STATE_DIR = "COFFERDAM_STATE_DIR":
+    ANTHROPIC_MODEL = "ANTHROPIC_MODEL", All:
+        "The model of new sessions that name none. Default: the agent's own choice.",
+    ANTHROPIC_SMALL_FAST_MODEL = "ANTHROPIC_SMALL_FAST_MODEL", All:
+        "The agent's model for small tasks, unless a session's environment names one. Default: the agent's own choice.",
+    COFFERDAM_IMAGE = "COFFERDAM_IMAGE", All:
+        "The image of new sessions that name none. Default: cofferdam-session:latest.",
+    DEFAULT_CLAUDE_IMAGE = "DEFAULT_CLAUDE_IMAGE", CofferdamMcp:
+        "The same under the name that existing MCP servers know; it goes before COFFERDAM_IMAGE.",
+    CONTAINER_MEMORY_LIMIT = "CONTAINER_MEMORY_LIMIT", CofferdamMcp:
+        "The most memory of sessions that name none, such as 512m or 4g. Default: 2g.",
+    CONTAINER_CPU_LIMIT = "CONTAINER_CPU_LIMIT", CofferdamMcp:
+        "The most CPUs of sessions that name none, such as 0.5. Default: 1.0.",
+    CLAUDE_CODE_TIMEOUT = "CLAUDE_CODE_TIMEOUT", CofferdamMcp:
+        "The time limit, in milliseconds, of prompts that are waited for and that name none. Default: 300000.",
+    MCP_HOST = "MCP_HOST", CofferdamMcp:
+        "The address on which --http listens. Default: 127.0.0.1.",
+    MCP_PORT = "MCP_PORT", CofferdamMcp:
+        "The port on which --http listens; 0 takes a free one. Default: 3001.",
+    MCP_API_KEY = "MCP_API_KEY", CofferdamMcp:
+        "The token that clients of --http present. Make one with `openssl rand -hex 32`; the provider's key is refused.",
+    COFFERDAM_STATE_DIR = "COFFERDAM_STATE_DIR", All:
         "Where sessions are recorded. Default: $XDG_STATE_HOME/cofferdam, else ~/.local/state/cofferdam.",
-    COFFERDAM_LOG = "COFFERDAM_LOG":
+    COFFERDAM_LOG = "COFFERDAM_LOG", All:
         "What is logged to standard error: a level, or a list such as warn,session_core=debug. Default: warn.",
-    DOCKER_HOST = "DOCKER_HOST":
+    CLAUDE_CODE_LOG_LEVEL = "CLAUDE_CODE_LOG_LEVEL", CofferdamMcp:
+        "A level for the log (error, warn, info, debug, trace), when COFFERDAM_LOG is not set.",
+    MCP_CLAUDE_DEBUG = "MCP_CLAUDE_DEBUG", CofferdamMcp:
+        "1 or true: log at the level debug, when neither of the two above is set.",
+    LOG_FORMAT = "LOG_FORMAT", CofferdamMcp:
+        "json: the log as JSON, one object a line. Default: text.",
+    DOCKER_HOST = "DOCKER_HOST", All:
         "The container engine: a unix:// or tcp:// address. Default: the engine's default socket.",
-    XDG_STATE_HOME = "XDG_STATE_HOME":
+    XDG_STATE_HOME = "XDG_STATE_HOME", All:
         "The folder of state directories, see COFFERDAM_STATE_DIR.",
-    XDG_RUNTIME_DIR = "XDG_RUNTIME_DIR":
+    XDG_RUNTIME_DIR = "XDG_RUNTIME_DIR", All:
         "Where engines without root have their sockets, which are never handed to a session.",
-    HOME = "HOME":
+    HOME = "HOME", All:
         "The home directory: the last place for the state directory, and never handed to a session as a whole.",
-    PATH = "PATH":
+    PATH = "PATH", Cofferdam:
         "Where git is found, for `run --apply`.",
-    NO_COLOR = "NO_COLOR":
+    NO_COLOR = "NO_COLOR", All:
         "No colour, when it is set to anything.",
-    CLICOLOR_FORCE = "CLICOLOR_FORCE":
+    CLICOLOR_FORCE = "CLICOLOR_FORCE", All:
         "Colour even when the output is not a terminal, when it is set to anything but 0.",
-    TERM = "TERM":
+    TERM = "TERM", All:
         "`dumb` means neither colour nor progress.",
-    TZ = "TZ":
+    TZ = "TZ", Cofferdam:
         "The time zone in which times are shown.",
 }
 

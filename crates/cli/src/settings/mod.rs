@@ -11,8 +11,10 @@ use std::str::FromStr;
 use secrecy::SecretString;
 use session_core::error::{Error, ErrorKind, Result};
 use session_core::id::ImageRef;
+use session_core::policy::limits::validate_env;
+use session_core::runtime::ResourceLimits;
 
-use self::env::Environment;
+use self::env::{EnvVar, Environment};
 pub use self::output::{ColorChoice, OutputSettings, Terminals};
 
 /// What every command that reaches sessions needs to know.
@@ -34,6 +36,12 @@ pub struct Settings {
     pub image: Option<ImageRef>,
     /// The model of new sessions; the agent's own choice when `None`.
     pub model: Option<String>,
+    /// The agent's model for small tasks; its own choice when `None`.
+    pub small_model: Option<String>,
+    /// Limits of sessions that name none.
+    pub limits: ResourceLimits,
+    /// Watch the engine and remove orphans for as long as the process lives: for servers.
+    pub supervise: bool,
 }
 
 /// The provider's credential and where it was found.
@@ -79,14 +87,11 @@ impl Settings {
             runtime_dir: environment.get(env::XDG_RUNTIME_DIR).map(PathBuf::from),
             base_url: environment.text(env::ANTHROPIC_BASE_URL)?,
             credential: credential(overrides.api_key_env.as_deref(), environment)?,
-            image: environment
-                .text(env::COFFERDAM_IMAGE)?
-                .map(|text| {
-                    ImageRef::from_str(&text)
-                        .map_err(|error| error.with_context("variable", env::COFFERDAM_IMAGE.name))
-                })
-                .transpose()?,
+            image: image(env::COFFERDAM_IMAGE, environment)?,
             model: environment.text(env::ANTHROPIC_MODEL)?,
+            small_model: small_model(environment)?,
+            limits: ResourceLimits::default(),
+            supervise: false,
         })
     }
 
@@ -139,6 +144,24 @@ fn state_dir(
         .with_context("path", chosen.display())
         .with_source(source)
     })
+}
+
+/// An image that a variable names.
+pub(crate) fn image(variable: EnvVar, environment: &dyn Environment) -> Result<Option<ImageRef>> {
+    let named = environment.text(variable)?;
+    named
+        .map(|text| ImageRef::from_str(&text).map_err(|error| error.with_context("variable", variable.name)))
+        .transpose()
+}
+
+/// It becomes a variable of the agent inside, so it is judged as one.
+fn small_model(environment: &dyn Environment) -> Result<Option<String>> {
+    let variable = env::ANTHROPIC_SMALL_FAST_MODEL;
+    let Some(model) = environment.text(variable)? else {
+        return Ok(None);
+    };
+    validate_env(&[(variable.name.to_owned(), model.clone())].into())?;
+    Ok(Some(model))
 }
 
 fn credential(named: Option<&str>, environment: &dyn Environment) -> Result<Option<Credential>> {

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use cli::args::Program;
+
 /// Writes the file instead of judging it, when it is set.
 const WRITE: &str = "COFFERDAM_WRITE_REFERENCE";
 
@@ -11,23 +13,27 @@ const WRITE: &str = "COFFERDAM_WRITE_REFERENCE";
     reason = "a switch of the developer, not a setting of the program"
 )]
 fn the_reference_is_not_stale() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference/cli.md");
-    let current = cli::reference::markdown();
-    if std::env::var_os(WRITE).is_some() {
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(&path, current).unwrap();
-        return;
+    for (program, file) in [(Program::Cofferdam, "cli.md"), (Program::CofferdamMcp, "mcp.md")] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../../docs/reference")
+            .join(file);
+        let current = cli::reference::markdown(program);
+        if std::env::var_os(WRITE).is_some() {
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, current).unwrap();
+            continue;
+        }
+        let written = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(
+            written == current,
+            "docs/reference/{file} is stale; write it with {WRITE}=1 cargo test -p cli reference"
+        );
     }
-    let written = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(
-        written == current,
-        "docs/reference/cli.md is stale; write it with `cofferdam __reference > docs/reference/cli.md`"
-    );
 }
 
 #[test]
 fn every_command_flag_and_code_is_in_it() {
-    let text = cli::reference::markdown();
+    let text = cli::reference::markdown(Program::Cofferdam);
     let mut root = cli::args::command();
     root.build();
     for command in root.get_subcommands().filter(|command| !command.is_hide_set()) {
@@ -40,5 +46,9 @@ fn every_command_flag_and_code_is_in_it() {
             assert!(text.contains(&format!("--{flag}")), "{flag}");
         }
     }
-    assert!(!text.contains("__own-turn"));
+    assert!(!text.contains("__own-turn") && !text.contains("MCP_PORT"));
+
+    let text = cli::reference::markdown(Program::CofferdamMcp);
+    assert!(text.contains("`MCP_PORT`") && text.contains("--allow-remote"));
+    assert!(!text.contains("__keep-turns"));
 }

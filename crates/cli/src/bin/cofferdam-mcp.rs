@@ -1,0 +1,7 @@
+//! The `cofferdam-mcp` program.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::process::mcp_main()
+}

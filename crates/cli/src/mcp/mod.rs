@@ -1,0 +1,134 @@
+//! `cofferdam-mcp`: the MCP server as a program.
+//!
+//! ```text
+//!  client ── stdio or HTTP ──▶ cofferdam-mcp ── stdin ──▶ its keeper, a process that outlives it
+//!                                   │                          │
+//!                                   └── state directory ───────┘   whoever holds a session's agent lock owns its turns
+//! ```
+//!
+//! The server of a client over stdio ends with that client. Sessions go on in any case; prompts that nobody waits for do,
+//! too, because [`keeper`] takes them over.
+
+pub mod args;
+pub mod keeper;
+mod serve;
+pub mod settings;
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::pin::Pin;
+
+use clap::Parser as _;
+use futures::StreamExt as _;
+use session_core::error::Result;
+use tokio_util::sync::CancellationToken;
+
+use self::args::{KeepStage, McpCli};
+use self::settings::McpSettings;
+use crate::app::show_clap;
+use crate::compose::Backend;
+use crate::console::{Reader, Streams, Writer};
+use crate::exit::ExitStatus;
+use crate::failure::print_error;
+use crate::interrupts::Interrupts;
+use crate::logging;
+use crate::printer::Printer;
+use crate::settings::env::Environment;
+use crate::settings::{ColorChoice, OutputSettings};
+
+/// A command line that could be read, with what it speaks through.
+pub struct McpInvocation {
+    cli: McpCli,
+    printer: Printer,
+    stdin: Reader,
+    raw_stdout: Writer,
+    catch_signals: crate::console::CatchSignals,
+}
+
+impl std::fmt::Debug for McpInvocation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("McpInvocation")
+            .field("cli", &self.cli)
+            .finish_non_exhaustive()
+    }
+}
+
+impl McpInvocation {
+    /// Reads a command line. `Err` when there is nothing more to do: help or a usage error was printed.
+    ///
+    /// # Errors
+    /// The exit status of the process.
+    pub fn parse(
+        args: impl IntoIterator<Item = OsString>,
+        environment: &dyn Environment,
+        streams: Streams,
+    ) -> Result<Self, ExitStatus> {
+        // A form that is not known is an error as soon as errors can be printed.
+        let json = settings::json(environment).unwrap_or_default();
+        let output =
+            OutputSettings::resolve(json, false, 0, ColorChoice::Auto, streams.terminals, environment);
+        let printer = Printer::new(streams.stdout, streams.stderr, output);
+        let cli = McpCli::try_parse_from(args).map_err(|error| show_clap(&error, &printer))?;
+        Ok(Self {
+            cli,
+            printer,
+            stdin: streams.stdin,
+            raw_stdout: streams.raw_stdout,
+            catch_signals: streams.catch_signals,
+        })
+    }
+
+    /// Whether this process only starts the one that keeps turns.
+    pub fn starts_keeper(&self) -> bool {
+        self.cli.keep_turns == Some(KeepStage::Start)
+    }
+
+    /// `--state-dir`.
+    pub fn state_dir(&self) -> Option<&Path> {
+        self.cli.state_dir.as_deref()
+    }
+
+    /// Serves until the client leaves or a signal says so. A second signal ends the process at once.
+    pub async fn run(self, environment: &dyn Environment, backend: &dyn Backend) -> ExitStatus {
+        let printer = self.printer.clone();
+        let ended = Box::pin(self.dispatch(environment, backend)).await;
+        ended.unwrap_or_else(|error| {
+            print_error(&printer, &error);
+            error.kind().into()
+        })
+    }
+
+    async fn dispatch(self, environment: &dyn Environment, backend: &dyn Backend) -> Result<ExitStatus> {
+        logging::install(settings::log(environment)?, &self.printer);
+        if self.cli.keep_turns.is_some() {
+            let settings = McpSettings::for_keeping(&self.cli, environment)?;
+            keeper::stay(&settings, backend, self.stdin, self.raw_stdout).await?;
+            return Ok(ExitStatus::SUCCESS);
+        }
+        let settings = McpSettings::resolve(&self.cli, environment)?;
+        let interrupts = (self.catch_signals)()?;
+        let stop = CancellationToken::new();
+        let serving = Box::pin(serve::serve(settings, backend, stop.clone()));
+        until_interrupted_twice(serving, interrupts, stop).await
+    }
+}
+
+/// Lets a server come to its end at the first signal, and does not wait for it after the second.
+async fn until_interrupted_twice(
+    mut serving: Pin<Box<impl Future<Output = Result<()>>>>,
+    mut interrupts: Interrupts,
+    stop: CancellationToken,
+) -> Result<ExitStatus> {
+    loop {
+        // The server is kept outside of the loop, and a signal that came is told by its stream once.
+        tokio::select! {
+            served = &mut serving => return served.map(|()| ExitStatus::SUCCESS),
+            Some(signal) = interrupts.next() => {
+                if stop.is_cancelled() {
+                    return Ok(ExitStatus::of_signal(signal.number()));
+                }
+                stop.cancel();
+            }
+        }
+    }
+}
