@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::activity::{StallAction, StallCause};
 use crate::budget::BudgetLimit;
 use crate::egress::{DenialReason, HostRule};
 use crate::error::ErrorReport;
@@ -104,6 +105,29 @@ pub enum EventKind {
         delay_ms: u64,
         /// What the provider said.
         reason: String,
+    },
+    /// The agent asks whether it may use a tool, and waits for the answer.
+    PermissionAsked {
+        /// The id of the tool's call.
+        call: String,
+        /// The tool.
+        tool: String,
+    },
+    /// The turn does not get on, and this is what is done about it. Told once, and again when more is done.
+    AgentStalled {
+        /// What it hangs on.
+        cause: StallCause,
+        /// For how long, in milliseconds.
+        for_ms: u64,
+        /// What is done about it.
+        action: StallAction,
+    },
+    /// The turn gets on again. A turn that ended with its stall says so by its outcome alone.
+    AgentRecovered {
+        /// What it hung on.
+        cause: StallCause,
+        /// For how long, in milliseconds.
+        for_ms: u64,
     },
     /// The agent wrote to its standard error.
     AgentStderr {

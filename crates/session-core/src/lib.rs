@@ -4,6 +4,7 @@
 //! ends consume; [`runtime::ContainerRuntime`], [`gateway::Gateway`] and [`agent::AgentDriver`] are what the wings
 //! implement; the manager in between owns the whole life.
 
+pub mod activity;
 pub mod agent;
 pub mod api;
 pub mod budget;
