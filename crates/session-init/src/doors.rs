@@ -28,7 +28,7 @@ use tokio::{
 use crate::process::LinkId;
 
 /// Connections of one door at once; more wait to be accepted.
-const MAX_CONNECTIONS: usize = 128;
+const MAX_CONNECTIONS: usize = 544;
 
 /// How long a connection waits for a link that takes it.
 const LINK_WAIT: Duration = Duration::from_secs(5);

@@ -19,7 +19,7 @@ use crate::state::{Operation, SessionState};
 use std::sync::Arc;
 
 /// How many connections of one session are served at once; more are closed as they come.
-const MAX_TUNNELS: usize = 256;
+const MAX_TUNNELS: usize = 640;
 /// How often a container that does not dial is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 

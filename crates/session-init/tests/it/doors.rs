@@ -95,6 +95,23 @@ async fn either_direction_can_end_first() {
 }
 
 #[tokio::test]
+async fn five_hundred_connections_that_say_nothing_are_open_at_once() {
+    let fixture = Fixture::start();
+    let (link, mut tunnels) = fixture.link().await;
+    let port = free_port().await;
+    link.open_doors(vec![door("m", port)]).await.expect("open");
+    let mut held = Vec::new();
+    for _ in 0..500 {
+        let client = dial(port).await;
+        let tunnel = timeout(PATIENCE, tunnels.next()).await.expect("in time");
+        held.push((client, tunnel.expect("a tunnel")));
+    }
+    let (client, tunnel) = held.last_mut().expect("five hundred");
+    tunnel.io.write_all(b"the last one").await.expect("written");
+    assert_eq!(read_exactly(client, 12).await, "the last one");
+}
+
+#[tokio::test]
 async fn the_newest_living_link_takes_the_connections() {
     let fixture = Fixture::start();
     let (old, tunnels) = fixture.link().await;

@@ -2,7 +2,12 @@
 
 use std::time::Duration;
 
-use tokio::{io::AsyncReadExt, sync::mpsc, task::JoinSet, time::timeout};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    sync::mpsc,
+    task::JoinSet,
+    time::timeout,
+};
 
 use crate::{
     mux::{Incoming, MuxStream},
@@ -60,6 +65,11 @@ async fn accept(mut incoming: Incoming, tunnels: mpsc::Sender<Tunnel>) {
 }
 
 async fn announce(mut io: MuxStream, tunnels: mpsc::Sender<Tunnel>) {
+    // Writing nothing acknowledges the stream. The container's end opens only so many that are not, and a door whose
+    // client speaks first would leave them so until it answers.
+    if io.write(&[]).await.is_err() {
+        return;
+    }
     match timeout(NAME_LIMIT, name(&mut io)).await {
         // Without a taker the stream is dropped, which the container sees as a connection that is closed.
         Ok(Some(door)) => drop(tunnels.send(Tunnel { door, io }).await),

@@ -3,7 +3,7 @@
 use std::{
     future::poll_fn,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -13,7 +13,7 @@ use tokio::{
 };
 
 use super::{Ending, MAX_INCOMING, MuxStream, OpenRequest, Side, carrier::Carrier, config};
-use crate::error::{LinkError, Result};
+use crate::error::LinkError;
 
 /// How long a close may take to hand over what is still in its buffers.
 const CLOSE_LIMIT: Duration = Duration::from_secs(1);
@@ -23,6 +23,8 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 pub struct Driver<IO> {
     connection: yamux::Connection<Carrier<IO>>,
     requests: mpsc::Receiver<OpenRequest>,
+    /// Waits for the other end to acknowledge streams that were opened before it.
+    waiting: Option<OpenRequest>,
     incoming: mpsc::Sender<MuxStream>,
     permits: Arc<Semaphore>,
     ending: Ending,
@@ -60,6 +62,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Driver<IO> {
         Self {
             connection,
             requests,
+            waiting: None,
             incoming,
             permits: Arc::new(Semaphore::new(MAX_INCOMING)),
             ending,
@@ -105,22 +108,27 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Driver<IO> {
     }
 
     fn poll_requests(&mut self, cx: &mut Context<'_>) -> Poll<End> {
-        while let Poll::Ready(request) = self.requests.poll_recv(cx) {
-            let Some(answer) = request else {
-                return Poll::Ready(End::Unwanted);
+        loop {
+            let answer = match self.waiting.take() {
+                Some(answer) => answer,
+                None => match ready!(self.requests.poll_recv(cx)) {
+                    Some(answer) => answer,
+                    None => return Poll::Ready(End::Unwanted),
+                },
             };
+            let opened = match self.connection.poll_new_outbound(cx) {
+                Poll::Ready(opened) => opened,
+                // So many unacknowledged streams that yamux makes no more; it wakes this task when that changes. A
+                // caller that went away in the meantime is not waited for.
+                Poll::Pending if !answer.is_closed() => {
+                    self.waiting = Some(answer);
+                    return Poll::Pending;
+                }
+                Poll::Pending => continue,
+            };
+            let opened = opened.map_err(|error| LinkError::closed("open stream").with_source(error));
             // A caller that went away drops its stream here, which costs nothing: nobody has heard of it yet.
-            drop(answer.send(self.open(cx)));
-        }
-        Poll::Pending
-    }
-
-    fn open(&mut self, cx: &mut Context<'_>) -> Result<yamux::Stream> {
-        match self.connection.poll_new_outbound(cx) {
-            Poll::Ready(Ok(stream)) => Ok(stream),
-            Poll::Ready(Err(error)) => Err(LinkError::closed("open stream").with_source(error)),
-            // More unanswered streams than this end ever has: the other end stopped answering.
-            Poll::Pending => Err(LinkError::closed("open stream")),
+            drop(answer.send(opened));
         }
     }
 

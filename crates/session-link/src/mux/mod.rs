@@ -35,11 +35,12 @@ pub const MAX_LONG: usize = 160;
 /// Streams of one link that are open for one short answer at once; more wait for their turn.
 pub const MAX_SHORT: usize = 32;
 
-/// Streams of one link that the other end may have open at once; more are refused.
-pub const MAX_INCOMING: usize = 256;
+/// Streams of one link that the other end may have open at once; more are refused. Connections of programs in the
+/// container arrive on them, and a package manager at work holds hundreds.
+pub const MAX_INCOMING: usize = 640;
 
 /// What yamux may count before it gives up: all of the above, and those that are being taken down.
-const MAX_STREAMS: usize = 512;
+const MAX_STREAMS: usize = 1024;
 
 /// How far the windows of all streams together may grow beyond their first 256 KiB each.
 const EXTRA_WINDOW: usize = 4 << 20;
