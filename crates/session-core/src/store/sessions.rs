@@ -183,7 +183,7 @@ pub(super) fn commit(write: &mut Write<'_>, id: &SessionId, batch: &Batch) -> Re
     let change = batch
         .turn
         .as_ref()
-        .map(|update| turns::update(write, &head, update))
+        .map(|update| turns::update(write, &head, update, batch.expect_turn))
         .transpose()?
         .unwrap_or_default();
     let state_changed = batch

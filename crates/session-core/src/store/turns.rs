@@ -121,9 +121,17 @@ pub(super) struct Change {
 }
 
 /// Starts or ends a turn.
-pub(super) fn update(write: &Write<'_>, head: &Head, update: &TurnUpdate) -> Result<Change, Failure> {
+pub(super) fn update(
+    write: &Write<'_>,
+    head: &Head,
+    update: &TurnUpdate,
+    expected: Option<TurnStatus>,
+) -> Result<Change, Failure> {
     const SQL: &str = "UPDATE turn SET status = ?2, outcome = ?3 WHERE id = ?1";
     let status = current_status(write.connection, head, &update.id)?;
+    if expected.is_some_and(|expected| expected != status) {
+        return Err(conflict(head, &update.id, "it was started or ended meanwhile"));
+    }
     let (mut change, mut outcome) = (Change::default(), None);
     match (&update.outcome, update.status) {
         (None, TurnStatus::Running) => {

@@ -107,6 +107,8 @@ pub struct Batch {
     pub base_tree: Option<String>,
     /// Nothing is changed when the stored state is not this one: then another process was faster.
     pub expect_state: Option<StateName>,
+    /// Nothing is changed when the turn of [`Batch::turn`] is somewhere else: then it was started or ended meanwhile.
+    pub expect_turn: Option<TurnStatus>,
 }
 
 /// A turn that starts or ends.

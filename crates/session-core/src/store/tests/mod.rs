@@ -1,6 +1,7 @@
 //! The store as its callers see it: one file, several handles, several processes, and what may happen to them.
 
 mod crash;
+mod egress;
 mod faults;
 mod follow;
 mod full_disk;
@@ -8,6 +9,7 @@ mod numbering;
 mod opening;
 mod records;
 mod speed;
+mod spending;
 
 use jiff::Timestamp;
 use secrecy::SecretString;
@@ -37,6 +39,11 @@ impl Home {
     async fn open(&self) -> Store {
         Store::open(&self.dir).await.unwrap()
     }
+}
+
+/// The file itself, behind the store's back.
+fn raw(home: &Home) -> Connection {
+    Connection::open(home.dir.store_path()).unwrap()
 }
 
 fn record() -> SessionRecord {

@@ -4,10 +4,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 
 use super::*;
-
-fn raw(home: &Home) -> Connection {
-    Connection::open(home.dir.store_path()).unwrap()
-}
+use crate::budget::{Spending, Spent};
 
 async fn refused(home: &Home) -> Error {
     let before = fs::read(home.dir.store_path()).unwrap();
@@ -72,6 +69,63 @@ async fn a_store_of_a_newer_version_is_refused() {
     let error = refused(&home).await;
     assert_eq!(error.kind(), ErrorKind::StateDirRefused);
     assert!(error.to_string().contains("4711"));
+}
+
+/// A store as version 1 left it, with a session, a turn that waits and what happened.
+fn version_1(home: &Home, session: &SessionId) {
+    home.dir
+        .create_store(|draft| {
+            let file = Connection::open(draft).unwrap();
+            file.pragma_update(None, "application_id", 0x4366_7264).unwrap();
+            file.execute_batch(include_str!("../schema_v1.sql")).unwrap();
+            file.pragma_update(None, "user_version", 1).unwrap();
+            let info = format!(
+                r#"{{"id":"{session}","state":"creating","created_at":"2025-01-01T00:00:00Z",
+                "updated_at":"2025-01-01T00:00:00Z","image":"some:image","network":"sealed",
+                "limits":{{"memory_bytes":1,"milli_cpus":1,"pids":1}},
+                "workspace":{{"kind":"empty"}},"user":{{"uid":1000,"gid":1000}},"agent":"claude","turns":0,
+                "last_event":0,"cost_usd":0.0}}"#
+            );
+            file.execute(
+                "INSERT INTO session VALUES (1, ?1, ?2, '{\"state\":\"ready\"}', 0, 5, 1, 1, 0.25, 'token', NULL, 'key',
+                    NULL, 7, 'talk', 2, '[]', 1, NULL)",
+                [session.to_string(), info],
+            )
+            .unwrap();
+            let event = r#"{"event":"turn_queued","prompt":"hello"}"#;
+            file.execute("INSERT INTO event VALUES (1, 1, 5, NULL, ?1)", [event])
+                .unwrap();
+            Ok(())
+        })
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_store_of_version_1_is_brought_forward_with_everything_in_it() {
+    let home = Home::new();
+    let session = SessionId::new();
+    version_1(&home, &session);
+    let store = home.open().await;
+    let record = store.session(&session).await.unwrap().unwrap();
+    assert_eq!(record.info.state, SessionState::Ready);
+    assert_eq!(record.info.last_event, 1);
+    assert_eq!(record.agent.conversation.as_deref(), Some("talk"));
+    assert_eq!(store.spent(Some(&session)).await.unwrap(), Spent::default());
+    store.charge(&session, Spending::default()).await.unwrap();
+    store.commit(&session, say(["more"])).await.unwrap();
+    let events = all_events(&store, &session).await;
+    assert_numbered(&events);
+    assert_eq!(
+        events[0].kind,
+        EventKind::TurnQueued {
+            prompt: "hello".into()
+        }
+    );
+    store.verify().await.unwrap();
+    let version: u32 = raw(&home)
+        .pragma_query_value(None, "user_version", |row| row.get(0))
+        .unwrap();
+    assert_eq!(version, 2);
 }
 
 #[tokio::test]
