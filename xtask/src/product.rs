@@ -53,6 +53,8 @@ pub(crate) fn bench(args: &BenchArgs, reporter: &Reporter) -> Result<()> {
         "harness",
         "--bin",
         "cofferdam",
+        "--bin",
+        "cofferdam-mcp",
     ];
     compile(Profile::Release, &packages, reporter)?;
     hand_on(Profile::Release, "bench", &args.to_args(), &engine)

@@ -3,7 +3,7 @@
 use xtask::error::Result;
 
 use super::stats::Series;
-use super::{Lab, commands, copies, lifecycle, memory, prompts};
+use super::{Lab, commands, copies, lifecycle, mcp, memory, prompts};
 
 /// One line of the table.
 #[derive(Debug)]
@@ -21,6 +21,10 @@ pub(super) struct Case {
 pub(super) enum Goal {
     /// Our median is at most so many times the baseline's.
     Ratio(f64),
+    /// Our median is at most so many milliseconds.
+    Milliseconds(f64),
+    /// Both: times the baseline's, and milliseconds.
+    Both(f64, f64),
     /// At most so many megabytes (of 10⁶ bytes).
     Megabytes(f64),
 }
@@ -28,7 +32,12 @@ pub(super) enum Goal {
 /// What a measurement yields.
 #[derive(Clone, Debug)]
 pub(super) enum Figures {
-    Times { ours: Series, baseline: Series },
+    Times {
+        ours: Series,
+        baseline: Series,
+    },
+    /// Nobody without us does such a thing.
+    Alone(Series),
     Bytes(u64),
 }
 
@@ -45,6 +54,13 @@ enum Kind {
     BigOut,
     CreateMany,
     Memory,
+    McpStart,
+    McpListTen,
+    McpListHundred,
+    McpCommand,
+    McpCreate,
+    McpDestroy,
+    McpMemory,
 }
 
 impl Case {
@@ -61,6 +77,13 @@ impl Case {
             Kind::BigOut => copies::big_out(lab).await,
             Kind::CreateMany => lifecycle::create_many(lab).await,
             Kind::Memory => memory::memory(lab).await,
+            Kind::McpStart => mcp::start(lab).await,
+            Kind::McpListTen => mcp::list_ten(lab).await,
+            Kind::McpListHundred => mcp::list_hundred(lab).await,
+            Kind::McpCommand => mcp::command(lab).await,
+            Kind::McpCreate => mcp::create(lab).await,
+            Kind::McpDestroy => mcp::destroy(lab).await,
+            Kind::McpMemory => mcp::memory(lab).await,
         }
     }
 }
@@ -143,5 +166,54 @@ pub(super) const CASES: &[Case] = &[
         baseline: "—",
         goal: Goal::Megabytes(30.0),
         kind: Kind::Memory,
+    },
+    Case {
+        name: "mcp-start",
+        what: "MCP server, start of the process to the answer to `initialize`",
+        baseline: "—",
+        goal: Goal::Milliseconds(20.0),
+        kind: Kind::McpStart,
+    },
+    Case {
+        name: "mcp-list-10",
+        what: "MCP `list_sessions`, 10 sessions, stdio",
+        baseline: "—",
+        goal: Goal::Milliseconds(0.5),
+        kind: Kind::McpListTen,
+    },
+    Case {
+        name: "mcp-list-100",
+        what: "MCP `list_sessions`, 100 sessions, stdio",
+        baseline: "—",
+        goal: Goal::Milliseconds(2.0),
+        kind: Kind::McpListHundred,
+    },
+    Case {
+        name: "mcp-command",
+        what: "MCP `execute_command` (`true`), stdio",
+        baseline: "engine exec (create, start, inspect), raw API",
+        goal: Goal::Both(0.1, 5.0),
+        kind: Kind::McpCommand,
+    },
+    Case {
+        name: "mcp-create",
+        what: "MCP `create_session` to ready, network none",
+        baseline: "engine create + start + exec `true`, raw API",
+        goal: Goal::Ratio(1.0),
+        kind: Kind::McpCreate,
+    },
+    Case {
+        name: "mcp-destroy",
+        what: "MCP `destroy_session`",
+        baseline: "forced remove, raw API",
+        goal: Goal::Ratio(1.2),
+        kind: Kind::McpDestroy,
+    },
+    Case {
+        name: "mcp-memory",
+        what: "the MCP server's memory, idle",
+        baseline: "—",
+        goal: Goal::Megabytes(25.0),
+        kind: Kind::McpMemory,
     },
 ];

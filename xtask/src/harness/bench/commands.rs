@@ -48,7 +48,7 @@ impl Side for OurCommand {
     }
 }
 
-struct RawExec(Engine, String);
+pub(super) struct RawExec(pub(super) Engine, pub(super) String);
 
 impl Side for RawExec {
     async fn once(&mut self) -> Result<Duration> {

@@ -88,7 +88,7 @@ impl Side for OurCreate {
     }
 }
 
-struct RawCreate(Engine);
+pub(super) struct RawCreate(pub(super) Engine);
 
 impl Side for RawCreate {
     async fn once(&mut self) -> Result<Duration> {
@@ -112,7 +112,7 @@ impl Side for OurDestroy {
     }
 }
 
-struct RawDestroy(Engine);
+pub(super) struct RawDestroy(pub(super) Engine);
 
 impl Side for RawDestroy {
     async fn once(&mut self) -> Result<Duration> {

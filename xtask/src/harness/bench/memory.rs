@@ -60,11 +60,13 @@ async fn measure(child: &mut Child) -> Result<u64> {
         return Err(Error::new(doing()));
     }
     let pid = child.id().ok_or_else(|| Error::new(doing()))?;
-    resident(&format!("/proc/{pid}/status"))
+    resident(pid)
 }
 
-fn resident(status: &str) -> Result<u64> {
-    let text = std::fs::read_to_string(status).context(|| format!("cannot read {status}"))?;
+/// The memory that a process has resident, in bytes.
+pub(super) fn resident(pid: u32) -> Result<u64> {
+    let status = format!("/proc/{pid}/status");
+    let text = std::fs::read_to_string(&status).context(|| format!("cannot read {status}"))?;
     let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let kilobytes = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
     kilobytes

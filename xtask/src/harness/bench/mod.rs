@@ -8,6 +8,7 @@ mod commands;
 mod copies;
 mod facts;
 mod lifecycle;
+mod mcp;
 mod memory;
 mod page;
 mod pairs;

@@ -36,3 +36,13 @@ pub(super) async fn alternate(
         baseline: baseline_times,
     })
 }
+
+/// Takes so many times of what has nothing to be compared with, after one that warms up and does not count.
+pub(super) async fn repeat(rounds: usize, ours: &mut impl Side) -> Result<Figures> {
+    ours.once().await?;
+    let mut times = Series::default();
+    for _ in 0..rounds {
+        times.push(ours.once().await?);
+    }
+    Ok(Figures::Alone(times))
+}

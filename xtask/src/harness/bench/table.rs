@@ -33,15 +33,33 @@ impl Row {
             Figures::Times { ours, baseline } => {
                 Some(ours.median().as_secs_f64() / baseline.median().as_secs_f64())
             }
+            Figures::Alone(_) | Figures::Bytes(_) => None,
+        }
+    }
+
+    /// Our median in milliseconds.
+    fn median(&self) -> Option<f64> {
+        match &self.figures {
+            Figures::Times { ours, .. } | Figures::Alone(ours) => Some(milliseconds(ours.median())),
             Figures::Bytes(_) => None,
         }
     }
 
+    fn megabytes(&self) -> Option<f64> {
+        match self.figures {
+            Figures::Bytes(bytes) => Some(megabytes(bytes)),
+            Figures::Times { .. } | Figures::Alone(_) => None,
+        }
+    }
+
+    /// What was not measured meets no goal.
     pub(super) fn met(&self) -> bool {
-        match (self.goal, &self.figures) {
-            (Goal::Ratio(most), Figures::Times { .. }) => self.ratio().is_some_and(|ratio| ratio <= most),
-            (Goal::Megabytes(most), Figures::Bytes(bytes)) => megabytes(*bytes) <= most,
-            (Goal::Ratio(_), Figures::Bytes(_)) | (Goal::Megabytes(_), Figures::Times { .. }) => false,
+        let within = |figure: Option<f64>, most: f64| figure.is_some_and(|figure| figure <= most);
+        match self.goal {
+            Goal::Ratio(most) => within(self.ratio(), most),
+            Goal::Milliseconds(most) => within(self.median(), most),
+            Goal::Both(ratio, most) => within(self.ratio(), ratio) && within(self.median(), most),
+            Goal::Megabytes(most) => within(self.megabytes(), most),
         }
     }
 
@@ -55,6 +73,7 @@ impl Row {
         let met = if self.met() { "met" } else { "not met" };
         let (ours, baseline) = match &self.figures {
             Figures::Times { ours, baseline } => (times(ours), times(baseline)),
+            Figures::Alone(ours) => (times(ours), "—".to_owned()),
             Figures::Bytes(bytes) => (format!("{:.1} MB", megabytes(*bytes)), "—".to_owned()),
         };
         let ratio = self
@@ -62,6 +81,8 @@ impl Row {
             .map_or_else(|| "—".to_owned(), |ratio| format!("{ratio:.2}×"));
         let goal = match self.goal {
             Goal::Ratio(most) => format!("≤ {most:.1}×"),
+            Goal::Milliseconds(most) => format!("≤ {most} ms"),
+            Goal::Both(ratio, most) => format!("≤ {ratio:.1}×, ≤ {most} ms"),
             Goal::Megabytes(most) => format!("≤ {most:.0} MB"),
         };
         [self.what.to_owned(), ours, baseline, ratio, goal, met.to_owned()]
@@ -70,10 +91,13 @@ impl Row {
     fn to_json(&self) -> Value {
         let (ours, baseline) = match &self.figures {
             Figures::Times { ours, baseline } => (ours.to_json(), baseline.to_json()),
+            Figures::Alone(ours) => (ours.to_json(), Value::Null),
             Figures::Bytes(bytes) => (json!({ "bytes": bytes }), Value::Null),
         };
         let goal = match self.goal {
             Goal::Ratio(most) => json!({ "ratio": most }),
+            Goal::Milliseconds(most) => json!({ "milliseconds": most }),
+            Goal::Both(ratio, most) => json!({ "ratio": ratio, "milliseconds": most }),
             Goal::Megabytes(most) => json!({ "megabytes": most }),
         };
         json!({
@@ -180,12 +204,43 @@ mod tests {
         assert!(row(100, 100).met());
         assert!(!row(101, 100).met());
         assert!(row(100, 101).summary().ends_with("ratio 0.99×, goal ≤ 1.0×: met"));
-        let memory = CASES
-            .iter()
-            .find(|case| case.name == "memory")
-            .expect("it is measured");
+        let memory = case("memory");
         assert!(Row::new(memory, Figures::Bytes(29_000_000)).met());
         assert!(!Row::new(memory, Figures::Bytes(31_000_000)).met());
+    }
+
+    fn case(name: &str) -> &'static Case {
+        CASES
+            .iter()
+            .find(|case| case.name == name)
+            .expect("it is measured")
+    }
+
+    #[test]
+    fn a_goal_in_milliseconds_needs_no_baseline() {
+        let start = |ms| Row::new(case("mcp-start"), Figures::Alone(series(ms)));
+        assert!(start(20).met());
+        assert!(!start(21).met());
+        assert!(
+            start(5)
+                .summary()
+                .ends_with("5.00 ms (5.00 ms) : —, ratio —, goal ≤ 20 ms: met")
+        );
+    }
+
+    #[test]
+    fn of_two_goals_both_must_be_met() {
+        let command = |ours, baseline| {
+            let figures = Figures::Times {
+                ours: series(ours),
+                baseline: series(baseline),
+            };
+            Row::new(case("mcp-command"), figures)
+        };
+        assert!(command(5, 50).met());
+        assert!(!command(6, 60).met(), "too long");
+        assert!(!command(5, 49).met(), "too long for this engine");
+        assert!(command(5, 50).summary().contains("goal ≤ 0.1×, ≤ 5 ms"));
     }
 
     #[test]
