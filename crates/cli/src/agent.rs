@@ -58,7 +58,9 @@ mod tests {
         WithSmallModel::new("small-1".to_owned()).launch(&AgentContext {
             model_url: "http://127.0.0.1:9101".to_owned(),
             token: "placeholder".to_owned().into(),
+            model_api: session_core::gateway::ModelApi::Messages,
             model: None,
+            small_model: None,
             permissions: PermissionMode::Bypass,
             mcp_config: None,
             allowed_tools: Vec::new(),

@@ -65,6 +65,13 @@ pub trait SessionApi: Send + Sync {
     /// was running or waiting.
     async fn interrupt(&self, session: &SessionId) -> Result<bool>;
 
+    /// Takes one turn back that waits, or interrupts it if it runs. The other turns stay, and the next one begins. Answers
+    /// whether it had not ended before.
+    ///
+    /// # Errors
+    /// `NotFound`; `StateConflict` when the session cannot work.
+    async fn interrupt_turn(&self, session: &SessionId, turn: &TurnId) -> Result<bool>;
+
     /// Events after the number `after` (0 for all), live.
     async fn events(&self, session: &SessionId, after: u64) -> Result<EventStream>;
 

@@ -96,6 +96,11 @@ pub enum BudgetLimit {
 }
 
 impl Budget {
+    /// Whether there is no limit at all.
+    pub fn is_unlimited(&self) -> bool {
+        *self == Self::default()
+    }
+
     /// The first limit that `spent` has reached.
     pub fn reached(&self, spent: &Spending) -> Option<BudgetLimit> {
         let reached = |limit: Option<u64>, used: u64| limit.is_some_and(|limit| used >= limit);

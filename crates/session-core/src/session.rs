@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use jiff::Timestamp;
-use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
-use crate::gateway::ModelUsage;
+use crate::activity::{Activity, StallCause};
+use crate::budget::Budget;
+use crate::egress::AllowEntry;
+use crate::gateway::{ModelUsage, ProviderAccount};
 use crate::id::{ImageRef, SessionId};
 use crate::runtime::{HostMount, NetworkMode, ResourceLimits, UserIds};
 use crate::state::SessionState;
@@ -29,12 +31,18 @@ pub struct CreateSession {
     pub mounts: Vec<HostMount>,
     /// The model, when not the agent's own choice.
     pub model: Option<String>,
+    /// The model for small tasks; the manager's default when `None`.
+    pub small_model: Option<String>,
     /// Environment of the agent and of commands. No secrets: whatever runs inside can read it.
     pub env: BTreeMap<String, String>,
     /// Labels for the caller's own use, at most 64.
     pub labels: BTreeMap<String, String>,
-    /// The provider credential of this session alone. Stays in the memory of this process.
-    pub credential: Option<SecretString>,
+    /// The caller's own account at a provider, for this session alone. Stays in the memory of this process.
+    pub account: Option<ProviderAccount>,
+    /// The hosts that a sealed session may reach. None when empty.
+    pub allow: Vec<AllowEntry>,
+    /// How much of the model it may use in its whole life.
+    pub budget: Budget,
     /// The same key gives the same session: a second request does not create a second one.
     pub idempotency_key: Option<String>,
     /// Whether the agent asks before it uses a tool.
@@ -117,6 +125,15 @@ pub struct SessionInfo {
     /// The model, when one was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
+    /// The model for small tasks, when one was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub small_model: Option<String>,
+    /// The hosts that it may reach, as it was asked for; what was decided later is apart.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allow: Vec<AllowEntry>,
+    /// How much of the model it may use.
+    #[serde(default, skip_serializing_if = "Budget::is_unlimited")]
+    pub budget: Budget,
     /// Whether the agent asks before it uses a tool.
     #[serde(default)]
     pub permissions: PermissionMode,
@@ -151,6 +168,13 @@ pub struct SessionDetails {
     /// What it uses, when its container could be asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<ResourceUse>,
+    /// What its agent is doing, when the session can work. Exact in the process that owns the agent; in another one it is
+    /// what the stored events tell, without what goes on at the model door.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub activity: Option<Activity>,
+    /// What the turn hangs on, when the watchdog said so and it did not recover.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stall: Option<StallCause>,
     /// What its doors counted since this process serves them.
     pub model_usage: ModelUsage,
 }

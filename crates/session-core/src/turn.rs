@@ -115,6 +115,12 @@ pub enum TurnFailureCause {
     SessionLost,
     /// The manager that ran the turn went away and what became of the turn is not known.
     OwnerLost,
+    /// The watchdog ended it: the agent said nothing, although nothing kept it waiting.
+    AgentSilent,
+    /// The watchdog ended it: the agent asked whether it may use a tool, and nobody answered.
+    WaitingForPermission,
+    /// The watchdog ended it: a tool ran for too long.
+    ToolRunning,
 }
 
 /// Tokens that a turn used.

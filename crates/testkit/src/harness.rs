@@ -5,7 +5,7 @@
 //! same state directory then has to go on from the store and the containers alone.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -176,6 +176,12 @@ impl SessionApi for ManagerProcess {
             .await
     }
 
+    async fn interrupt_turn(&self, session: &SessionId, turn: &TurnId) -> Result<bool> {
+        let (session, turn) = (*session, *turn);
+        self.run(move |manager| async move { manager.interrupt_turn(&session, &turn).await })
+            .await
+    }
+
     async fn events(&self, session: &SessionId, after: u64) -> Result<EventStream> {
         let session = *session;
         self.run(move |manager| async move { manager.events(&session, after).await })
@@ -270,12 +276,24 @@ impl SessionApi for ManagerProcess {
 pub struct EchoGateway {
     served: Mutex<Vec<SessionId>>,
     refuses: AtomicBool,
+    activity: Mutex<ModelActivity>,
+    looks: AtomicU64,
 }
 
 impl EchoGateway {
     /// Whether it admits nobody.
     pub fn refuse(&self, refuses: bool) {
         self.refuses.store(refuses, Ordering::Relaxed);
+    }
+
+    /// What it says of every model door from now on.
+    pub fn set_activity(&self, activity: ModelActivity) {
+        *self.activity.lock().unwrap_or_else(PoisonError::into_inner) = activity;
+    }
+
+    /// How often it was asked about any.
+    pub fn activities(&self) -> u64 {
+        self.looks.load(Ordering::Relaxed)
     }
 
     /// The sessions that are admitted now.
@@ -329,7 +347,8 @@ impl Gateway for EchoGateway {
     }
 
     fn activity(&self, _session: &SessionId) -> ModelActivity {
-        ModelActivity::default()
+        self.looks.fetch_add(1, Ordering::Relaxed);
+        *self.activity.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn dismiss(&self, session: &SessionId) {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use session_core::gateway::ProviderAccount;
 use session_core::id::ContainerName;
 use session_core::runtime::NetworkMode;
 use session_core::session::{CreateSession, PromptRequest, SessionInfo, WorkspaceSource};
@@ -130,7 +131,11 @@ fn request(args: &mut Args, call: &Call, limit: Duration) -> Result<CreateSessio
         model: given(args.model.as_deref())
             .map(str::to_owned)
             .or_else(|| options.default_model.clone()),
-        credential: args.api_key.take().and_then(Secret::into_given),
+        account: args
+            .api_key
+            .take()
+            .and_then(Secret::into_given)
+            .map(ProviderAccount::ApiKey),
         labels: BTreeMap::from([(reaper::LABEL.to_owned(), reaper::deadline(limit + GRACE))]),
         warm_agent: options.warm_agents,
         ..CreateSession::default()

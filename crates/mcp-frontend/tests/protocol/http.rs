@@ -176,10 +176,7 @@ async fn a_client_works_as_over_stdio() {
         .as_str()
         .unwrap()
         .to_owned();
-    assert!(
-        site.fake.created()[0].credential.is_some(),
-        "arguments come through"
-    );
+    assert!(site.fake.created()[0].account.is_some(), "arguments come through");
     let done = talk
         .call("execute_in_session", json!({ "sessionId": id, "prompt": "x" }))
         .await;
@@ -470,7 +467,7 @@ async fn a_shutdown_ends_open_streams() {
     tokio::time::timeout(Duration::from_secs(8), site.end())
         .await
         .expect("it ends");
-    assert_eq!(fake.count("interrupt"), 1);
+    assert_eq!(fake.count("interrupt_turn"), 1);
     drop((stream, waiting));
 }
 

@@ -1,6 +1,7 @@
 //! I3: secrets among arguments never reach a log, an error or a result.
 
 use serde_json::json;
+use session_core::gateway::ProviderAccount;
 
 use crate::support::World;
 use crate::support::log::Log;
@@ -50,7 +51,10 @@ async fn i3_secrets_in_arguments_reach_the_api_and_nothing_else() {
 
     let created = world.fake.created();
     use secrecy::ExposeSecret as _;
-    assert_eq!(created[0].credential.as_ref().unwrap().expose_secret(), CANARY);
+    let Some(ProviderAccount::ApiKey(key)) = &created[0].account else {
+        panic!("{:?}", created[0].account);
+    };
+    assert_eq!(key.expose_secret(), CANARY);
     world.end().await;
     for text in &said {
         assert!(!text.contains("canary"), "{text}");

@@ -93,7 +93,7 @@ async fn what_is_left_out_gets_defaults() {
     assert_eq!(created[1].workspace, WorkspaceSource::Mount { path: "/p".into() });
     let limits = created[1].limits.unwrap();
     assert_eq!((limits.milli_cpus, limits.pids), (1000, 77));
-    assert_eq!((&created[2].name, created[2].credential.is_none()), (&None, true));
+    assert_eq!((&created[2].name, created[2].account.is_none()), (&None, true));
     world.end().await;
 }
 

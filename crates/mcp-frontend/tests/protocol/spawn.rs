@@ -31,7 +31,7 @@ async fn one_call_does_everything() {
     let request = world.fake.created().pop().unwrap();
     assert_eq!(request.workspace, WorkspaceSource::Copy { path: "/p".into() });
     assert_eq!(request.limits.unwrap().memory_bytes, 2 << 30);
-    assert!(request.credential.is_some());
+    assert!(request.account.is_some());
     let limit = world.fake.prompts()[0].time_limit.unwrap();
     assert!(limit <= Duration::from_secs(300) && limit > Duration::from_secs(290));
     assert!(world.fake.alive().is_empty());

@@ -14,6 +14,7 @@ use secrecy::SecretString;
 
 pub use self::claude::ClaudeCode;
 use crate::event::EventKind;
+use crate::gateway::ModelApi;
 use crate::id::TurnId;
 use crate::session::PermissionMode;
 use crate::turn::TurnOutcome;
@@ -30,10 +31,14 @@ pub const MAX_LINE_BYTES: usize = 16 << 20;
 pub struct AgentContext {
     /// The model proxy as seen from inside, for example `http://127.0.0.1:9101`.
     pub model_url: String,
+    /// The API that the model proxy has.
+    pub model_api: ModelApi,
     /// The session's token at the gateway; the only credential that an agent ever sees.
     pub token: SecretString,
     /// The model, when one was asked for.
     pub model: Option<String>,
+    /// The model for small tasks, when one was asked for.
+    pub small_model: Option<String>,
     /// Whether it asks before it uses a tool.
     pub permissions: PermissionMode,
     /// MCP servers, as the value of Claude Code's `--mcp-config`.

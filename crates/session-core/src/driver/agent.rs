@@ -5,10 +5,8 @@
 //! prompt exactly once. Prompts have even keys and interrupts odd ones: the parity of the last key says what may have to
 //! be written again.
 
-use std::sync::Arc;
-
 use session_link::{
-    Door, ErrorKind as LinkKind, ExitCause, ExitReport, Link, LinkError, OnDisconnect, Process, ProcessEvent,
+    ErrorKind as LinkKind, ExitCause, ExitReport, Link, LinkError, OnDisconnect, Process, ProcessEvent,
     ProcessId, SpawnSpec, StdinMode,
 };
 
@@ -16,14 +14,12 @@ use super::Driver;
 use super::lines::Piece;
 use super::owned_agent::{LAST_WORDS, OwnedAgent};
 use crate::agent::{AgentContext, AgentSignal};
-use crate::budget::Budget;
-use crate::driver::ledger::StoreLedger;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::EventKind;
-use crate::gateway::{MODEL_PORT, ProviderAccount, SessionGrant};
+use crate::gateway::MODEL_PORT;
 use crate::id::TurnId;
 use crate::link_error::from_link;
-use crate::runtime::{ContainerSpec, NetworkMode};
+use crate::runtime::ContainerSpec;
 use crate::state::StateName;
 use crate::store::{AgentRecord, Batch, SessionRecord};
 
@@ -77,29 +73,6 @@ impl Driver {
         Ok(())
     }
 
-    async fn open_doors(&self, link: &Link, record: &SessionRecord) -> Result<()> {
-        let grant = SessionGrant {
-            token: record.token.clone(),
-            account: self.credential.clone().map(ProviderAccount::ApiKey),
-            sealed: record.info.network == NetworkMode::Sealed,
-            allow: Vec::new(),
-            budget: Budget::default(),
-            ledger: Arc::new(StoreLedger::new(self.foundation.store.clone(), self.id)),
-        };
-        let admission = self.foundation.gateway.admit(&self.id, grant).await?;
-        let doors = admission
-            .doors
-            .into_iter()
-            .map(|door| Door {
-                name: door.name,
-                port: door.port,
-            })
-            .collect();
-        link.open_doors(doors)
-            .await
-            .map_err(|error| from_link("open the session's doors", error))
-    }
-
     /// The agent's process, if it runs.
     async fn attach_agent(
         &self,
@@ -138,8 +111,10 @@ impl Driver {
         self.foundation.store.commit(&self.id, batch).await?;
         let launch = self.foundation.agent.launch(&AgentContext {
             model_url: format!("http://127.0.0.1:{MODEL_PORT}"),
+            model_api: self.model_api(),
             token: record.token.clone(),
             model: record.info.model.clone(),
+            small_model: record.info.small_model.clone(),
             permissions: record.info.permissions,
             mcp_config: record.info.mcp_config.clone(),
             allowed_tools: tools.to_vec(),
@@ -213,6 +188,9 @@ impl Driver {
             extra.into_iter().map(|kind| (turn, kind)).collect();
         let mut ended = None;
         let mut signals = Vec::new();
+        if let Some(active) = &mut agent.turn {
+            active.watch.heard();
+        }
         for piece in pieces {
             signals.extend(translate(&*self.foundation.agent, agent, piece));
         }
@@ -234,6 +212,10 @@ impl Driver {
                 }
                 AgentSignal::TurnEnded(_) | AgentSignal::Interrupted => {}
             }
+        }
+        if let Some(active) = &mut agent.turn {
+            let own = events.iter().filter(|(turn, _)| *turn == Some(active.id));
+            own.for_each(|(_, kind)| active.watch.note(kind));
         }
         let settled = agent.lines.settled();
         if events.is_empty() && ended.is_none() && settled == agent.record.offset {
@@ -266,6 +248,7 @@ impl Driver {
         let Some(mut agent) = self.agent.take() else {
             return Ok(());
         };
+        self.start_again = agent.restarts_with();
         let cause = describe(report);
         let gone = agent.record.process.take();
         agent.record.offset = 0;

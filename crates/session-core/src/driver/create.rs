@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::EventKind;
+use crate::gateway::ProviderAccount;
 use crate::id::ImageRef;
 use crate::link_error::from_link;
 use crate::runtime::{
@@ -28,7 +29,7 @@ pub(crate) struct LaunchPlan {
     pub(crate) info: SessionInfo,
     /// Start the agent at once.
     pub(crate) warm_agent: bool,
-    pub(crate) credential: Option<secrecy::SecretString>,
+    pub(crate) account: Option<ProviderAccount>,
 }
 
 /// Progress of an image's preparation, on its way into the session's events. Messages that come faster than they can be
@@ -44,7 +45,7 @@ impl Progress for ProgressQueue {
 impl Driver {
     pub(super) async fn create(&mut self, plan: LaunchPlan) -> Result<()> {
         let lock = self.foundation.state_dir.try_lock_agent(&self.id)?;
-        self.credential = plan.credential.clone();
+        self.account = plan.account.clone();
         let outcome = match self.launch(&plan.info).await {
             Ok(()) => self.transition(Transition::Launched).await.map(drop),
             Err(error) => Err(error),

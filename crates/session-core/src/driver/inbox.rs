@@ -56,7 +56,12 @@ impl Request {
     fn is_urgent(&self) -> bool {
         matches!(
             self,
-            Self::Interrupt(_) | Self::Pause(_) | Self::Resume(_) | Self::Destroy(_) | Self::Container(_)
+            Self::Interrupt(_)
+                | Self::InterruptTurn(..)
+                | Self::Pause(_)
+                | Self::Resume(_)
+                | Self::Destroy(_)
+                | Self::Container(_)
         )
     }
 }

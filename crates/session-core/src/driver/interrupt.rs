@@ -1,4 +1,4 @@
-//! Interrupts: asked for by a caller or by a time limit, obeyed by the agent or enforced.
+//! Interrupts: asked for by a caller, a time limit or the watchdog, obeyed by the agent or enforced.
 //!
 //! Whoever owns the agent writes the interrupt under a key, as it writes prompts: it is stored first, so an owner that
 //! dies is followed by one that writes it again. A process that does not own the agent writes it past the owner, who
@@ -8,17 +8,31 @@ use tokio::time::Instant;
 
 use super::Driver;
 use super::turns::ended;
-use crate::error::Result;
+use super::watchdog::Stall;
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::EventKind;
 use crate::id::TurnId;
 use crate::link_error::from_link;
-use crate::store::Batch;
-use crate::turn::TurnStatus;
+use crate::state::StateName;
+use crate::store::{Batch, TurnUpdate};
+use crate::turn::{TurnInfo, TurnStatus};
 
 /// Why a turn is being interrupted, and when the agent is ended if it does not obey.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Interrupt {
-    pub(super) timed_out: bool,
+    pub(super) why: Reason,
     pub(super) force_at: Instant,
+}
+
+/// Why a turn is being interrupted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reason {
+    /// A caller wants it.
+    Asked,
+    /// Its time limit passed.
+    TimedOut,
+    /// It hangs.
+    Stalled(Stall),
 }
 
 /// An interrupt of a turn that another process owns.
@@ -29,7 +43,7 @@ pub(super) struct ForeignInterrupt {
 }
 
 impl Driver {
-    fn force_at(&self) -> Instant {
+    pub(super) fn force_at(&self) -> Instant {
         Instant::now() + self.foundation.interrupt_grace
     }
 
@@ -38,13 +52,63 @@ impl Driver {
         let store = self.foundation.store.clone();
         let mut anything = false;
         while let Some(turn) = store.next_queued_turn(&self.id).await? {
-            self.end_unstarted(turn.id, ended(TurnStatus::Interrupted, None))
-                .await?;
-            anything = true;
+            anything |= self.take_back(turn.id).await?;
         }
-        if self.active_turn().is_none()
-            && let Some(turn) = store.running_turn(&self.id).await?
-        {
+        if let Some(turn) = self.turn_at_work().await? {
+            anything |= self.interrupt_running(&turn).await?;
+        }
+        Ok(anything)
+    }
+
+    /// Takes one turn back that waits, or interrupts it if it runs; the others stay.
+    pub(super) async fn interrupt_turn(&mut self, id: TurnId) -> Result<bool> {
+        loop {
+            let turn = self.foundation.store.turn(&self.id, &id).await?;
+            let turn = turn.ok_or_else(|| {
+                let message = "this session has no such turn";
+                Error::new(ErrorKind::NotFound, "interrupt the turn", message)
+                    .with_context("session", self.id)
+                    .with_context("turn", id)
+            })?;
+            return match turn.status {
+                // A turn begins once and ends once, so this comes round twice at most.
+                TurnStatus::Queued if !self.take_back(id).await? => continue,
+                TurnStatus::Queued => Ok(true),
+                TurnStatus::Running => self.interrupt_running(&turn).await,
+                _ => Ok(false),
+            };
+        }
+    }
+
+    /// Ends a turn that waits. `false` when it was started or ended meanwhile.
+    async fn take_back(&self, turn: TurnId) -> Result<bool> {
+        let batch = Batch {
+            turn: Some(TurnUpdate {
+                id: turn,
+                status: TurnStatus::Interrupted,
+                outcome: Some(ended(TurnStatus::Interrupted, None)),
+            }),
+            expect_turn: Some(TurnStatus::Queued),
+            ..Batch::default()
+        };
+        match self.foundation.store.commit(&self.id, batch).await {
+            Err(error) if error.kind() == ErrorKind::StateConflict => Ok(false),
+            outcome => outcome.map(|_| true),
+        }
+    }
+
+    /// The turn that runs, here or elsewhere.
+    async fn turn_at_work(&self) -> Result<Option<TurnInfo>> {
+        let store = &self.foundation.store;
+        match self.active_turn() {
+            Some(active) => store.turn(&self.id, &active.id).await,
+            None => store.running_turn(&self.id).await,
+        }
+    }
+
+    /// Interrupts a turn that runs. `false` when it has ended meanwhile.
+    async fn interrupt_running(&mut self, turn: &TurnInfo) -> Result<bool> {
+        if self.active_turn().is_none() {
             // Whoever ran it may have died, and then it is ours, prompt and all.
             if self.agent.is_some() || self.own_agent(&turn.tools).await? {
                 self.take_running_turn().await?;
@@ -52,14 +116,15 @@ impl Driver {
                 return self.interrupt_foreign(turn.id).await.map(|()| true);
             }
         }
-        if self.active_turn().is_some() {
-            self.interrupt_active(false).await?;
-            anything = true;
+        if self.active_turn().is_none_or(|active| active.id != turn.id) {
+            return Ok(false);
         }
-        Ok(anything)
+        self.interrupt_active(Reason::Asked, Vec::new()).await?;
+        Ok(true)
     }
 
-    pub(super) async fn interrupt_active(&mut self, timed_out: bool) -> Result<()> {
+    /// Interrupts the turn that the agent works on; `events` say why, and are stored with it.
+    pub(super) async fn interrupt_active(&mut self, why: Reason, events: Vec<EventKind>) -> Result<()> {
         let force_at = self.force_at();
         let Some(agent) = &mut self.agent else {
             return Ok(());
@@ -69,10 +134,14 @@ impl Driver {
         let Some(active) = agent.turn.as_mut().filter(|active| active.interrupt.is_none()) else {
             return Ok(());
         };
-        active.interrupt = Some(Interrupt { timed_out, force_at });
+        active.interrupt = Some(Interrupt { why, force_at });
         agent.record.stdin_key = key;
+        let turn = Some(active.id);
         let batch = Batch {
+            events: events.iter().map(|kind| (turn, kind.clone())).collect(),
             agent: Some(agent.record.clone()),
+            // Another process may have ended the session and its turn meanwhile: nothing is said of them after that.
+            expect_state: (!events.is_empty()).then_some(StateName::Busy),
             ..Batch::default()
         };
         if let Err(error) = self.foundation.store.commit(&self.id, batch).await {
@@ -81,6 +150,7 @@ impl Driver {
             return Err(error);
         }
         agent.write(self.foundation.agent.interrupt(key));
+        self.noted(&events);
         Ok(())
     }
 
@@ -91,7 +161,7 @@ impl Driver {
         let Some(agent) = &mut self.agent else { return };
         let Some(active) = &mut agent.turn else { return };
         active.interrupt = Some(Interrupt {
-            timed_out: false,
+            why: active.recalled_reason(),
             force_at,
         });
         agent.write(self.foundation.agent.interrupt(agent.record.stdin_key));
@@ -142,11 +212,11 @@ impl Driver {
             if let Some(interrupt) = &mut active.interrupt {
                 interrupt.force_at = force_at;
                 agent.kill();
-            } else if let Err(error) = self.interrupt_active(true).await {
+            } else if let Err(error) = self.interrupt_active(Reason::TimedOut, Vec::new()).await {
                 tracing::warn!(session = %self.id, %error, "the turn could not be interrupted; its agent is ended");
                 if let Some(active) = self.agent.as_mut().and_then(|agent| agent.turn.as_mut()) {
                     active.interrupt = Some(Interrupt {
-                        timed_out: true,
+                        why: Reason::TimedOut,
                         force_at,
                     });
                 }

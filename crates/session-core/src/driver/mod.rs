@@ -19,6 +19,7 @@ mod agent;
 mod connect;
 mod create;
 mod destroy;
+mod doors;
 mod inbox;
 mod interrupt;
 mod ledger;
@@ -27,16 +28,17 @@ mod owned_agent;
 mod retry;
 mod snapshot;
 mod turns;
+mod watchdog;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use secrecy::SecretString;
 use session_link::Link;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 pub(crate) use self::create::{LaunchPlan, send_archive};
+use crate::activity::{Activity, StallCause, WatchdogPolicy};
 use crate::agent::AgentDriver;
 use crate::driver::connect::Connection;
 use crate::driver::inbox::Inbox;
@@ -45,8 +47,8 @@ use crate::driver::owned_agent::OwnedAgent;
 use crate::driver::retry::Retry;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::EventKind;
-use crate::gateway::Gateway;
-use crate::id::{ContainerName, SessionId};
+use crate::gateway::{Admission, Gateway, ProviderAccount};
+use crate::id::{ContainerName, SessionId, TurnId};
 use crate::label::Signer;
 use crate::runtime::{ContainerEventKind, ContainerRuntime, ContainerState, ContainerStatus};
 use crate::session::Carrier;
@@ -79,6 +81,8 @@ pub(crate) struct Foundation {
     pub(crate) socket_patience: Duration,
     /// How long an interrupted agent may take before it is ended and started anew.
     pub(crate) interrupt_grace: Duration,
+    /// When a turn is said to hang, and what is done about it.
+    pub(crate) watchdog: WatchdogPolicy,
 }
 
 /// A way to a session's task.
@@ -94,8 +98,9 @@ pub(crate) enum Request {
     Create(Box<LaunchPlan>, Answer<()>),
     Link(Answer<(Link, Carrier)>),
     /// Turns wait in the store.
-    Work(Option<SecretString>),
+    Work(Option<ProviderAccount>),
     Interrupt(Answer<bool>),
+    InterruptTurn(TurnId, Answer<bool>),
     Snapshot(Answer<String>),
     Pause(Answer<()>),
     Resume(Answer<()>),
@@ -104,6 +109,8 @@ pub(crate) enum Request {
     Container(ContainerEventKind),
     /// Somebody wants the truth about the container.
     Refresh(Answer<()>),
+    /// Somebody wants to know what the agent does, and on what it hangs.
+    Activity(Answer<(Option<Activity>, Option<StallCause>)>),
 }
 
 impl DriverHandle {
@@ -122,10 +129,12 @@ impl DriverHandle {
             link_out,
             connection: None,
             agent: None,
-            credential: None,
+            account: None,
+            admission: None,
             wants_work: false,
             retry: Retry::default(),
             foreign_interrupt: None,
+            start_again: None,
             ended: false,
         };
         (Self { requests, link }, driver.run(Inbox::new(inbox), shutdown))
@@ -149,8 +158,8 @@ impl DriverHandle {
     }
 
     /// Tells the task that there may be work, unless it has so much to do that it will look by itself.
-    pub(crate) fn nudge(&self, credential: Option<SecretString>) {
-        let _ = self.requests.try_send(Request::Work(credential));
+    pub(crate) fn nudge(&self, account: Option<ProviderAccount>) {
+        let _ = self.requests.try_send(Request::Work(account));
     }
 
     /// The link, made if there is none. Does not pass through the task when it is up.
@@ -179,13 +188,18 @@ struct Driver {
     link_out: watch::Sender<Option<(Link, Carrier)>>,
     connection: Option<Connection>,
     agent: Option<OwnedAgent>,
-    credential: Option<SecretString>,
+    /// The caller's own account, when this process knows it.
+    account: Option<ProviderAccount>,
+    /// What the session was admitted to at this process's gateway.
+    admission: Option<Admission>,
     /// Turns may wait in the store and nobody here has looked since.
     wants_work: bool,
     /// Why and when work that could not be done is tried again.
     retry: Retry,
     /// An interrupt that another process's agent should obey.
     foreign_interrupt: Option<ForeignInterrupt>,
+    /// The tools of an agent that was ended to be started again.
+    start_again: Option<Vec<String>>,
     ended: bool,
 }
 
@@ -241,12 +255,20 @@ impl Driver {
                 urgent = inbox.urgent() => inbox.put_back(Request::Link(answer), urgent),
                 outcome = self.connect() => drop(answer.send(outcome)),
             },
-            Request::Work(credential) => {
-                self.credential = credential.or(self.credential.take());
+            Request::Work(account) => {
+                if account.is_some() {
+                    // With it the session may be admitted to something else.
+                    self.account = account;
+                    self.admission = None;
+                }
                 self.wants_work = true;
             }
             Request::Interrupt(answer) => {
                 let outcome = self.interrupt().await;
+                let _ = answer.send(outcome);
+            }
+            Request::InterruptTurn(turn, answer) => {
+                let outcome = self.interrupt_turn(turn).await;
                 let _ = answer.send(outcome);
             }
             Request::Snapshot(answer) => tokio::select! {
@@ -271,6 +293,10 @@ impl Driver {
             Request::Container(event) => self.container_event(event).await,
             Request::Refresh(answer) => {
                 let outcome = self.refresh().await;
+                let _ = answer.send(outcome);
+            }
+            Request::Activity(answer) => {
+                let outcome = self.activity().await;
                 let _ = answer.send(outcome);
             }
         }
@@ -453,12 +479,13 @@ impl Driver {
         let look = look.map(|at| self.retry.next().map_or(at, |next| next.max(now)));
         let turn = self.agent.as_ref().and_then(OwnedAgent::deadline);
         let foreign = self.foreign_interrupt.map(|foreign| foreign.force_at);
-        [look, turn, foreign].into_iter().flatten().min()
+        [look, turn, foreign, self.look_at()].into_iter().flatten().min()
     }
 
     async fn deadline_passed(&mut self) {
         self.wants_work |= self.agent.as_ref().is_some_and(|agent| agent.turn.is_none());
         self.enforce().await;
+        self.watch().await;
     }
 }
 

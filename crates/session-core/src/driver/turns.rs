@@ -6,7 +6,8 @@ use session_link::{ExitCause, ExitReport};
 use tokio::time::Instant;
 
 use super::Driver;
-use super::interrupt::Interrupt;
+use super::interrupt::{Interrupt, Reason};
+use super::watchdog::Watch;
 use crate::error::{Error, ErrorKind, ErrorReport, Result};
 use crate::id::TurnId;
 use crate::state::{InterruptCause, SessionState, StateName};
@@ -19,15 +20,17 @@ pub(super) struct ActiveTurn {
     started: Instant,
     limit: Option<Duration>,
     pub(super) interrupt: Option<Interrupt>,
+    pub(super) watch: Watch,
 }
 
 impl ActiveTurn {
-    fn new(turn: &TurnInfo) -> Self {
+    fn new(turn: &TurnInfo, watch: Watch) -> Self {
         Self {
             id: turn.id,
             started: Instant::now(),
             limit: turn.time_limit_ms.map(Duration::from_millis),
             interrupt: None,
+            watch,
         }
     }
 
@@ -44,14 +47,23 @@ impl ActiveTurn {
         if let Some(interrupt) = self.interrupt
             && outcome.status != TurnStatus::Succeeded
         {
-            outcome.status = if interrupt.timed_out {
+            outcome.failure = self.failure_by(interrupt.why);
+            outcome.status = if outcome.failure.is_some() {
                 TurnStatus::Failed
             } else {
                 TurnStatus::Interrupted
             };
-            outcome.failure = interrupt.timed_out.then(|| self.timed_out());
         }
         outcome
+    }
+
+    /// Why the turn failed that was interrupted for this reason; an interrupt that a caller wanted is no failure.
+    fn failure_by(&self, why: Reason) -> Option<TurnFailure> {
+        match why {
+            Reason::Asked => None,
+            Reason::TimedOut => Some(self.timed_out()),
+            Reason::Stalled(stall) => Some(stall.failure()),
+        }
     }
 
     fn timed_out(&self) -> TurnFailure {
@@ -78,8 +90,10 @@ impl ActiveTurn {
         };
         let message = format!("the agent's process ended in the middle of the turn: {cause}{said}");
         let outcome = match (self.interrupt, report.cause) {
-            (Some(interrupt), _) if !interrupt.timed_out => ended(TurnStatus::Interrupted, None),
-            (Some(_), _) => ended(TurnStatus::Failed, Some(self.timed_out())),
+            (Some(interrupt), _) => match self.failure_by(interrupt.why) {
+                None => ended(TurnStatus::Interrupted, None),
+                failure => ended(TurnStatus::Failed, failure),
+            },
             // Another process interrupted it, and ended it when it did not obey.
             (None, ExitCause::Cancelled) => ended(TurnStatus::Interrupted, None),
             (None, ExitCause::OutOfMemory) => ended(
@@ -127,9 +141,12 @@ impl Driver {
         let running = store.running_turn(&self.id).await?;
         let queued = store.next_queued_turn(&self.id).await?;
         let state = self.record().await?.info.state;
-        if (running.is_none() && queued.is_none())
-            || !matches!(state, SessionState::Ready | SessionState::Busy)
-        {
+        let again = self.start_again.take();
+        if !matches!(state, SessionState::Ready | SessionState::Busy) {
+            return Ok(());
+        }
+        if running.is_none() && queued.is_none() {
+            self.start_again(again).await;
             return Ok(());
         }
         let tools = running
@@ -167,7 +184,7 @@ impl Driver {
             return Ok(());
         };
         agent.record.stdin_key = agent.next_key(false);
-        agent.turn = Some(ActiveTurn::new(&turn));
+        agent.turn = Some(ActiveTurn::new(&turn, Watch::begin()));
         let batch = Batch {
             state: Some(SessionState::Busy),
             expect_state: Some(StateName::Ready),
@@ -190,6 +207,7 @@ impl Driver {
     /// A turn that was running when its owner died. What was written last, its prompt or an interrupt, is written again:
     /// the key makes sure that the agent reads it once.
     async fn go_on(&mut self, turn: TurnInfo) -> Result<()> {
+        let watch = self.recall(&turn).await;
         let Some(agent) = &mut self.agent else {
             return Ok(());
         };
@@ -205,12 +223,13 @@ impl Driver {
             let outcome = ended(TurnStatus::Failed, Some(failure));
             return self.finish_turn_of(turn.id, outcome, Batch::default()).await;
         }
-        agent.turn = Some(ActiveTurn::new(&turn));
+        agent.turn = Some(ActiveTurn::new(&turn, watch));
         if agent.record.stdin_key % 2 == 0 {
             agent.write(self.foundation.agent.prompt(&turn.id, &turn.prompt));
         } else {
             self.repeat_interrupt();
         }
+        self.repeat_restart();
         Ok(())
     }
 
@@ -378,7 +397,7 @@ fn own_cost(total: f64, earlier: f64) -> f64 {
     if total >= earlier { total - earlier } else { total }
 }
 
-fn failure(cause: TurnFailureCause, code: ErrorKind, message: String) -> TurnFailure {
+pub(super) fn failure(cause: TurnFailureCause, code: ErrorKind, message: String) -> TurnFailure {
     TurnFailure {
         cause,
         error: ErrorReport {
@@ -391,7 +410,7 @@ fn failure(cause: TurnFailureCause, code: ErrorKind, message: String) -> TurnFai
 }
 
 impl TurnFailure {
-    fn hint(mut self, hint: &str) -> Self {
+    pub(super) fn hint(mut self, hint: &str) -> Self {
         self.error.hint = Some(hint.to_owned());
         self
     }

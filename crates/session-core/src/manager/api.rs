@@ -50,11 +50,17 @@ impl SessionApi for SessionManager {
                 resources = link.health().await.ok().map(resource_use);
             }
         }
+        let (activity, stall) = match record.info.state {
+            SessionState::Ready | SessionState::Busy => self.driver(&record).ask(Request::Activity).await?,
+            _ => (None, None),
+        };
         let record = self.record(session, "inspect the session").await?;
         Ok(SessionDetails {
             container: record.container.to_string(),
             carrier,
             resources,
+            activity,
+            stall,
             model_usage: self.inner.foundation.gateway.usage(session),
             info: record.info,
         })
@@ -76,7 +82,7 @@ impl SessionApi for SessionManager {
         };
         // Also for a turn that existed: whoever accepted it may have died before telling anybody.
         self.driver(&record)
-            .tell(Request::Work(self.credential(session)))
+            .tell(Request::Work(self.account(session)))
             .await?;
         Ok(turn)
     }
@@ -109,11 +115,22 @@ impl SessionApi for SessionManager {
         self.driver(&record).ask(Request::Interrupt).await
     }
 
+    async fn interrupt_turn(&self, session: &SessionId, turn: &TurnId) -> Result<bool> {
+        let record = self.record(session, "interrupt the turn").await?;
+        // What has ended is not to be interrupted, whatever became of its session.
+        if self.turn(session, turn).await?.status.is_ended() {
+            return Ok(false);
+        }
+        record.info.state.permits(Operation::Interrupt)?;
+        let request = |answer| Request::InterruptTurn(*turn, answer);
+        self.driver(&record).ask(request).await
+    }
+
     async fn events(&self, session: &SessionId, after: u64) -> Result<EventStream> {
         let record = self.record(session, "follow the session").await?;
         // Whoever accepted its turns may have died: who waits for them sees to it that they run.
         if record.info.state.permits(Operation::Prompt).is_ok() {
-            self.driver(&record).nudge(self.credential(session));
+            self.driver(&record).nudge(self.account(session));
         }
         Ok(self.inner.foundation.store.follow(*session, after))
     }

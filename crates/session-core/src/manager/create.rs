@@ -1,21 +1,26 @@
 //! What happens before a session's task takes over: judging the request and writing the record.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::PoisonError;
 
 use futures::StreamExt;
 use jiff::Timestamp;
 use secrecy::SecretString;
+use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::SessionManager;
+use crate::budget::Budget;
 use crate::driver::{LaunchPlan, Request};
+use crate::egress::AllowEntry;
 use crate::error::{Error, ErrorKind, Result};
-use crate::id::{ContainerName, SessionId};
+use crate::gateway::ProviderAccount;
+use crate::id::{ContainerName, ImageRef, SessionId};
 use crate::policy;
 use crate::policy::mounts::JudgedDir;
-use crate::runtime::{HostMount, NetworkMode};
-use crate::session::{CreateSession, SessionInfo, WorkspaceSource};
+use crate::runtime::{HostMount, NetworkMode, ResourceLimits};
+use crate::session::{CreateSession, PermissionMode, SessionInfo, WorkspaceSource};
 use crate::state::SessionState;
 use crate::store::{AgentRecord, Inserted, SessionRecord};
 
@@ -42,17 +47,17 @@ impl SessionManager {
             return self.wait_created(&existing.info.id).await;
         }
         let id = record.info.id;
-        if let Some(credential) = request.credential.clone() {
+        if let Some(account) = request.account.clone() {
             self.inner
-                .credentials
+                .accounts
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
-                .insert(id, credential);
+                .insert(id, account);
         }
         let plan = LaunchPlan {
             info: record.info.clone(),
             warm_agent: request.warm_agent,
-            credential: request.credential,
+            account: request.account,
         };
         let driver = self.driver(&record);
         let launched = driver.ask(|answer| Request::Create(Box::new(plan), answer)).await;
@@ -104,6 +109,16 @@ impl SessionManager {
                 "the engine does not run on this host, so it cannot mount this host's directories",
             )
             .with_hint("use a copy of the workspace instead"));
+        }
+        if request.network == NetworkMode::Open && !self.inner.options.allow_open {
+            return Err(Error::new(
+                ErrorKind::InvalidArgument,
+                "create the session",
+                "the operator of this manager allows no session a network of its own",
+            )
+            .with_hint(
+                "name the hosts that it needs instead, for example with --allow npm --allow example.com",
+            ));
         }
         if request.network == NetworkMode::Open && !capability.open_network {
             return Err(Error::new(
@@ -181,6 +196,12 @@ impl SessionManager {
                 user: policy::mounts::user_for(judged.workspace.as_ref()),
                 agent: self.inner.foundation.agent.name().to_owned(),
                 model: request.model.clone().or_else(|| options.default_model.clone()),
+                small_model: request
+                    .small_model
+                    .clone()
+                    .or_else(|| options.default_small_model.clone()),
+                allow: request.allow.clone(),
+                budget: request.budget,
                 permissions: request.permissions,
                 mcp_config: request.mcp_config.clone(),
                 env: request.env.clone(),
@@ -218,32 +239,152 @@ fn new_token() -> SecretString {
     token.into()
 }
 
-/// What makes two requests the same. The credential is left out: rotating a key does not make another session.
+/// What makes two requests the same. Credentials are left out: rotating a key does not make another session.
+///
+/// What was added after the first version is left out when it is not named, so that a request stays the same across an
+/// upgrade.
+#[derive(Serialize)]
+struct Sameness<'r> {
+    name: &'r Option<String>,
+    workspace: &'r WorkspaceSource,
+    image: &'r Option<ImageRef>,
+    network: NetworkMode,
+    limits: &'r Option<ResourceLimits>,
+    mounts: &'r [HostMount],
+    model: &'r Option<String>,
+    permissions: PermissionMode,
+    mcp_config: &'r Option<serde_json::Value>,
+    env: &'r BTreeMap<String, String>,
+    labels: &'r BTreeMap<String, String>,
+    warm_agent: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    small_model: &'r Option<String>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    allow: &'r [AllowEntry],
+    #[serde(skip_serializing_if = "Budget::is_unlimited")]
+    budget: Budget,
+    /// The region of a Bedrock account, which need not be named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bedrock: Option<&'r Option<String>>,
+}
+
+impl<'r> Sameness<'r> {
+    fn of(request: &'r CreateSession) -> Self {
+        Self {
+            name: &request.name,
+            workspace: &request.workspace,
+            image: &request.image,
+            network: request.network,
+            limits: &request.limits,
+            mounts: &request.mounts,
+            model: &request.model,
+            permissions: request.permissions,
+            mcp_config: &request.mcp_config,
+            env: &request.env,
+            labels: &request.labels,
+            warm_agent: request.warm_agent,
+            small_model: &request.small_model,
+            allow: &request.allow,
+            budget: request.budget,
+            bedrock: match &request.account {
+                Some(ProviderAccount::Bedrock(account)) => Some(&account.region),
+                Some(ProviderAccount::ApiKey(_)) | None => None,
+            },
+        }
+    }
+}
+
 fn digest(request: &CreateSession) -> Result<String> {
-    let canonical = serde_json::to_vec(&serde_json::json!({
-        "name": request.name,
-        "workspace": request.workspace,
-        "image": request.image,
-        "network": request.network,
-        "limits": request.limits,
-        "mounts": request.mounts,
-        "model": request.model,
-        "permissions": request.permissions,
-        "mcp_config": request.mcp_config,
-        "env": request.env,
-        "labels": request.labels,
-        "warm_agent": request.warm_agent,
-    }))
-    .map_err(|source| {
+    // As a value first: its keys are in order, whatever the order of the fields.
+    let canonical = serde_json::to_value(Sameness::of(request)).map_err(|source| {
         Error::new(
             ErrorKind::InvalidArgument,
             "create the session",
             "a path in the request is not valid UTF-8",
         )
+        .with_hint("use a path without such bytes, or no idempotency key")
         .with_source(source)
     })?;
-    Ok(Sha256::digest(&canonical)
+    Ok(Sha256::digest(canonical.to_string())
         .iter()
         .map(|byte| format!("{byte:02x}"))
         .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::ffi::OsStrExt;
+
+    use super::*;
+    use crate::gateway::BedrockAccount;
+
+    #[test]
+    fn a_request_stays_the_same_across_an_upgrade() {
+        // As the version before allow-lists and budgets reckoned it.
+        let before = "ef20c65f7ac48bc31c5d83d518d10670c68fdc1ff72b0f223c105d8f261ab458";
+        assert_eq!(digest(&CreateSession::default()).unwrap(), before);
+    }
+
+    #[test]
+    fn what_changes_the_session_changes_the_digest_and_a_key_does_not() {
+        let plain = || CreateSession::default();
+        let same = [
+            plain(),
+            CreateSession {
+                account: Some(ProviderAccount::ApiKey("key".to_owned().into())),
+                ..plain()
+            },
+            CreateSession {
+                idempotency_key: Some("key".to_owned()),
+                ..plain()
+            },
+        ];
+        let region = |region: Option<&str>| CreateSession {
+            account: Some(ProviderAccount::Bedrock(BedrockAccount {
+                region: region.map(str::to_owned),
+                credentials: None,
+            })),
+            ..plain()
+        };
+        let others = [
+            CreateSession {
+                allow: vec!["npm".parse().unwrap()],
+                ..plain()
+            },
+            CreateSession {
+                budget: Budget {
+                    tokens: Some(1),
+                    ..Budget::default()
+                },
+                ..plain()
+            },
+            CreateSession {
+                small_model: Some("small".to_owned()),
+                ..plain()
+            },
+            region(None),
+            region(Some("eu-central-1")),
+            CreateSession {
+                network: NetworkMode::Open,
+                ..plain()
+            },
+        ];
+        let mut digests: Vec<String> = same.iter().map(|request| digest(request).unwrap()).collect();
+        digests.dedup();
+        assert_eq!(digests.len(), 1);
+        digests.extend(others.iter().map(|request| digest(request).unwrap()));
+        digests.sort_unstable();
+        digests.dedup();
+        assert_eq!(digests.len(), 1 + others.len());
+    }
+
+    #[test]
+    fn a_path_that_is_no_text_is_refused() {
+        let path = Path::new(std::ffi::OsStr::from_bytes(b"/\xff")).to_owned();
+        let request = CreateSession {
+            workspace: WorkspaceSource::Mount { path },
+            ..CreateSession::default()
+        };
+        assert_eq!(digest(&request).unwrap_err().kind(), ErrorKind::InvalidArgument);
+    }
 }

@@ -16,15 +16,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::StreamExt;
-use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use self::reconcile::Reconciled;
+use crate::activity::WatchdogPolicy;
 use crate::agent::{AgentDriver, ClaudeCode};
 use crate::driver::{DriverHandle, Foundation, Request};
 use crate::error::{Error, ErrorKind, Result};
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, ProviderAccount};
 use crate::id::{ContainerName, ImageRef, SessionId};
 use crate::label::Signer;
 use crate::policy::mounts::HostPaths;
@@ -44,6 +44,10 @@ pub struct ManagerOptions {
     pub default_limits: ResourceLimits,
     /// The model of sessions that name none.
     pub default_model: Option<String>,
+    /// The model for small tasks of sessions that name none.
+    pub default_small_model: Option<String>,
+    /// Whether a session may have a network of its own when its caller asks for it.
+    pub allow_open: bool,
     /// What is particular to this host.
     pub host: HostPaths,
     /// Time limits of the engine's calls.
@@ -52,6 +56,8 @@ pub struct ManagerOptions {
     pub socket_patience: Duration,
     /// How long an interrupted agent may take before it is ended; the next prompt starts it again.
     pub interrupt_grace: Duration,
+    /// When a turn is said to hang, and what is done about it.
+    pub watchdog: WatchdogPolicy,
     /// Watch the engine and remove orphans for as long as the manager lives; for servers, not for short commands.
     pub supervise: bool,
 }
@@ -63,10 +69,13 @@ impl ManagerOptions {
             default_image,
             default_limits: ResourceLimits::default(),
             default_model: None,
+            default_small_model: None,
+            allow_open: true,
             host,
             time_limits: TimeLimits::default(),
             socket_patience: Duration::from_secs(3),
             interrupt_grace: Duration::from_secs(10),
+            watchdog: WatchdogPolicy::default(),
             supervise: false,
         }
     }
@@ -85,8 +94,8 @@ struct Inner {
     options: ManagerOptions,
     foundation: Foundation,
     drivers: Mutex<HashMap<SessionId, DriverHandle>>,
-    /// Credentials of single sessions, in memory only.
-    credentials: Mutex<HashMap<SessionId, SecretString>>,
+    /// Accounts of single sessions, in memory only.
+    accounts: Mutex<HashMap<SessionId, ProviderAccount>>,
     /// The sessions' own tasks, and the supervision.
     tasks: TaskTracker,
     /// Small things that were begun and that nobody waits for: notes in the log, processes to forget.
@@ -135,13 +144,14 @@ impl SessionManager {
             signer,
             socket_patience: options.socket_patience,
             interrupt_grace: options.interrupt_grace,
+            watchdog: options.watchdog,
         };
         let manager = Self {
             inner: Arc::new(Inner {
                 options,
                 foundation,
                 drivers: Mutex::default(),
-                credentials: Mutex::default(),
+                accounts: Mutex::default(),
                 tasks: TaskTracker::new(),
                 errands: TaskTracker::new(),
                 shutdown: CancellationToken::new(),
@@ -209,9 +219,9 @@ impl SessionManager {
         drivers.get(session).filter(|handle| !handle.is_ended()).cloned()
     }
 
-    fn credential(&self, session: &SessionId) -> Option<SecretString> {
+    fn account(&self, session: &SessionId) -> Option<ProviderAccount> {
         self.inner
-            .credentials
+            .accounts
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .get(session)
@@ -225,7 +235,7 @@ impl SessionManager {
             .unwrap_or_else(PoisonError::into_inner)
             .remove(session);
         self.inner
-            .credentials
+            .accounts
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .remove(session);

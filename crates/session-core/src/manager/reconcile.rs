@@ -116,7 +116,7 @@ impl SessionManager {
     async fn take_up(&self, record: &SessionRecord) -> Result<()> {
         let (store, id) = (&self.inner.foundation.store, &record.info.id);
         if store.running_turn(id).await?.is_some() || store.next_queued_turn(id).await?.is_some() {
-            self.driver(record).nudge(self.credential(id));
+            self.driver(record).nudge(self.account(id));
         }
         Ok(())
     }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 use session_core::error::ErrorKind;
+use session_core::gateway::ProviderAccount;
 use session_core::runtime::{HostMount, NetworkMode, ResourceLimits};
 use session_core::session::{CreateSession, PermissionMode, WorkspaceSource};
 
@@ -30,7 +31,10 @@ pub(super) fn build(args: Args, call: &Call) -> Result<CreateSession, Failure> {
             .map(str::to_owned)
             .or_else(|| options.default_model.clone()),
         labels: args.labels,
-        credential: args.api_key.and_then(Secret::into_given),
+        account: args
+            .api_key
+            .and_then(Secret::into_given)
+            .map(ProviderAccount::ApiKey),
         idempotency_key: given(args.idempotency_key.as_deref()).map(str::to_owned),
         permissions: if args.strict_permissions == Some(true) {
             PermissionMode::Strict

@@ -6,6 +6,7 @@ use secrecy::ExposeSecret;
 
 use super::super::AgentContext;
 use super::PROGRAM;
+use crate::gateway::ModelApi;
 use crate::policy::limits::steers_provider;
 use crate::runtime::ContainerSpec;
 use crate::session::PermissionMode;
@@ -41,6 +42,9 @@ const FIXED: &[(&str, &str)] = &[
 const NO_PROXY: [&str; 2] = ["NO_PROXY", "no_proxy"];
 const LOOPBACK: &str = "127.0.0.1,localhost,::1";
 
+/// The model for small tasks; the session's environment goes before what was asked for.
+const SMALL_MODEL: &str = "ANTHROPIC_SMALL_FAST_MODEL";
+
 pub(super) fn env(context: &AgentContext) -> BTreeMap<String, String> {
     let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
     let mut env: BTreeMap<String, String> = DEFAULTS.iter().map(owned).collect();
@@ -58,16 +62,43 @@ pub(super) fn env(context: &AgentContext) -> BTreeMap<String, String> {
         env.insert("ENABLE_TOOL_SEARCH".to_owned(), "false".to_owned());
     }
     env.extend(FIXED.iter().map(owned));
-    env.insert("ANTHROPIC_BASE_URL".to_owned(), context.model_url.clone());
-    env.insert(
-        "ANTHROPIC_API_KEY".to_owned(),
-        context.token.expose_secret().to_owned(),
-    );
+    env.extend(provider(context).map(|(name, value)| (name.to_owned(), value)));
+    if let Some(small_model) = &context.small_model {
+        env.entry(SMALL_MODEL.to_owned())
+            .or_insert_with(|| small_model.clone());
+    }
     env.insert(
         "CLAUDE_CONFIG_DIR".to_owned(),
         format!("{}/.claude", ContainerSpec::HOME_DIR),
     );
     env
+}
+
+/// Where the program finds the model, which API is spoken there, and how it shows the session's token.
+fn provider(context: &AgentContext) -> impl Iterator<Item = (&'static str, String)> {
+    let (url, token) = (&context.model_url, context.token.expose_secret());
+    let variables = match &context.model_api {
+        ModelApi::Messages => vec![
+            ("ANTHROPIC_BASE_URL", url.clone()),
+            ("ANTHROPIC_API_KEY", token.to_owned()),
+        ],
+        ModelApi::Bedrock { region } => vec![
+            ("CLAUDE_CODE_USE_BEDROCK", "1".to_owned()),
+            ("ANTHROPIC_BEDROCK_BASE_URL", url.clone()),
+            ("AWS_REGION", region.clone()),
+            // Shown as it is; the gateway signs.
+            ("AWS_BEARER_TOKEN_BEDROCK", token.to_owned()),
+        ],
+        ModelApi::Vertex { region, project } => vec![
+            ("CLAUDE_CODE_USE_VERTEX", "1".to_owned()),
+            ("ANTHROPIC_VERTEX_BASE_URL", format!("{url}/v1")),
+            ("CLOUD_ML_REGION", region.clone()),
+            ("ANTHROPIC_VERTEX_PROJECT_ID", project.clone()),
+            ("CLAUDE_CODE_SKIP_VERTEX_AUTH", "1".to_owned()),
+            ("ANTHROPIC_CUSTOM_HEADERS", format!("x-api-key: {token}")),
+        ],
+    };
+    variables.into_iter()
 }
 
 pub(super) fn argv(context: &AgentContext) -> Vec<String> {

@@ -40,6 +40,7 @@ pub(super) fn of(line: &[u8]) -> Vec<AgentSignal> {
         }
         ("result", _) => outcome::of(text).map(|outcome| vec![AgentSignal::TurnEnded(outcome)]),
         ("control_response", _) => control_response(text),
+        ("control_request", _) => control_request(text),
         ("conversation_reset", _) => conversation_reset(text),
         // Parts of what comes whole later, and news about progress that say nothing by themselves.
         ("stream_event" | "command_lifecycle" | "keep_alive" | "tool_progress", _) => Some(Vec::new()),
@@ -262,6 +263,32 @@ struct Answer {
     subtype: String,
     #[serde(default, deserialize_with = "lenient")]
     request_id: String,
+}
+
+#[derive(Deserialize)]
+struct ControlRequest {
+    request: Question,
+}
+
+#[derive(Deserialize)]
+struct Question {
+    #[serde(default, deserialize_with = "lenient")]
+    subtype: String,
+    #[serde(default, deserialize_with = "lenient")]
+    tool_name: String,
+    #[serde(default, deserialize_with = "lenient")]
+    tool_use_id: String,
+}
+
+/// It asks only whether it may use a tool, and only when it was started to ask.
+fn control_request(line: &str) -> Option<Vec<AgentSignal>> {
+    let ControlRequest { request } = serde_json::from_str(line).ok()?;
+    (request.subtype == "can_use_tool").then(|| {
+        vec![event(EventKind::PermissionAsked {
+            call: cut_owned(request.tool_use_id, MAX_NAME_BYTES),
+            tool: cut_owned(request.tool_name, MAX_NAME_BYTES),
+        })]
+    })
 }
 
 fn control_response(line: &str) -> Option<Vec<AgentSignal>> {

@@ -8,6 +8,7 @@ use super::*;
 use crate::agent::{MAX_LINE_BYTES, MAX_TOOL_RESULT_BYTES};
 use crate::error::ErrorKind;
 use crate::event::EventKind;
+use crate::gateway::ModelApi;
 use crate::session::PermissionMode;
 use crate::turn::{TokenUsage, TurnFailureCause, TurnOutcome, TurnStatus};
 
@@ -403,7 +404,9 @@ fn context() -> AgentContext {
     AgentContext {
         model_url: "http://127.0.0.1:9101".into(),
         token: SecretString::from("session-token"),
+        model_api: ModelApi::Messages,
         model: None,
+        small_model: None,
         permissions: PermissionMode::Bypass,
         mcp_config: None,
         allowed_tools: Vec::new(),
@@ -431,6 +434,86 @@ fn the_program_is_started_for_a_sealed_session() {
         assert_eq!(launch.env.get(name).map(String::as_str), Some(value), "{name}");
     }
     assert!(!launch.argv.iter().any(|argument| argument.contains("token")));
+}
+
+/// The variables that lead the program to a provider.
+fn provider_variables(model_api: ModelApi) -> Vec<(String, String)> {
+    let launch = ClaudeCode.launch(&AgentContext {
+        model_api,
+        ..context()
+    });
+    let leads = |name: &str| {
+        name.starts_with("ANTHROPIC_")
+            || name.starts_with("AWS_")
+            || name.starts_with("CLOUD_ML_")
+            || name.starts_with("CLAUDE_CODE_USE_")
+            || name.starts_with("CLAUDE_CODE_SKIP_")
+    };
+    launch
+        .env
+        .into_iter()
+        .filter(|(name, _)| leads(name.as_str()))
+        .collect()
+}
+
+#[test]
+fn each_provider_s_api_is_spoken_to_the_gateway_with_the_session_s_token() {
+    let pairs = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {
+        pairs
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect()
+    };
+    assert_eq!(
+        provider_variables(ModelApi::Messages),
+        pairs(&[
+            ("ANTHROPIC_API_KEY", "session-token"),
+            ("ANTHROPIC_BASE_URL", "http://127.0.0.1:9101"),
+        ])
+    );
+    assert_eq!(
+        provider_variables(ModelApi::Bedrock {
+            region: "eu-central-1".into()
+        }),
+        pairs(&[
+            ("ANTHROPIC_BEDROCK_BASE_URL", "http://127.0.0.1:9101"),
+            ("AWS_BEARER_TOKEN_BEDROCK", "session-token"),
+            ("AWS_REGION", "eu-central-1"),
+            ("CLAUDE_CODE_USE_BEDROCK", "1"),
+        ])
+    );
+    assert_eq!(
+        provider_variables(ModelApi::Vertex {
+            region: "europe-west1".into(),
+            project: "my-project".into()
+        }),
+        pairs(&[
+            ("ANTHROPIC_CUSTOM_HEADERS", "x-api-key: session-token"),
+            ("ANTHROPIC_VERTEX_BASE_URL", "http://127.0.0.1:9101/v1"),
+            ("ANTHROPIC_VERTEX_PROJECT_ID", "my-project"),
+            ("CLAUDE_CODE_SKIP_VERTEX_AUTH", "1"),
+            ("CLAUDE_CODE_USE_VERTEX", "1"),
+            ("CLOUD_ML_REGION", "europe-west1"),
+        ])
+    );
+}
+
+#[test]
+fn the_session_s_environment_goes_before_the_model_for_small_tasks() {
+    let name = "ANTHROPIC_SMALL_FAST_MODEL";
+    let launched = |env| {
+        let small_model = Some("small-1".to_owned());
+        let context = AgentContext {
+            small_model,
+            env,
+            ..context()
+        };
+        ClaudeCode.launch(&context).env[name].clone()
+    };
+    assert_eq!(launched(BTreeMap::new()), "small-1");
+    let own = BTreeMap::from([(name.to_owned(), "small-2".to_owned())]);
+    assert_eq!(launched(own), "small-2");
+    assert!(!ClaudeCode.launch(&context()).env.contains_key(name));
 }
 
 #[test]

@@ -136,7 +136,7 @@ fn validate_variable(name: &str, value: &str) -> Result<()> {
 
 fn secret(message: &'static str) -> Error {
     bad(message).with_hint(
-        "secrets belong to the gateway, which adds them on the host; a model's key goes into `credential` or the \
+        "secrets belong to the gateway, which adds them on the host; a model's key goes into `account` or the \
          environment of the manager",
     )
 }

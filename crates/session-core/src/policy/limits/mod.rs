@@ -7,18 +7,18 @@
 mod agent;
 mod environment;
 mod paths;
+mod seal;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
-use secrecy::ExposeSecret;
-
 pub use self::agent::{validate_mcp_config, validate_tools};
 pub(crate) use self::environment::steers_provider;
 pub use self::environment::validate_env;
 pub use self::paths::{validate_copy_path, validate_cwd, validate_mount_target};
+pub use self::seal::MAX_ALLOW_ENTRIES;
 use crate::agent::MAX_PROMPT_BYTES;
 use crate::command::CommandRequest;
 use crate::error::{Error, ErrorKind, Result};
@@ -48,7 +48,6 @@ pub const MILLI_CPUS: RangeInclusive<u32> = 10..=1_024_000;
 /// Processes and threads of a session.
 pub const PIDS: RangeInclusive<u32> = 16..=4_194_304;
 
-const MAX_CREDENTIAL_BYTES: usize = 16 << 10;
 /// Labels under this prefix are ours: they sign what we made.
 const RESERVED_LABELS: &str = "dev.cofferdam.";
 
@@ -69,11 +68,13 @@ pub fn validate_create(request: &CreateSession) -> Result<()> {
     if let Some(config) = &request.mcp_config {
         validate_mcp_config(config)?;
     }
-    if let Some(model) = &request.model {
+    for model in [&request.model, &request.small_model].into_iter().flatten() {
         agent::validate_model(model)?;
     }
-    if let Some(credential) = &request.credential {
-        validate_credential(credential.expose_secret())?;
+    seal::validate_allow(&request.allow, request.network)?;
+    seal::validate_budget(&request.budget)?;
+    if let Some(account) = &request.account {
+        seal::validate_account(account)?;
     }
     request
         .idempotency_key
@@ -206,17 +207,6 @@ fn validate_mounts(mounts: &[HostMount]) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// A credential becomes the value of an HTTP header.
-fn validate_credential(credential: &str) -> Result<()> {
-    if credential.is_empty() || !credential.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(
-            bad("the credential is empty or has characters that a key cannot have")
-                .with_hint("look for a line end or a quote that was copied along"),
-        );
-    }
-    at_most("the credential", credential.len(), MAX_CREDENTIAL_BYTES)
 }
 
 fn validate_argv(argv: &[Vec<u8>]) -> Result<()> {

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use secrecy::SecretString;
 
 use super::*;
+use crate::gateway::ProviderAccount;
 
 fn env(name: &str, value: &str) -> BTreeMap<String, String> {
     BTreeMap::from([(name.to_owned(), value.to_owned())])
@@ -47,7 +48,9 @@ fn a_full_and_reasonable_request_passes() {
             mount("/home/agent/.cargo"),
         ],
         model: Some("claude-opus-5-5[1m]".into()),
-        credential: Some(SecretString::from("sk-ant-api03-abc")),
+        account: Some(ProviderAccount::ApiKey(SecretString::from("sk-ant-api03-abc"))),
+        small_model: Some("claude-haiku-4-5".into()),
+        allow: vec!["npm".parse().unwrap(), "*.example.com".parse().unwrap()],
         idempotency_key: Some("9b2e".into()),
         ..create()
     })
@@ -88,6 +91,10 @@ fn names_labels_models_and_keys_are_bounded() {
             model: Some(model.to_owned()),
             ..create()
         }));
+        refuse(validate_create(&CreateSession {
+            small_model: Some(model.to_owned()),
+            ..create()
+        }));
     }
     for key in ["", "a b", "é", &"k".repeat(MAX_IDEMPOTENCY_KEY_BYTES + 1)] {
         refuse(validate_idempotency_key(key));
@@ -117,7 +124,7 @@ fn i3_no_credential_gets_into_an_environment_or_an_error() {
         assert!(!format!("{error} {error:?}").contains(value.trim()), "{name}");
     }
     let error = refuse(validate_create(&CreateSession {
-        credential: Some(SecretString::from("sk-ant-canary\n")),
+        account: Some(ProviderAccount::ApiKey(SecretString::from("sk-ant-canary\n"))),
         ..create()
     }));
     assert!(!format!("{error:?}").contains("canary"));

@@ -77,6 +77,8 @@ impl SessionApi for Shared {
             container: ContainerName::of(id).to_string(),
             carrier: None,
             resources: None,
+            activity: None,
+            stall: None,
             model_usage: ModelUsage::default(),
             info,
         })
@@ -117,6 +119,8 @@ impl SessionApi for Shared {
         fake.with(id, |session| {
             session.turns.push(info.clone());
             session.info.turns += 1;
+            let interrupt = session.interrupt.child_token();
+            session.interrupts.insert(turn, interrupt);
             if let Some(key) = &request.idempotency_key {
                 session.turn_keys.insert(key.clone(), turn);
             }
@@ -157,6 +161,17 @@ impl SessionApi for Shared {
             let open = session.turns.iter().any(|turn| !turn.status.is_ended());
             std::mem::replace(&mut session.interrupt, CancellationToken::new()).cancel();
             open
+        })
+    }
+
+    async fn interrupt_turn(&self, id: &SessionId, turn: &TurnId) -> Result<bool> {
+        let fake = &self.0;
+        fake.enter("interrupt_turn", &format!("{id} {turn}")).await?;
+        fake.permit(id, Operation::Interrupt)?;
+        fake.with(id, |session| {
+            session.interrupts[turn].cancel();
+            let open = |other: &&TurnInfo| other.id == *turn && !other.status.is_ended();
+            session.turns.iter().any(|other| open(&other))
         })
     }
 

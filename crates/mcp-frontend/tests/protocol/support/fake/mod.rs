@@ -49,6 +49,8 @@ struct Session {
     turns: Vec<TurnInfo>,
     turn_keys: HashMap<String, TurnId>,
     interrupt: CancellationToken,
+    /// Those of single turns.
+    interrupts: HashMap<TurnId, CancellationToken>,
     running: HashMap<CommandId, Command>,
 }
 
@@ -210,6 +212,9 @@ impl Fake {
             user: UserIds::DEFAULT,
             agent: "claude".into(),
             model: request.model.clone(),
+            small_model: request.small_model.clone(),
+            allow: request.allow.clone(),
+            budget: request.budget,
             permissions: request.permissions,
             mcp_config: request.mcp_config.clone(),
             env: request.env.clone(),
@@ -225,6 +230,7 @@ impl Fake {
             turns: Vec::new(),
             turn_keys: HashMap::new(),
             interrupt: CancellationToken::new(),
+            interrupts: HashMap::new(),
             running: HashMap::new(),
         };
         self.state().sessions.insert(id, session);

@@ -16,7 +16,9 @@ use super::{Command, Fake};
 
 impl Fake {
     pub(super) async fn play(self: Arc<Self>, id: SessionId, turn: TurnId, acts: Vec<Act>) {
-        let interrupt = self.with(&id, |session| session.interrupt.clone()).unwrap();
+        let interrupt = self
+            .with(&id, |session| session.interrupts[&turn].clone())
+            .unwrap();
         while !self.is_first(&id, &turn) {
             // Turns run one at a time. Interrupting takes back those that wait.
             let mut changed = self.changed.subscribe();
