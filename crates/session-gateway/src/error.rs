@@ -14,8 +14,12 @@ pub enum GatewayErrorKind {
     InvalidBaseUrl,
     /// A credential cannot be sent in a header, or is too short to be looked for in answers.
     InvalidCredential,
+    /// A provider lacks a region or a project, or has one that cannot be.
+    InvalidProvider,
     /// A session token is too short to be a secret.
     InvalidToken,
+    /// A model's price or its pattern would keep no account.
+    InvalidPrices,
     /// No session of this id is registered.
     UnknownSession,
     /// The session holds as many connections as it may.

@@ -1,17 +1,22 @@
 //! The real credential: held on the host, put into a request at the last moment, replaced without a restart.
 //!
 //! A credential is looked up when a request is forwarded and not before, so a rotated key is used at the next request of
-//! every session. Each one carries the pattern with which answers are searched for it (see `redact`).
+//! every session; one that a provider refuses is read anew once, where there is something to read (see
+//! [`CredentialReader`]). Each one carries the pattern with which answers are searched for it (see `redact`).
 
 use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
+use async_trait::async_trait;
 use hyper::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
+use subtle::ConstantTimeEq;
 use tokio::sync::watch;
 
 use super::redact::Needle;
-use crate::error::{GatewayError, GatewayErrorKind};
+use crate::error::{Chain, GatewayError, GatewayErrorKind};
 
 /// The header in which an API key travels.
 pub(crate) const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
@@ -19,14 +24,39 @@ pub(crate) const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 /// Shorter texts occur in answers by chance, and masking those would damage them.
 const MIN_SECRET: usize = 8;
 
+/// The vendor's beta features that a request uses.
+const ANTHROPIC_BETA: HeaderName = HeaderName::from_static("anthropic-beta");
+/// The one without which the vendor refuses a subscription's token.
+const OAUTH_BETA: &str = "oauth-2025-04-20";
+/// How a subscription's token begins, as `claude setup-token` gives it.
+const SUBSCRIPTION_PREFIX: &str = "sk-ant-oat";
+/// How long reading a credential anew may take.
+const READ_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Fields in which no credential can travel: they mean something else.
+const NOT_FOR_CREDENTIALS: [&str; 10] = [
+    "accept-encoding",
+    "anthropic-beta",
+    "anthropic-version",
+    "connection",
+    "content-length",
+    "content-type",
+    "expect",
+    "host",
+    "te",
+    "transfer-encoding",
+];
+
 /// How a credential travels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Scheme {
     ApiKey,
     Bearer,
+    Subscription,
+    Header(HeaderName),
 }
 
-/// One credential of the provider: an API key, or a bearer token.
+/// One credential of a provider: a key or a token, and how it travels.
 #[derive(Clone)]
 pub struct Credential(Arc<Inner>);
 
@@ -53,6 +83,46 @@ impl Credential {
         Self::new(Scheme::Bearer, secret)
     }
 
+    /// The token of a Claude subscription, as `claude setup-token` gives it (`CLAUDE_CODE_OAUTH_TOKEN`). Sent as
+    /// `authorization: Bearer …`, with the beta feature `oauth-2025-04-20` beside those that the agent asks for: that is
+    /// all in which the requests of Claude Code differ when it holds such a token itself.
+    ///
+    /// # Errors
+    /// `InvalidCredential` as for [`Credential::api_key`].
+    pub fn subscription(secret: &SecretString) -> Result<Self, GatewayError> {
+        Self::new(Scheme::Subscription, secret)
+    }
+
+    /// A key that travels in a field of this name, for gateways and for Azure (`api-key`).
+    ///
+    /// # Errors
+    /// `InvalidCredential` as for [`Credential::api_key`], and for a name that is none or that has a meaning of its own.
+    pub fn header(name: &str, secret: &SecretString) -> Result<Self, GatewayError> {
+        let name = HeaderName::from_str(name.trim())
+            .ok()
+            .filter(|name| !NOT_FOR_CREDENTIALS.contains(&name.as_str()));
+        match name {
+            Some(name) if name == AUTHORIZATION => Self::new(Scheme::Bearer, secret),
+            Some(name) if name == X_API_KEY => Self::new(Scheme::ApiKey, secret),
+            Some(name) => Self::new(Scheme::Header(name), secret),
+            None => Err(GatewayError::new(
+                GatewayErrorKind::InvalidCredential,
+                "read the model provider's credential",
+                "no credential can travel in a header field of this name",
+            )
+            .with_hint("give the name that the gateway's documentation gives, such as api-key")),
+        }
+    }
+
+    /// A key that a session brings along: it travels as this one does, unless it is of another kind by its looks.
+    pub(crate) fn brought_along(like: Option<&Self>, secret: &SecretString) -> Result<Self, GatewayError> {
+        match like.map(|like| &like.0.scheme) {
+            Some(Scheme::Header(name)) => Self::new(Scheme::Header(name.clone()), secret),
+            _ if secret.expose_secret().trim().starts_with(SUBSCRIPTION_PREFIX) => Self::subscription(secret),
+            _ => Self::api_key(secret),
+        }
+    }
+
     fn new(scheme: Scheme, secret: &SecretString) -> Result<Self, GatewayError> {
         let refuse = |message: &'static str| {
             GatewayError::new(
@@ -70,8 +140,8 @@ impl Credential {
             return Err(refuse("it holds something other than visible ASCII characters"));
         }
         let value = match scheme {
-            Scheme::ApiKey => HeaderValue::from_str(text),
-            Scheme::Bearer => HeaderValue::from_str(&format!("Bearer {text}")),
+            Scheme::ApiKey | Scheme::Header(_) => HeaderValue::from_str(text),
+            Scheme::Bearer | Scheme::Subscription => HeaderValue::from_str(&format!("Bearer {text}")),
         };
         let mut header = value.map_err(|_| refuse("it cannot be sent in a header"))?;
         header.set_sensitive(true);
@@ -86,11 +156,23 @@ impl Credential {
     pub(crate) fn apply(&self, headers: &mut HeaderMap) {
         headers.remove(X_API_KEY);
         headers.remove(AUTHORIZATION);
-        let name = match self.0.scheme {
+        let name = match &self.0.scheme {
             Scheme::ApiKey => X_API_KEY,
             Scheme::Bearer => AUTHORIZATION,
+            Scheme::Subscription => {
+                add_beta(headers);
+                AUTHORIZATION
+            }
+            Scheme::Header(name) => name.clone(),
         };
         headers.insert(name, self.0.header.clone());
+    }
+
+    /// Whether both are the same secret and travel alike.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+            || (self.0.scheme == other.0.scheme
+                && bool::from(self.0.header.as_bytes().ct_eq(other.0.header.as_bytes())))
     }
 
     /// What answers are searched for.
@@ -107,28 +189,94 @@ impl fmt::Debug for Credential {
     }
 }
 
+/// Adds the beta feature to the list that the agent sends, in whatever number of fields it sends it.
+fn add_beta(headers: &mut HeaderMap) {
+    let mut list = Vec::new();
+    for value in headers.get_all(&ANTHROPIC_BETA) {
+        let known = value.as_bytes().split(|byte| *byte == b',');
+        for beta in known.map(<[u8]>::trim_ascii).filter(|beta| !beta.is_empty()) {
+            if beta != OAUTH_BETA.as_bytes() {
+                list.extend_from_slice(beta);
+                list.push(b',');
+            }
+        }
+    }
+    list.extend_from_slice(OAUTH_BETA.as_bytes());
+    // It is made of values and commas, so it is a value.
+    if let Ok(list) = HeaderValue::from_bytes(&list) {
+        headers.insert(ANTHROPIC_BETA, list);
+    }
+}
+
+/// What a credential can be read from once more, such as a file.
+#[async_trait]
+pub trait CredentialReader: Send + Sync {
+    /// The credential as it is now; `None` when there is none.
+    ///
+    /// # Errors
+    /// Whatever kept it from being read. The credential that is known stays in use then.
+    async fn read(&self) -> Result<Option<Credential>, GatewayError>;
+}
+
 /// A shared place for a credential that can change: clones see the same one.
 #[derive(Clone)]
-pub struct CredentialSource(Arc<watch::Sender<Option<Credential>>>);
+pub struct CredentialSource {
+    current: Arc<watch::Sender<Option<Credential>>>,
+    reader: Option<Arc<dyn CredentialReader>>,
+}
 
 impl CredentialSource {
     /// A source that starts with this credential.
     pub fn new(credential: Option<Credential>) -> Self {
-        Self(Arc::new(watch::Sender::new(credential)))
+        Self {
+            current: Arc::new(watch::Sender::new(credential)),
+            reader: None,
+        }
+    }
+
+    /// A source that is read anew when the provider refuses its credential.
+    #[must_use]
+    pub fn with_reader(mut self, reader: Arc<dyn CredentialReader>) -> Self {
+        self.reader = Some(reader);
+        self
     }
 
     /// Replaces the credential, or takes it away. Requests that are under way go on with the old one.
     pub fn rotate(&self, credential: Option<Credential>) {
-        self.0.send_replace(credential);
+        self.current.send_replace(credential);
     }
 
     /// Whether there is a credential now.
     pub fn is_configured(&self) -> bool {
-        self.0.borrow().is_some()
+        self.current.borrow().is_some()
     }
 
     pub(crate) fn current(&self) -> Option<Credential> {
-        self.0.borrow().clone()
+        self.current.borrow().clone()
+    }
+
+    /// Another credential than the refused one, if there is one by now.
+    pub(crate) async fn other_than(&self, refused: &Credential) -> Option<Credential> {
+        let is_other = |credential: &Credential| !credential.is_same(refused);
+        if let Some(rotated) = self.current().filter(is_other) {
+            return Some(rotated);
+        }
+        let read = self.reader.as_ref()?.read();
+        let read = match tokio::time::timeout(READ_TIMEOUT, read).await {
+            Ok(Ok(read)) => read?,
+            Ok(Err(error)) => {
+                tracing::warn!(error = %Chain(&error), "a refused credential cannot be read anew");
+                return None;
+            }
+            Err(_elapsed) => {
+                tracing::warn!("a refused credential could not be read anew in time");
+                return None;
+            }
+        };
+        is_other(&read).then(|| {
+            self.rotate(Some(read.clone()));
+            read
+        })
     }
 }
 
@@ -142,7 +290,7 @@ impl fmt::Debug for CredentialSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CredentialSource")
             .field("configured", &self.is_configured())
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 
@@ -167,6 +315,104 @@ mod tests {
         Credential::bearer(&CANARY.into()).unwrap().apply(&mut headers);
         assert_eq!(headers.len(), 1);
         assert_eq!(headers[AUTHORIZATION], format!("Bearer {CANARY}"));
+    }
+
+    #[test]
+    fn a_subscription_s_token_travels_as_the_agent_would_send_it() {
+        let token = Credential::subscription(&CANARY.into()).unwrap();
+        for (sent, expected) in [
+            (vec![], "oauth-2025-04-20"),
+            (vec!["a,b"], "a,b,oauth-2025-04-20"),
+            (vec!["a , oauth-2025-04-20", "", "b"], "a,b,oauth-2025-04-20"),
+        ] {
+            let mut headers = HeaderMap::new();
+            for beta in sent {
+                headers.append(ANTHROPIC_BETA, HeaderValue::from_static(beta));
+            }
+            headers.append(X_API_KEY, HeaderValue::from_static("one"));
+            token.apply(&mut headers);
+            let betas: Vec<_> = headers.get_all(ANTHROPIC_BETA).iter().collect();
+            assert_eq!(betas, [expected]);
+            assert_eq!(headers[AUTHORIZATION], format!("Bearer {CANARY}"));
+            assert!(!headers.contains_key(X_API_KEY));
+        }
+    }
+
+    #[test]
+    fn a_gateway_s_key_travels_in_the_field_that_it_names() {
+        let mut headers = HeaderMap::new();
+        headers.append("api-key", HeaderValue::from_static("the session's"));
+        headers.append(X_API_KEY, HeaderValue::from_static("one"));
+        Credential::header("API-Key", &CANARY.into())
+            .unwrap()
+            .apply(&mut headers);
+        assert_eq!(headers.len(), 1);
+        assert_eq!(headers["api-key"], CANARY);
+        for name in [
+            "",
+            "a b",
+            "Host",
+            "content-length",
+            "anthropic-beta",
+            "transfer-encoding",
+        ] {
+            let error = Credential::header(name, &CANARY.into()).unwrap_err();
+            assert_eq!(error.kind(), GatewayErrorKind::InvalidCredential, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_session_s_key_travels_as_the_provider_takes_it() {
+        let name_of = |like: Option<&Credential>, secret: &str| {
+            let mut headers = HeaderMap::new();
+            Credential::brought_along(like, &secret.into())
+                .unwrap()
+                .apply(&mut headers);
+            headers
+                .keys()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join(" ")
+        };
+        assert_eq!(name_of(None, CANARY), "x-api-key");
+        assert_eq!(
+            name_of(None, "sk-ant-oat01-canary"),
+            "anthropic-beta authorization"
+        );
+        let azure = Credential::header("api-key", &CANARY.into()).unwrap();
+        assert_eq!(name_of(Some(&azure), "their-own-key"), "api-key");
+    }
+
+    struct File(Credential);
+
+    #[async_trait]
+    impl CredentialReader for File {
+        async fn read(&self) -> Result<Option<Credential>, GatewayError> {
+            Ok(Some(self.0.clone()))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_refused_credential_is_read_anew_and_a_rotated_one_is_taken() {
+        let key = |text: &str| Credential::api_key(&text.into()).unwrap();
+        let source = CredentialSource::new(Some(key(CANARY)));
+        assert!(source.other_than(&key(CANARY)).await.is_none());
+        let source = source.with_reader(Arc::new(File(key("key-from-file"))));
+        let other = source.other_than(&key(CANARY)).await.unwrap();
+        assert!(other.is_same(&key("key-from-file")));
+        assert!(source.current().unwrap().is_same(&other), "and kept");
+        assert!(
+            source.other_than(&key("key-from-file")).await.is_none(),
+            "nothing new"
+        );
+        source.rotate(Some(key("rotated-key")));
+        assert!(
+            source
+                .other_than(&key("key-from-file"))
+                .await
+                .unwrap()
+                .is_same(&key("rotated-key"))
+        );
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use hyper::header::{ACCEPT_ENCODING, CONNECTION, CONTENT_ENCODING, HeaderMap, HeaderName, HeaderValue};
 
+use super::dialect::Dialect;
 use super::redact::Needle;
 
 /// Fields of one connection, not of the message (RFC 9110, 7.6.1), and those of proxies.
@@ -55,9 +56,24 @@ const NOT_TO_SESSION: [&str; 7] = [
     "x-api-key",
 ];
 
+/// Beginnings of fields that steer a cloud's own services: signatures, tokens, whom to bill. Those of Bedrock's own
+/// features (`x-amzn-bedrock-…`) are the session's business.
+const CLOUD_PREFIXES: [&str; 3] = ["x-amz-", "x-amzn-trace", "x-goog-"];
+
 /// The fields of a request as they go to the upstream, still without a credential.
-pub(crate) fn to_upstream(mut headers: HeaderMap) -> HeaderMap {
+pub(crate) fn to_upstream(mut headers: HeaderMap, dialect: Dialect) -> HeaderMap {
     strip(&mut headers, &NOT_TO_UPSTREAM);
+    if dialect != Dialect::Messages {
+        let steers = |name: &&HeaderName| {
+            CLOUD_PREFIXES
+                .iter()
+                .any(|prefix| name.as_str().starts_with(prefix))
+        };
+        let steering: Vec<_> = headers.keys().filter(steers).cloned().collect();
+        for name in steering {
+            headers.remove(name);
+        }
+    }
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     headers
 }
@@ -146,13 +162,36 @@ mod tests {
         ]);
         let mut expected = map(&kept);
         expected.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        assert_eq!(to_upstream(map(&sent)), expected);
+        assert_eq!(to_upstream(map(&sent), Dialect::Messages), expected);
     }
 
     #[test]
     fn connection_cannot_bring_a_field_back() {
-        let headers = to_upstream(map(&[("connection", "accept-encoding, x-api-key, , b@d, close")]));
+        let headers = map(&[("connection", "accept-encoding, x-api-key, , b@d, close")]);
+        let headers = to_upstream(headers, Dialect::Messages);
         assert_eq!(headers, map(&[("accept-encoding", "identity")]));
+    }
+
+    #[test]
+    fn what_steers_a_cloud_is_not_the_session_s_to_send() {
+        let sent = map(&[
+            ("x-amz-date", "20200101T000000Z"),
+            ("x-amz-security-token", "theirs"),
+            ("x-amz-content-sha256", "UNSIGNED-PAYLOAD"),
+            ("x-amzn-trace-id", "root"),
+            ("x-goog-user-project", "somebody-else"),
+            ("x-goog-api-key", "theirs"),
+            ("x-amzn-bedrock-guardrailidentifier", "kept"),
+            ("anthropic-beta", "kept"),
+        ]);
+        let kept = map(&[
+            ("x-amzn-bedrock-guardrailidentifier", "kept"),
+            ("anthropic-beta", "kept"),
+            ("accept-encoding", "identity"),
+        ]);
+        for dialect in [Dialect::Bedrock, Dialect::Vertex] {
+            assert_eq!(to_upstream(sent.clone(), dialect), kept);
+        }
     }
 
     #[test]

@@ -16,19 +16,36 @@
 //! the I/O. A request's target contributes a path and a query, never a host; the session's token ends here and the
 //! provider's key never goes the other way.
 
+mod accounts;
+mod activity;
+mod base_url;
 mod body;
 mod config;
 mod credential;
+mod dialect;
+mod exchange;
+mod forward;
 mod headers;
+mod held;
 mod policy;
+mod provider;
 mod proxy;
-mod redact;
+mod queue;
+pub(crate) mod redact;
 mod refusal;
+mod retry;
 mod session;
 mod upstream;
 mod usage;
 
-pub use config::{BaseUrl, Limits, ModelProxyConfig};
-pub use credential::{Credential, CredentialSource};
-pub use proxy::ModelProxy;
+pub use accounts::{LongPrompt, ModelPrice, PriceTable, Rates, Terms};
+pub use base_url::BaseUrl;
+pub use config::{Limits, ModelProxyConfig};
+pub use credential::{Credential, CredentialReader, CredentialSource};
+pub use provider::{
+    AwsSources, BedrockConfig, GoogleSources, MessagesConfig, ProviderConfig, ProviderKind, VertexConfig, WebIdentity,
+};
+pub use proxy::{Access, ModelProxy};
+pub use retry::RetryPolicy;
+pub use queue::{Rate, Sharing};
 pub use usage::Usage;

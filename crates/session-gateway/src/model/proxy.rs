@@ -1,4 +1,4 @@
-//! The proxy itself: accepts a session's connections, decides, forwards.
+//! The proxy itself: lets sessions in and out, and serves their connections. What becomes of a request: see `forward`.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -7,28 +7,27 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Either, Full};
-use hyper::body::{Body, Incoming};
-use hyper::http::request::Parts;
+use http_body_util::{Either, Full};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode, Uri};
+use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use secrecy::{ExposeSecret, SecretString};
+use session_core::gateway::{ModelActivity, ModelApi, ProviderAccount};
 use session_core::id::SessionId;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 
-use super::body::{AnswerBody, BodyFault, RequestBody};
-use super::config::{Limits, ModelProxyConfig};
-use super::credential::{Credential, CredentialSource};
-use super::headers;
-use super::policy::{self, Route};
-use super::redact::Redactor;
-use super::refusal::{Refusal, probe_response};
-use super::session::{Exchange, Session, Sessions};
+use super::accounts::{Accounts, Terms};
+use super::body::AnswerBody;
+use super::config::ModelProxyConfig;
+use super::forward::Forwarder;
+use super::held::Memory;
+use super::provider::Lineups;
+use super::session::{Session, Sessions};
 use super::upstream::Upstream;
-use super::usage::{Usage, UsageTap};
+use super::usage::Usage;
 use crate::error::{GatewayError, GatewayErrorKind};
 
 /// A session token shorter than this could be guessed.
@@ -44,37 +43,61 @@ type AnswerOrRefusal = Either<Full<Bytes>, AnswerBody>;
 pub struct ModelProxy(Arc<Inner>);
 
 struct Inner {
-    upstream: Upstream,
-    credential: CredentialSource,
-    limits: Limits,
+    lineups: Lineups,
+    forwarder: Forwarder,
     sessions: Sessions,
+    accounts: Accounts,
+}
+
+/// What a session is let in with.
+pub struct Access {
+    /// What it presents.
+    pub token: SecretString,
+    /// Its own account at a provider, instead of the operator's.
+    pub account: Option<ProviderAccount>,
+    /// Its budget, and where its account is kept.
+    pub terms: Terms,
+}
+
+impl fmt::Debug for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Access").finish_non_exhaustive()
+    }
 }
 
 impl ModelProxy {
     /// A proxy without sessions. Contacts nobody.
     pub fn new(config: ModelProxyConfig) -> Self {
-        let upstream = Upstream::new(config.base_url, &config.limits);
-        let sessions = Sessions::default();
-        Self(Arc::new(Inner {
-            upstream,
-            credential: config.credential,
+        let accounts = Accounts::new(
+            config.prices,
+            config.session_budget,
+            config.daily_budget,
+            config.sharing.max_wait,
+        );
+        let forwarder = Forwarder {
+            upstream: Upstream::new(&config.limits),
+            retry: config.retry,
+            memory: Memory::new(config.limits.max_held_in_all),
             limits: config.limits,
-            sessions,
+        };
+        Self(Arc::new(Inner {
+            lineups: Lineups::new(config.providers, config.aws, config.sharing),
+            forwarder,
+            sessions: Sessions::default(),
+            accounts,
         }))
     }
 
-    /// Lets a session in, with its token and, if it has one, its own credential instead of the proxy's. A session that is
-    /// registered already gets the new token and credential at its next request; its account goes on.
+    /// Lets a session in and says which API its agent has to speak. A session that is registered already gets the new
+    /// token, account and terms at its next request; what it used so far stays counted.
+    ///
+    /// May read files, for a region that stands in a profile; contacts nobody.
     ///
     /// # Errors
-    /// `InvalidToken` when the token is shorter than 16 bytes.
-    pub fn register(
-        &self,
-        session: SessionId,
-        token: SecretString,
-        credential: Option<Credential>,
-    ) -> Result<(), GatewayError> {
-        if token.expose_secret().len() < MIN_TOKEN {
+    /// `InvalidToken` when the token is shorter than 16 bytes, `InvalidCredential` for an account that cannot be one,
+    /// `InvalidProvider` when a region or a project is missing or is none.
+    pub async fn register(&self, session: SessionId, access: Access) -> Result<ModelApi, GatewayError> {
+        if access.token.expose_secret().len() < MIN_TOKEN {
             return Err(GatewayError::new(
                 GatewayErrorKind::InvalidToken,
                 "register a session at the model proxy",
@@ -82,13 +105,36 @@ impl ModelProxy {
             )
             .with_context("session", session));
         }
-        self.0.sessions.put(session, token, credential, &self.0.limits);
-        Ok(())
+        let inner = &self.0;
+        let lineup = inner.lineups.of(access.account.as_ref()).await?;
+        let api = lineup.api().clone();
+        inner.sessions.put(
+            session,
+            access.token,
+            lineup,
+            access.terms,
+            &inner.accounts,
+            &inner.forwarder.limits,
+        );
+        Ok(api)
     }
 
     /// Forgets a session: its open connections end at once and its token is worth nothing.
     pub fn forget(&self, session: &SessionId) {
         self.0.sessions.remove(session);
+    }
+
+    /// Forgets a session and waits, for a few seconds at most, until what it used is charged.
+    pub async fn dismiss(&self, session: &SessionId) {
+        if let Some(session) = self.0.sessions.remove(session) {
+            session.account.close().await;
+        }
+    }
+
+    /// What goes on at a session's door; `None` when it is not registered.
+    pub fn activity(&self, session: &SessionId) -> Option<ModelActivity> {
+        let session = self.0.sessions.get(session)?;
+        Some(session.activity.snapshot())
     }
 
     /// What a session used since it was registered; `None` when it is not.
@@ -147,7 +193,7 @@ impl ModelProxy {
                 tokio::select! {
                     ended = connection => ended,
                     () = session.forgotten.cancelled() => Ok(()),
-                    () = tokio::time::sleep(inner.limits.drain_timeout) => Ok(()),
+                    () = tokio::time::sleep(inner.forwarder.limits.drain_timeout) => Ok(()),
                 }
             }
         };
@@ -165,9 +211,8 @@ impl ModelProxy {
 impl fmt::Debug for ModelProxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ModelProxy")
-            .field("upstream", self.0.upstream.base())
-            .field("credential", &self.0.credential)
-            .field("limits", &self.0.limits)
+            .field("lineups", &self.0.lineups)
+            .field("limits", &self.0.forwarder.limits)
             .field("sessions", &self.0.sessions)
             .finish()
     }
@@ -175,174 +220,20 @@ impl fmt::Debug for ModelProxy {
 
 impl Inner {
     fn http(&self) -> http1::Builder {
+        let limits = &self.forwarder.limits;
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new())
-            .header_read_timeout(self.limits.head_timeout)
-            .max_buf_size(self.limits.max_buffer.max(MIN_BUFFER))
-            .max_headers(self.limits.max_headers)
+            .header_read_timeout(limits.head_timeout)
+            .max_buf_size(limits.max_buffer.max(MIN_BUFFER))
+            .max_headers(limits.max_headers)
             .half_close(true);
         http
     }
 
-    /// Answers one request, here or from the upstream.
     async fn answer(&self, session: &Arc<Session>, request: Request<Incoming>) -> Response<AnswerOrRefusal> {
-        let (parts, body) = request.into_parts();
-        let local = match self.admit(session, &parts, body.size_hint().exact()) {
-            Ok(Admitted::Forward(forward)) => match self.forward(*forward, parts, body).await {
-                Ok(answer) => return answer.map(Either::Right),
-                Err(refusal) => self.told(session, refusal),
-            },
-            Ok(Admitted::Probe) => probe_response(),
-            Err(refusal) => {
-                session.refused();
-                // A client that is still writing reads no answer; let it finish.
-                self.read_away(body).await;
-                self.told(session, refusal)
-            }
-        };
-        local.map(Either::Left)
-    }
-
-    /// Everything that is decided before the body is looked at.
-    fn admit(&self, session: &Arc<Session>, parts: &Parts, length: Option<u64>) -> Result<Admitted, Refusal> {
-        if !session.with_token(|token| policy::is_authorised(&parts.headers, token)) {
-            return Err(Refusal::Unauthenticated);
+        match self.forwarder.answer(session, request).await {
+            Ok(answer) => answer.map(Either::Right),
+            Err(here) => here.map(Either::Left),
         }
-        let route = policy::route(&parts.method, &parts.uri)?;
-        if route == Route::Probe {
-            return Ok(Admitted::Probe);
-        }
-        let limit = self.limits.max_request_body;
-        if length.is_some_and(|length| length > limit) {
-            return Err(Refusal::BodyTooLarge { limit });
-        }
-        let credential = session
-            .credential()
-            .or_else(|| self.credential.current())
-            .ok_or(Refusal::NoCredential)?;
-        let path = parts.uri.path_and_query().ok_or(Refusal::MalformedTarget)?;
-        let address = self.upstream.address(path.as_str())?;
-        let limit = self.limits.max_concurrent_requests;
-        let place = session.request().ok_or(Refusal::TooManyRequests { limit })?;
-        let exchange = Exchange::begin(Arc::clone(session), place);
-        Ok(Admitted::Forward(Box::new(Forward {
-            route,
-            address,
-            credential,
-            exchange,
-        })))
-    }
-
-    async fn forward(
-        &self,
-        forward: Forward,
-        parts: Parts,
-        body: Incoming,
-    ) -> Result<Response<AnswerBody>, Refusal> {
-        let Forward {
-            route,
-            address,
-            credential,
-            mut exchange,
-        } = forward;
-        let (body, leftover) =
-            RequestBody::new(body, self.limits.max_request_body, self.limits.stall_timeout);
-        let mut request = Request::new(body);
-        *request.method_mut() = parts.method;
-        *request.uri_mut() = address;
-        *request.headers_mut() = headers::to_upstream(parts.headers);
-        credential.apply(request.headers_mut());
-
-        let sent = self.upstream.send(request).await;
-        let sent = sent.map_err(|refusal| leftover.fault().map_or(refusal, |fault| self.refusal_of(fault)));
-        let (answer, body) = match sent.and_then(acceptable) {
-            Ok(answer) => answer.into_parts(),
-            Err(refusal) => {
-                exchange.failed();
-                // A body that has stalled already is not waited for again.
-                let unread = leftover.unread().filter(|_| refusal != Refusal::BodyStalled);
-                if let Some(unread) = unread {
-                    self.read_away(unread).await;
-                }
-                return Err(refusal);
-            }
-        };
-        if answer.status.is_client_error() || answer.status.is_server_error() {
-            exchange.failed();
-        }
-        let counts = route == Route::Messages && answer.status.is_success();
-        let tap = if counts {
-            UsageTap::new(&answer.headers)
-        } else {
-            UsageTap::deaf()
-        };
-        let redactor = Redactor::new(Arc::clone(credential.needle()));
-        // A new response: the provider's reason phrase and other extensions of the connection stay outside.
-        let body = AnswerBody::new(body, redactor, tap, self.limits.stall_timeout, exchange);
-        let mut response = Response::new(body);
-        *response.status_mut() = answer.status;
-        *response.headers_mut() = headers::to_session(answer.headers, credential.needle());
-        Ok(response)
-    }
-
-    fn refusal_of(&self, fault: BodyFault) -> Refusal {
-        match fault {
-            BodyFault::TooLarge => Refusal::BodyTooLarge {
-                limit: self.limits.max_request_body,
-            },
-            BodyFault::Stalled => Refusal::BodyStalled,
-            BodyFault::Broken => Refusal::BodyBroken,
-        }
-    }
-
-    /// Reads a body to its end without keeping it, within the limits of a body that would be sent on.
-    async fn read_away(&self, mut body: Incoming) {
-        let reading = async {
-            let mut left = self.limits.max_request_body;
-            while let Some(Ok(frame)) = body.frame().await {
-                let length = frame.data_ref().map_or(0, Bytes::len) as u64;
-                let Some(rest) = left.checked_sub(length) else {
-                    return;
-                };
-                left = rest;
-            }
-        };
-        // Past the time limit the answer is sent all the same and the connection closes after it.
-        drop(tokio::time::timeout(self.limits.drain_timeout, reading).await);
-    }
-
-    fn told(&self, session: &Session, refusal: Refusal) -> Response<Full<Bytes>> {
-        tracing::info!(session = %session.id, rule = refusal.code(), "a model request was refused");
-        refusal.response()
-    }
-}
-
-/// What `admit` let pass.
-enum Admitted {
-    /// Answered here.
-    Probe,
-    /// Sent on.
-    Forward(Box<Forward>),
-}
-
-/// All that a request needs beside itself to be sent on.
-struct Forward {
-    route: Route,
-    address: Uri,
-    credential: Credential,
-    exchange: Exchange,
-}
-
-/// Whether an answer can be passed on at all.
-fn acceptable(answer: Response<Incoming>) -> Result<Response<Incoming>, Refusal> {
-    let status = answer.status();
-    if status.is_redirection() && status != StatusCode::NOT_MODIFIED {
-        Err(Refusal::Redirected)
-    } else if status.is_informational() {
-        Err(Refusal::Broken)
-    } else if !headers::is_unencoded(answer.headers()) {
-        Err(Refusal::Encoded)
-    } else {
-        Ok(answer)
     }
 }

@@ -1,4 +1,4 @@
-//! What the proxy knows of each session: its token, its own credential, its account, and how much it has open.
+//! What the proxy knows of each session: its token, its providers, its account, and how much it has open.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -9,20 +9,26 @@ use session_core::id::SessionId;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::accounts::{Account, Accounts, Terms};
+use super::activity::Activity;
 use super::config::Limits;
-use super::credential::Credential;
-use super::usage::{Tokens, Usage};
+use super::provider::Lineup;
+use super::usage::Usage;
 
 /// What a session presents and what it is given; replaced as one when it is registered again.
 struct Grant {
     token: SecretString,
-    credential: Option<Credential>,
+    lineup: Arc<Lineup>,
+    /// The provider that answered last, once it is not the preferred one.
+    provider: Option<String>,
 }
 
 /// One registered session.
 pub(crate) struct Session {
     pub(crate) id: SessionId,
     grant: RwLock<Grant>,
+    pub(crate) account: Arc<Account>,
+    pub(crate) activity: Arc<Activity>,
     usage: watch::Sender<Usage>,
     requests: Arc<Semaphore>,
     connections: Arc<Semaphore>,
@@ -31,10 +37,12 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    fn new(id: SessionId, grant: Grant, limits: &Limits) -> Self {
+    fn new(id: SessionId, grant: Grant, account: Arc<Account>, limits: &Limits) -> Self {
         Self {
             id,
             grant: RwLock::new(grant),
+            account,
+            activity: Arc::default(),
             usage: watch::Sender::default(),
             requests: Arc::new(Semaphore::new(limits.max_concurrent_requests)),
             connections: Arc::new(Semaphore::new(limits.max_connections)),
@@ -48,17 +56,32 @@ impl Session {
         check(grant.token.expose_secret().as_bytes())
     }
 
-    /// The session's own credential, if it has one.
-    pub(crate) fn credential(&self) -> Option<Credential> {
-        self.grant
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .credential
-            .clone()
+    /// The providers that its requests may go to.
+    pub(crate) fn lineup(&self) -> Arc<Lineup> {
+        let grant = self.grant.read().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&grant.lineup)
+    }
+
+    /// Notes which provider answers now; says whether it is another one than before.
+    pub(crate) fn goes_to(&self, provider: &str, preferred: &str) -> bool {
+        let is_same = |last: &Option<String>| last.as_deref().unwrap_or(preferred) == provider;
+        let grant = self.grant.read().unwrap_or_else(PoisonError::into_inner);
+        if is_same(&grant.provider) {
+            return false;
+        }
+        drop(grant);
+        let mut grant = self.grant.write().unwrap_or_else(PoisonError::into_inner);
+        let changed = !is_same(&grant.provider);
+        grant.provider = Some(provider.to_owned());
+        changed
     }
 
     pub(crate) fn watch_usage(&self) -> watch::Receiver<Usage> {
         self.usage.subscribe()
+    }
+
+    pub(crate) fn count(&self, change: impl FnOnce(&mut Usage)) {
+        self.usage.send_modify(change);
     }
 
     /// A place for one more connection; given back when dropped.
@@ -72,54 +95,7 @@ impl Session {
     }
 
     pub(crate) fn refused(&self) {
-        self.usage.send_modify(|usage| usage.refused_requests += 1);
-    }
-}
-
-/// One request that was sent on: keeps the account up to date, and the request's place until its answer is through.
-pub(crate) struct Exchange {
-    session: Arc<Session>,
-    counted: Tokens,
-    failed: bool,
-    _place: OwnedSemaphorePermit,
-}
-
-impl Exchange {
-    pub(crate) fn begin(session: Arc<Session>, place: OwnedSemaphorePermit) -> Self {
-        session.usage.send_modify(|usage| {
-            usage.requests += 1;
-            usage.in_flight += 1;
-        });
-        Self {
-            session,
-            counted: Tokens::default(),
-            failed: false,
-            _place: place,
-        }
-    }
-
-    /// The answer has used this much in all so far.
-    pub(crate) fn used(&mut self, total: Tokens) {
-        if total != self.counted {
-            let more = total.since(self.counted);
-            self.counted = total;
-            self.session.usage.send_modify(|usage| usage.add(more));
-        }
-    }
-
-    /// The request failed. Counts once.
-    pub(crate) fn failed(&mut self) {
-        if !std::mem::replace(&mut self.failed, true) {
-            self.session.usage.send_modify(|usage| usage.failed_requests += 1);
-        }
-    }
-}
-
-impl Drop for Exchange {
-    fn drop(&mut self) {
-        self.session
-            .usage
-            .send_modify(|usage| usage.in_flight = usage.in_flight.saturating_sub(1));
+        self.count(|usage| usage.refused_requests += 1);
     }
 }
 
@@ -133,15 +109,25 @@ impl Sessions {
         &self,
         id: SessionId,
         token: SecretString,
-        credential: Option<Credential>,
+        lineup: Arc<Lineup>,
+        terms: Terms,
+        accounts: &Accounts,
         limits: &Limits,
     ) {
-        let grant = Grant { token, credential };
+        let grant = Grant {
+            token,
+            lineup,
+            provider: None,
+        };
         let mut sessions = self.0.write().unwrap_or_else(PoisonError::into_inner);
         match sessions.get(&id) {
-            Some(session) => *session.grant.write().unwrap_or_else(PoisonError::into_inner) = grant,
+            Some(session) => {
+                *session.grant.write().unwrap_or_else(PoisonError::into_inner) = grant;
+                session.account.agree(terms);
+            }
             None => {
-                sessions.insert(id, Arc::new(Session::new(id, grant, limits)));
+                let account = accounts.open(id, terms);
+                sessions.insert(id, Arc::new(Session::new(id, grant, account, limits)));
             }
         }
     }
@@ -155,11 +141,12 @@ impl Sessions {
     }
 
     /// Takes a session out and ends its connections.
-    pub(crate) fn remove(&self, id: &SessionId) {
+    pub(crate) fn remove(&self, id: &SessionId) -> Option<Arc<Session>> {
         let removed = self.0.write().unwrap_or_else(PoisonError::into_inner).remove(id);
-        if let Some(session) = removed {
+        if let Some(session) = &removed {
             session.forgotten.cancel();
         }
+        removed
     }
 }
 

@@ -1,4 +1,4 @@
-//! The one connection pool to the provider, and what its failures mean.
+//! The connection pools to providers, and what their failures mean.
 //!
 //! HTTP/1.1, no system proxy, no redirects. TLS trusts the host's root certificates, which are read at the first request:
 //! a process that forwards nothing does not pay for them.
@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::body::Incoming;
-use hyper::{Request, Response, Uri};
+use hyper::http::uri::Scheme;
+use hyper::{Request, Response};
 use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::{Client, Error as ClientError};
@@ -18,8 +19,8 @@ use rustls::crypto::ring;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::sync::OnceCell;
 
-use super::body::RequestBody;
-use super::config::{BaseUrl, Limits};
+use super::config::Limits;
+use super::held::LentBody;
 use super::refusal::Refusal;
 use crate::error::{Chain, GatewayError, GatewayErrorKind};
 
@@ -28,40 +29,36 @@ const IDLE: Duration = Duration::from_secs(45);
 /// How many unused connections are kept.
 const MAX_IDLE: usize = 32;
 
-type HttpClient = Client<HttpsConnector<HttpConnector>, RequestBody>;
+type HttpClient = Client<HttpsConnector<HttpConnector>, LentBody>;
 
-/// The provider's end.
+/// The way to all providers.
 pub(crate) struct Upstream {
-    base: BaseUrl,
     connect_timeout: Duration,
     response_timeout: Duration,
-    client: OnceCell<HttpClient>,
+    secure: OnceCell<HttpClient>,
+    /// For addresses on loopback.
+    plain: OnceCell<HttpClient>,
 }
 
 impl Upstream {
-    pub(crate) fn new(base: BaseUrl, limits: &Limits) -> Self {
+    pub(crate) fn new(limits: &Limits) -> Self {
         Self {
-            base,
             connect_timeout: limits.connect_timeout,
             response_timeout: limits.response_timeout,
-            client: OnceCell::new(),
+            secure: OnceCell::new(),
+            plain: OnceCell::new(),
         }
     }
 
-    pub(crate) fn base(&self) -> &BaseUrl {
-        &self.base
-    }
-
-    /// The address of a path and query that the policy has let pass.
-    pub(crate) fn address(&self, path_and_query: &str) -> Result<Uri, Refusal> {
-        self.base
-            .join(path_and_query)
-            .map_err(|_| Refusal::MalformedTarget)
-    }
-
-    /// Sends a request and waits for the head of its answer.
-    pub(crate) async fn send(&self, request: Request<RequestBody>) -> Result<Response<Incoming>, Refusal> {
-        let client = match self.client.get_or_try_init(|| self.connect_pool()).await {
+    /// Sends a request and waits for the head of its answer. `provider` is for the log.
+    pub(crate) async fn send(
+        &self,
+        provider: &str,
+        request: Request<LentBody>,
+    ) -> Result<Response<Incoming>, Refusal> {
+        let is_https = request.uri().scheme() == Some(&Scheme::HTTPS);
+        let pool = if is_https { &self.secure } else { &self.plain };
+        let client = match pool.get_or_try_init(|| self.connect_pool(is_https)).await {
             Ok(client) => client,
             Err(error) => {
                 tracing::error!(error = %Chain(&error), "the model proxy cannot make TLS connections");
@@ -71,19 +68,19 @@ impl Upstream {
         match tokio::time::timeout(self.response_timeout, client.request(request)).await {
             Ok(Ok(response)) => Ok(response),
             Ok(Err(error)) => {
-                tracing::warn!(upstream = %self.base, error = %Chain(&error), "a request to the model provider failed");
+                tracing::warn!(provider, error = %Chain(&error), "a request to the model provider failed");
                 Err(refusal_of(&error))
             }
             Err(_elapsed) => {
-                tracing::warn!(upstream = %self.base, "the model provider did not answer in time");
+                tracing::warn!(provider, "the model provider did not answer in time");
                 Err(Refusal::TimedOut)
             }
         }
     }
 
-    async fn connect_pool(&self) -> Result<HttpClient, GatewayError> {
+    async fn connect_pool(&self, is_https: bool) -> Result<HttpClient, GatewayError> {
         let builder = HttpsConnectorBuilder::new();
-        let connector = if self.base.is_https() {
+        let connector = if is_https {
             builder.with_tls_config(system_tls().await?).https_only()
         } else {
             builder.with_tls_config(no_tls()?).https_or_http()
@@ -137,7 +134,14 @@ fn no_tls() -> Result<ClientConfig, GatewayError> {
 /// What the agent is told. The words are ours: an error of the system may name hosts and addresses.
 fn refusal_of(error: &ClientError) -> Refusal {
     if !error.is_connect() {
-        return Refusal::Broken;
+        let http = error
+            .source()
+            .and_then(|source| source.downcast_ref::<hyper::Error>());
+        return if http.is_some_and(hyper::Error::is_parse) {
+            Refusal::Garbled
+        } else {
+            Refusal::Broken
+        };
     }
     let mut cause = None;
     let mut next: Option<&(dyn StdError + 'static)> = error.source();

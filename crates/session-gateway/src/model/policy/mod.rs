@@ -2,9 +2,14 @@
 //!
 //! The target of a request comes from an attacker. Nothing is normalised: what is not written plainly is refused, so no
 //! two readers (this proxy, a proxy after it, the provider) can disagree about what was asked for. Pure: no I/O, no state.
+//! The one exception is the name of a model in a path, which is read and written anew (see `bedrock` and `vertex`).
+
+mod bedrock;
+mod vertex;
 
 use hyper::header::AUTHORIZATION;
 use hyper::{HeaderMap, Method, Uri};
+use session_core::gateway::ModelApi;
 use subtle::{Choice, ConstantTimeEq};
 
 use super::credential::X_API_KEY;
@@ -18,41 +23,81 @@ const MAX_TARGET: usize = 2048;
 pub(crate) enum Route {
     /// `GET /` or `HEAD /`: a client warms its connection or looks whether someone is there. Answered here.
     Probe,
-    /// `POST /v1/messages`: the one that uses tokens.
+    /// An answer of a model, in any of the APIs: the one that uses tokens.
     Messages,
-    /// `POST /v1/messages/count_tokens`.
+    /// How many tokens a request would have.
     CountTokens,
     /// `GET /v1/models` and below.
     Models,
 }
 
-/// Decides about a method and a target.
-pub(crate) fn route(method: &Method, uri: &Uri) -> Result<Route, Refusal> {
-    let path = plain_path(uri)?;
-    let (route, allowed) = match path {
-        "/" => (Route::Probe, "GET, HEAD"),
+/// A request that may pass.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Target {
+    /// What it is for.
+    pub(crate) route: Route,
+    /// Path and query, to be appended to the provider's address.
+    pub(crate) path: String,
+}
+
+/// Decides about a method and a target, by the API that the session was admitted to.
+pub(crate) fn target(api: &ModelApi, method: &Method, uri: &Uri) -> Result<Target, Refusal> {
+    let escapes = match api {
+        ModelApi::Messages => "",
+        ModelApi::Bedrock { .. } => "%",
+        ModelApi::Vertex { .. } => "%@",
+    };
+    let path = plain_path(uri, escapes.as_bytes())?;
+    if path == "/" {
+        return allowed(method, "GET, HEAD").map(|()| Target {
+            route: Route::Probe,
+            path: String::new(),
+        });
+    }
+    match api {
+        ModelApi::Messages => {
+            let route = messages(method, path)?;
+            let path = uri.path_and_query().map_or("", |target| target.as_str());
+            Ok(Target {
+                route,
+                path: path.to_owned(),
+            })
+        }
+        ModelApi::Bedrock { .. } => bedrock::target(method, path, uri.query()),
+        ModelApi::Vertex { region, project } => vertex::target(method, path, uri.query(), project, region),
+    }
+}
+
+fn messages(method: &Method, path: &str) -> Result<Route, Refusal> {
+    let (route, methods) = match path {
         "/v1/messages" => (Route::Messages, "POST"),
         "/v1/messages/count_tokens" => (Route::CountTokens, "POST"),
         _ if is_models(path) => (Route::Models, "GET"),
         _ => return Err(Refusal::UnknownPath),
     };
+    allowed(method, methods).map(|()| route)
+}
+
+fn allowed(method: &Method, allowed: &'static str) -> Result<(), Refusal> {
     if allowed.split(", ").any(|allowed| allowed == method.as_str()) {
-        Ok(route)
+        Ok(())
     } else {
         Err(Refusal::WrongMethod { allowed })
     }
 }
 
-/// The path, when the target is in origin form and its path could not be read in a second way.
+/// The path, when the target is in origin form and its path could not be read in a second way. `escapes` are characters
+/// that the API needs in names of models; whoever lets them in takes the names apart.
 ///
 /// A fragment never gets here: the parser of the HTTP library takes it off, so it is not forwarded either.
-fn plain_path(uri: &Uri) -> Result<&str, Refusal> {
+fn plain_path<'a>(uri: &'a Uri, escapes: &[u8]) -> Result<&'a str, Refusal> {
     if uri.scheme().is_some() || uri.authority().is_some() {
         return Err(Refusal::MalformedTarget);
     }
     let target = uri.path_and_query().map_or("", |target| target.as_str());
     let path = uri.path();
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~:".contains(&byte);
+    let plain =
+        |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~:".contains(&byte) || escapes.contains(&byte);
     let segments_are_plain = path == "/"
         || path
             .split('/')
@@ -106,8 +151,13 @@ mod tests {
     use hyper::header::HeaderValue;
     use proptest::prelude::*;
 
-    fn ask(method: &str, target: &str) -> Result<Route, Refusal> {
-        route(&method.parse().unwrap(), &target.parse().unwrap())
+    fn ask(method: &str, text: &str) -> Result<Route, Refusal> {
+        target(
+            &ModelApi::Messages,
+            &method.parse().unwrap(),
+            &text.parse().unwrap(),
+        )
+        .map(|target| target.route)
     }
 
     #[test]
@@ -161,7 +211,7 @@ mod tests {
 
     #[test]
     fn refuses_targets_with_two_readings() {
-        for target in [
+        for text in [
             "http://evil.example/v1/messages",
             "https://api.anthropic.com/v1/messages",
             "evil.example:443",
@@ -180,11 +230,11 @@ mod tests {
             "/v1/models/a\\b",
         ] {
             // What the library's parser refuses never gets as far as the policy.
-            let Ok(uri) = target.parse::<Uri>() else { continue };
+            let Ok(uri) = text.parse::<Uri>() else { continue };
             assert_eq!(
-                route(&Method::POST, &uri),
+                target(&ModelApi::Messages, &Method::POST, &uri),
                 Err(Refusal::MalformedTarget),
-                "{target}"
+                "{text}"
             );
         }
         assert_eq!(
@@ -243,16 +293,18 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_passes_stays_below_the_base(target in "/[a-z0-9/.%@:?#;=&\\\\~_-]{0,40}|/v1/(messages|models)[a-z/.%@?#]{0,12}") {
-            let Ok(uri) = target.parse::<Uri>() else { return Ok(()) };
+        fn what_passes_stays_below_the_base(text in "/[a-z0-9/.%@:?#;=&\\\\~_-]{0,40}|/v1/(messages|models)[a-z/.%@?#]{0,12}") {
+            let Ok(uri) = text.parse::<Uri>() else { return Ok(()) };
             for method in [Method::GET, Method::POST] {
-                if route(&method, &uri).is_ok() {
-                    let base: super::super::config::BaseUrl = "https://gate.example.com/p".parse().unwrap();
-                    let full = base.join(uri.path_and_query().unwrap().as_str()).unwrap();
+                if let Ok(target) = target(&ModelApi::Messages, &method, &uri)
+                    && target.route != Route::Probe
+                {
+                    let base: super::super::base_url::BaseUrl = "https://gate.example.com/p".parse().unwrap();
+                    let full = base.join(&target.path).unwrap();
                     prop_assert_eq!(full.authority().unwrap(), "gate.example.com");
-                    prop_assert!(full.path() == "/p/" || full.path().starts_with("/p/v1/m"));
+                    prop_assert!(full.path().starts_with("/p/v1/m"));
                     let mut segments = full.path().split('/').skip(1);
-                    prop_assert!(full.path() == "/p/" || !segments.any(|segment| matches!(segment, "" | "." | "..")));
+                    prop_assert!(!segments.any(|segment| matches!(segment, "" | "." | "..")));
                 }
             }
         }
