@@ -129,7 +129,7 @@ impl Backend for Local {
     }
 
     fn provider(&self, settings: &Settings) -> Result<String> {
-        provider(settings).map(|config| config.base_url.to_string())
+        provider(settings).map(|config| config.to_string())
     }
 
     fn default_image(&self, settings: &Settings) -> Result<ImageRef> {
@@ -164,11 +164,10 @@ fn provider(settings: &Settings) -> Result<ModelProxyConfig> {
         None => BaseUrl::default(),
     };
     let credential = settings.credential.as_ref().map(credential).transpose()?;
-    Ok(ModelProxyConfig {
+    Ok(ModelProxyConfig::messages(
         base_url,
-        credential: CredentialSource::new(credential),
-        ..ModelProxyConfig::default()
-    })
+        CredentialSource::new(credential),
+    ))
 }
 
 fn credential(found: &Credential) -> Result<ProviderCredential> {

@@ -63,11 +63,10 @@ pub(crate) async fn manager(state: &Path, host: &str, provider: &Provider) -> Re
         None => BaseUrl::default(),
     };
     let key = Credential::api_key(&provider.key).context(doing)?;
-    let gateway = SessionGateway::new(ModelProxyConfig {
+    let gateway = SessionGateway::new(ModelProxyConfig::messages(
         base_url,
-        credential: CredentialSource::new(Some(key)),
-        ..ModelProxyConfig::default()
-    });
+        CredentialSource::new(Some(key)),
+    ));
     let image = DEFAULT_TOOLBOX_IMAGE.parse().context(doing)?;
     let paths = HostPaths {
         home: xtask::workspace::env("HOME").map(PathBuf::from),

@@ -1,5 +1,6 @@
 //! What the model proxy forwards to, and what one session may use of it.
 
+use std::fmt;
 use std::time::Duration;
 
 use session_core::budget::Budget;
@@ -47,6 +48,19 @@ impl ModelProxyConfig {
             daily_budget: Budget::default(),
             sharing: Sharing::default(),
         }
+    }
+}
+
+/// Where requests go, for the operator to read. Never a secret.
+impl fmt::Display for ModelProxyConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, provider) in self.providers.iter().enumerate() {
+            write!(f, "{}{provider}", if index == 0 { "" } else { ", then " })?;
+        }
+        if self.providers.is_empty() {
+            f.write_str("nowhere")?;
+        }
+        Ok(())
     }
 }
 

@@ -91,13 +91,11 @@ impl DockerSite {
             .prefix("cofferdam-conformance-")
             .tempdir()?;
         let runtime = Arc::new(DockerRuntime::connect(DockerOptions::default())?);
-        let gateway = SessionGateway::new(ModelProxyConfig {
-            base_url: model.url().parse()?,
-            credential: CredentialSource::new(Some(Credential::api_key(&SecretString::from(
-                "sk-of-the-host",
-            ))?)),
-            ..ModelProxyConfig::default()
-        });
+        let key = Credential::api_key(&SecretString::from("sk-of-the-host"))?;
+        let gateway = SessionGateway::new(ModelProxyConfig::messages(
+            model.url().parse()?,
+            CredentialSource::new(Some(key)),
+        ));
         let state_dir = dir.path().join("state");
         let host = HostPaths {
             home: None,

@@ -252,11 +252,11 @@ pub(crate) async fn open_manager(
     model: &str,
     key: &str,
 ) -> Result<SessionManager> {
-    let gateway = SessionGateway::new(ModelProxyConfig {
-        base_url: model.parse()?,
-        credential: CredentialSource::new(Some(Credential::api_key(&SecretString::from(key))?)),
-        ..ModelProxyConfig::default()
-    });
+    let key = Credential::api_key(&SecretString::from(key))?;
+    let gateway = SessionGateway::new(ModelProxyConfig::messages(
+        model.parse()?,
+        CredentialSource::new(Some(key)),
+    ));
     let image: ImageRef = runtime_docker::DEFAULT_TOOLBOX_IMAGE.parse()?;
     let paths = HostPaths {
         home: None,

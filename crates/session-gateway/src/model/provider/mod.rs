@@ -85,6 +85,30 @@ impl ProviderConfig {
     }
 }
 
+/// Where requests go, for the operator to read. Never a secret.
+impl fmt::Display for ProviderConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (what, at) = match &self.kind {
+            ProviderKind::Messages(config) => return write!(f, "{}", config.base_url),
+            ProviderKind::Bedrock(config) => (
+                match config.region.as_ref().or(config.sources.region.as_ref()) {
+                    Some(region) => format!("AWS Bedrock in {region}"),
+                    None => "AWS Bedrock in the profile's region".to_owned(),
+                },
+                &config.base_url,
+            ),
+            ProviderKind::Vertex(config) => (
+                format!("Google Vertex in {}, project {}", config.region, config.project),
+                &config.base_url,
+            ),
+        };
+        match at {
+            Some(base_url) => write!(f, "{what} ({base_url})"),
+            None => f.write_str(&what),
+        }
+    }
+}
+
 /// A provider that requests can be sent to.
 pub(crate) struct Provider {
     name: String,
