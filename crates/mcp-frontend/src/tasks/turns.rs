@@ -6,7 +6,7 @@ use futures::StreamExt;
 use session_core::api::SessionApiExt;
 use session_core::error::{Error, ErrorKind};
 use session_core::event::EventKind;
-use session_core::turn::{TurnInfo, TurnOutcome, TurnStatus};
+use session_core::turn::{TurnInfo, TurnOutcome};
 use tokio::time::Instant;
 
 use crate::activity;
@@ -107,46 +107,9 @@ impl Drop for TakeBack<'_> {
     }
 }
 
-/// Takes one turn back: interrupts it if it runs, and as soon as it runs if it waits behind another one, because the
-/// lifecycle API interrupts sessions, not single turns. Answers whether it had not ended before.
-pub(crate) async fn take_back(core: &Arc<Core>, turn: &TurnInfo) -> session_core::error::Result<bool> {
-    let api = &core.api;
-    let turns = api.turns(&turn.session).await?;
-    let ours = turns.iter().find(|other| other.id == turn.id);
-    if ours.is_none_or(|ours| ours.status.is_ended()) {
-        return Ok(false);
-    }
-    let another_runs = turns
-        .iter()
-        .any(|other| other.id != turn.id && other.status == TurnStatus::Running);
-    if !another_runs {
-        return api.interrupt(&turn.session).await;
-    }
-    let (waiting, turn) = (core.clone(), turn.clone());
-    core.tasks.spawn(async move {
-        let begun = async {
-            let mut events = waiting.api.events(&turn.session, turn.first_event.saturating_sub(1)).await?;
-            while let Some(event) = events.next().await {
-                let event = event?;
-                if event.turn == Some(turn.id) {
-                    match event.kind {
-                        EventKind::TurnStarted => return waiting.api.interrupt(&turn.session).await,
-                        EventKind::TurnFinished { .. } => return Ok(false),
-                        _ => {}
-                    }
-                }
-            }
-            Ok(false)
-        };
-        // Both arms only wait. A server that ends leaves the turn to run: it was accepted, and nobody lost it.
-        tokio::select! {
-            interrupted = begun => if let Err(error) = interrupted {
-                tracing::warn!(session = %turn.session, turn = %turn.id, %error, "a waiting prompt could not be taken back");
-            },
-            () = waiting.stop.cancelled() => {}
-        }
-    });
-    Ok(true)
+/// Takes one turn back that waits, or interrupts it if it runs. Answers whether it had not ended before.
+pub(crate) async fn take_back(core: &Core, turn: &TurnInfo) -> session_core::error::Result<bool> {
+    core.api.interrupt_turn(&turn.session, &turn.id).await
 }
 
 /// Waits until a turn has ended, at most as long as `patience` says.

@@ -150,6 +150,37 @@ async fn a_task_is_cancelled_by_its_id() {
 }
 
 #[tokio::test]
+async fn cancelling_a_task_that_waits_leaves_those_before_and_behind_it() {
+    let mut world = World::new().await;
+    let id = world.client.session().await;
+    let mut tasks = Vec::new();
+    for act in [Act::Sleep(Duration::from_millis(300)), Act::Hang, says("third")] {
+        world.fake.next_prompt([act, answers("done")]);
+        let task = world
+            .client
+            .ok("start_task", json!({ "sessionId": id, "prompt": "x" }))
+            .await;
+        tasks.push(task["taskId"].clone());
+    }
+    let cancelled = world
+        .client
+        .ok("cancel_task", json!({ "taskId": tasks[1] }))
+        .await;
+    assert_eq!(
+        (&cancelled["cancelled"], &cancelled["status"]),
+        (&json!(true), &json!("interrupted"))
+    );
+    for task in [&tasks[0], &tasks[2]] {
+        let done = world.client.ok("wait_task", json!({ "taskId": task })).await;
+        assert_eq!(
+            (&done["status"], &done["result"]),
+            (&json!("succeeded"), &json!("done"))
+        );
+    }
+    world.end().await;
+}
+
+#[tokio::test]
 async fn a_command_is_watched_while_it_runs() {
     let mut world = World::new().await;
     let id = world.client.session().await;
