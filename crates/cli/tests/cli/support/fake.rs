@@ -355,6 +355,8 @@ impl SessionApi for Fake {
                 oom_kills: 0,
                 uptime_ms: 185_000,
             }),
+            activity: None,
+            stall: None,
             model_usage: session_core::gateway::ModelUsage::default(),
         })
     }
@@ -377,6 +379,11 @@ impl SessionApi for Fake {
 
     async fn interrupt(&self, session: &SessionId) -> Result<bool> {
         self.called("interrupt", session)?;
+        Ok(!self.interrupted.send_replace(true))
+    }
+
+    async fn interrupt_turn(&self, session: &SessionId, turn: &TurnId) -> Result<bool> {
+        self.called("interrupt_turn", format_args!("{session} {turn}"))?;
         Ok(!self.interrupted.send_replace(true))
     }
 
