@@ -24,7 +24,7 @@ pub enum ErrorKind {
     IdempotencyMismatch,
     /// The workspace directory does not exist.
     WorkspaceMissing,
-    /// The workspace or a mount is a path that is never handed to a session.
+    /// The workspace or a mount is a path that is never handed to a session, or a repository that it may not reach.
     WorkspaceRefused,
     /// The user inside the session cannot write the mounted workspace.
     WorkspaceNotWritable,

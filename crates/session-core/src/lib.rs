@@ -6,6 +6,7 @@
 
 pub mod activity;
 pub mod agent;
+mod ambient;
 pub mod api;
 pub mod budget;
 pub mod command;

@@ -140,6 +140,9 @@ pub struct SessionInfo {
     /// MCP servers of the agent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mcp_config: Option<serde_json::Value>,
+    /// Whether the operator's certificates are in it, and named to its programs.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub certificates: bool,
     /// Environment of the agent and of commands.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,

@@ -6,6 +6,7 @@
 //!   keys/label.key             0600, signs what we make on an engine
 //!   sessions/<id>/             0700, a session's own
 //!     agent.lock               held by the process that talks to the agent
+//!     egress.lock              held by the process that serves the way out of programs that are not the agent's
 //!     link/                    0755, shown inside the container, whose init watches it; its parents are 0700
 //! ```
 //!
@@ -56,6 +57,12 @@ impl fmt::Debug for StateDir {
 /// The right to talk to a session's agent. Released when it is dropped, or when the process ends in whatever way.
 #[derive(Debug)]
 pub struct AgentLock {
+    _file: OwnedFd,
+}
+
+/// The right to serve the way out of a session's programs while nobody owns its agent. Released like [`AgentLock`].
+#[derive(Debug)]
+pub struct EgressLock {
     _file: OwnedFd,
 }
 
@@ -193,14 +200,31 @@ impl StateDir {
     /// # Errors
     /// `StateDirRefused`, `HostIo`.
     pub fn try_lock_agent(&self, session: &SessionId) -> Result<Option<AgentLock>> {
-        const OPERATION: &str = "lock the session's agent";
-        const NAME: &str = "agent.lock";
-        let path = self.session_dir(session).join(NAME);
-        let failed = |errno: Errno| io_error(OPERATION, &path, errno.into());
+        let file = self.try_lock("lock the session's agent", session, "agent.lock")?;
+        Ok(file.map(|file| AgentLock { _file: file }))
+    }
+
+    /// Takes the right to serve the way out of programs that are not the agent's, like [`Self::try_lock_agent`].
+    ///
+    /// # Errors
+    /// `StateDirRefused`, `HostIo`.
+    pub fn try_lock_egress(&self, session: &SessionId) -> Result<Option<EgressLock>> {
+        let file = self.try_lock("lock the session's way out", session, "egress.lock")?;
+        Ok(file.map(|file| EgressLock { _file: file }))
+    }
+
+    fn try_lock(
+        &self,
+        operation: &'static str,
+        session: &SessionId,
+        name: &'static str,
+    ) -> Result<Option<OwnedFd>> {
+        let path = self.session_dir(session).join(name);
+        let failed = |errno: Errno| io_error(operation, &path, errno.into());
         for _ in 0..LOCK_ATTEMPTS {
-            let dir = self.open_session_dir(OPERATION, session)?;
+            let dir = self.open_session_dir(operation, session)?;
             let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-            let file = match rustix::fs::openat(&dir, NAME, flags, PRIVATE_FILE) {
+            let file = match rustix::fs::openat(&dir, name, flags, PRIVATE_FILE) {
                 // The directory was removed since it was opened.
                 Err(Errno::NOENT) => continue,
                 file => file.map_err(failed)?,
@@ -212,16 +236,16 @@ impl StateDir {
             }
             // A lock on a file that was removed meanwhile keeps nobody out.
             let held = rustix::fs::fstat(&file).map_err(failed)?;
-            match rustix::fs::statat(&dir, NAME, AtFlags::SYMLINK_NOFOLLOW) {
+            match rustix::fs::statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW) {
                 Ok(named) if (named.st_dev, named.st_ino) == (held.st_dev, held.st_ino) => {
-                    return Ok(Some(AgentLock { _file: file }));
+                    return Ok(Some(file));
                 }
                 Ok(_) | Err(Errno::NOENT) => {}
                 Err(errno) => return Err(failed(errno)),
             }
         }
         Err(
-            Error::new(ErrorKind::Busy, OPERATION, "its directory is being removed")
+            Error::new(ErrorKind::Busy, operation, "its directory is being removed")
                 .with_context("session", session),
         )
     }

@@ -4,10 +4,12 @@
 //! project's index nor its object store changes. A workspace that is no repository gets a bare one in the home
 //! directory. Nothing of this runs on the host, and hooks, monitors and external helpers are off all the same (I6).
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use session_link::{ExitCause, ExitReport, Link, OutputStream, ProcessEvent, ProcessId, SpawnSpec};
 
+use crate::ambient::Ambient;
 use crate::error::{Error, ErrorKind, Result};
 use crate::link_error::from_link;
 use crate::runtime::ContainerSpec;
@@ -46,23 +48,22 @@ snapshot() { git add -A -- . 2>/dev/null || git add -A --ignore-errors -- . 2>/d
 "#;
 
 /// Clones a repository that [`crate::policy::clone`] has judged into the empty workspace.
-pub(crate) async fn clone(link: &Link, url: &str, reference: Option<&str>) -> Result<()> {
+pub(crate) async fn clone(link: &Link, url: &str, reference: Option<&str>, ambient: &Ambient) -> Result<()> {
     let body = r#"
 unset GIT_DIR GIT_WORK_TREE GIT_OBJECT_DIRECTORY GIT_ALTERNATE_OBJECT_DIRECTORIES GIT_INDEX_FILE
 export GIT_ALLOW_PROTOCOL=http:https GIT_ASKPASS=/bin/false
-git clone -q --no-recurse-submodules -- "$1" /workspace
-[ -z "$2" ] || git -C /workspace checkout -q "$2" --
+url=$1 reference=$2
+shift 2
+git "$@" clone -q --no-recurse-submodules -- "$url" /workspace
+[ -z "$reference" ] || git -C /workspace checkout -q "$reference" --
 "#;
-    script(
-        link,
-        fresh_id(),
-        body,
-        &[url, reference.unwrap_or_default()],
-        1024,
-    )
-    .await
-    .map(drop)
-    .map_err(|error| {
+    let mut args = vec![url.to_owned(), reference.unwrap_or_default().to_owned()];
+    for (key, value) in ambient.git_settings() {
+        args.extend(["-c".to_owned(), format!("{key}={value}")]);
+    }
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let cloned = script_in(ambient.variables(), link, fresh_id(), body, &args, 1024).await;
+    cloned.map(drop).map_err(|error| {
         let message = "git could not clone the repository into the session";
         Error::new(ErrorKind::InvalidArgument, "clone the repository", message)
             .with_context("url", url)
@@ -140,6 +141,17 @@ fn fresh_id() -> String {
 }
 
 async fn script(link: &Link, id: String, body: &str, args: &[&str], limit: usize) -> Result<Output> {
+    script_in(BTreeMap::new(), link, id, body, args, limit).await
+}
+
+async fn script_in(
+    env: BTreeMap<String, String>,
+    link: &Link,
+    id: String,
+    body: &str,
+    args: &[&str],
+    limit: usize,
+) -> Result<Output> {
     let id = ProcessId::new(id).map_err(|error| from_link(OPERATION, error))?;
     let text = format!("{PRELUDE}\n{body}\n");
     let mut argv = vec!["/bin/sh", "-c", &text, "cofferdam"];
@@ -153,6 +165,7 @@ async fn script(link: &Link, id: String, body: &str, args: &[&str], limit: usize
         ),
         ("LC_ALL".into(), "C.UTF-8".into()),
     ];
+    spec.env.extend(env);
     spec.cwd = Some("/".into());
     spec.time_limit = Some(TIME_LIMIT);
     let mut process = link

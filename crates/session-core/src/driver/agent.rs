@@ -118,7 +118,7 @@ impl Driver {
             permissions: record.info.permissions,
             mcp_config: record.info.mcp_config.clone(),
             allowed_tools: tools.to_vec(),
-            env: record.info.env.clone(),
+            env: self.environment(record),
             resume: record.agent.conversation.clone(),
         });
         let mut spec = SpawnSpec::new(id, launch.argv);

@@ -9,6 +9,8 @@ use session_link::{Link, LinkListener, LinkOptions, Tunnels};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::Driver;
+use super::doors::Served;
+use crate::ambient::Ambient;
 use crate::error::{Error, ErrorKind, Result};
 use crate::gateway::Gateway;
 use crate::id::SessionId;
@@ -23,10 +25,21 @@ const MAX_TUNNELS: usize = 640;
 /// How often a container that does not dial is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
+/// A link as others get it.
+#[derive(Clone)]
+pub(crate) struct Linked {
+    pub(crate) link: Link,
+    pub(crate) carrier: Carrier,
+    /// What programs find around them; known once somebody asked for it.
+    pub(crate) ambient: Option<Arc<Ambient>>,
+}
+
 /// A link that is up. Dropping it closes the link and cuts its tunnels.
 pub(super) struct Connection {
     pub(super) link: Link,
     pub(super) carrier: Carrier,
+    /// What this process answers on it.
+    pub(super) served: Served,
     _tunnels: AbortOnDropHandle<()>,
 }
 
@@ -139,9 +152,14 @@ impl Driver {
         self.connection = Some(Connection {
             link: link.clone(),
             carrier,
+            served: Served::Nothing,
             _tunnels: tunnels,
         });
-        self.link_out.send_replace(Some((link.clone(), carrier)));
+        self.link_out.send_replace(Some(Linked {
+            link: link.clone(),
+            carrier,
+            ambient: None,
+        }));
         tracing::debug!(session = %self.id, ?carrier, "the link is up");
         Ok((link, carrier))
     }

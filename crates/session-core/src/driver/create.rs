@@ -16,8 +16,8 @@ use crate::runtime::{
 };
 use crate::session::{Carrier, SessionInfo, WorkspaceSource};
 use crate::state::Transition;
+use crate::store::SessionRecord;
 use crate::transfer::{PackOptions, pack};
-use crate::workspace_tree;
 
 use super::Driver;
 use futures::StreamExt;
@@ -72,6 +72,9 @@ impl Driver {
     }
 
     async fn launch(&mut self, info: &SessionInfo) -> Result<()> {
+        // Whatever the gateway cannot do for it is said before anything is made.
+        let record = self.record().await?;
+        self.admit(&record).await?;
         let image = self.prepare(&info.image, info).await?;
         let listener = self.listen()?;
         let spec = self.container_spec(info, listener.is_some())?;
@@ -88,7 +91,8 @@ impl Driver {
             }
         };
         self.establish(io, carrier).await?;
-        self.fill_workspace(&info.workspace).await
+        self.put_certificates(info).await?;
+        self.fill_workspace(&record).await
     }
 
     /// `session-init` dials while the engine is still busy answering, so both are awaited at once. The launch is always
@@ -155,16 +159,12 @@ impl Driver {
         })
     }
 
-    async fn fill_workspace(&self, workspace: &WorkspaceSource) -> Result<()> {
-        match workspace {
+    async fn fill_workspace(&mut self, record: &SessionRecord) -> Result<()> {
+        match &record.info.workspace {
             WorkspaceSource::Empty | WorkspaceSource::Mount { .. } => Ok(()),
             WorkspaceSource::Copy { path } => self.copy_workspace(path).await,
             WorkspaceSource::Clone { url, reference } => {
-                self.log(EventKind::Progress {
-                    message: format!("cloning {url}"),
-                })
-                .await;
-                workspace_tree::clone(self.live_link()?, url, reference.as_deref()).await
+                self.clone_workspace(record, url, reference.as_deref()).await
             }
         }
     }
@@ -198,7 +198,7 @@ impl Driver {
         Ok(())
     }
 
-    fn live_link(&self) -> Result<&session_link::Link> {
+    pub(super) fn live_link(&self) -> Result<&session_link::Link> {
         self.connection
             .as_ref()
             .map(|connection| &connection.link)
@@ -213,7 +213,7 @@ impl Driver {
 
     async fn clean_up_failed(&mut self, error: &Error) {
         self.drop_connection();
-        self.foundation.gateway.dismiss(&self.id).await;
+        self.dismiss().await;
         if let Err(left) = self.foundation.runtime.remove(&self.container).await {
             tracing::warn!(session = %self.id, error = %left, "a container that failed to start was not removed; the reconciler will");
         }

@@ -15,7 +15,7 @@ impl Driver {
         self.cancel_turns_of_destroyed_session().await?;
         self.agent = None;
         self.drop_connection();
-        self.foundation.gateway.dismiss(&self.id).await;
+        self.dismiss().await;
         self.foundation.runtime.remove(&self.container).await?;
         self.foundation.state_dir.remove_session_dir(&self.id)?;
         self.transition(Transition::DestroyDone).await?;

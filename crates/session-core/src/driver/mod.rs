@@ -16,6 +16,8 @@
 //! or until the lock is free.
 
 mod agent;
+mod certificates;
+mod clone;
 mod connect;
 mod create;
 mod destroy;
@@ -33,6 +35,7 @@ mod watchdog;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use session_link::Link;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
@@ -40,7 +43,8 @@ use tokio::time::Instant;
 pub(crate) use self::create::{LaunchPlan, send_archive};
 use crate::activity::{Activity, StallCause, WatchdogPolicy};
 use crate::agent::AgentDriver;
-use crate::driver::connect::Connection;
+use crate::ambient::Ambient;
+use crate::driver::connect::{Connection, Linked};
 use crate::driver::inbox::Inbox;
 use crate::driver::interrupt::ForeignInterrupt;
 use crate::driver::owned_agent::OwnedAgent;
@@ -81,6 +85,8 @@ pub(crate) struct Foundation {
     pub(crate) socket_patience: Duration,
     /// How long an interrupted agent may take before it is ended and started anew.
     pub(crate) interrupt_grace: Duration,
+    /// What sessions are told to trust, judged.
+    pub(crate) certificates: Option<Bytes>,
     /// When a turn is said to hang, and what is done about it.
     pub(crate) watchdog: WatchdogPolicy,
 }
@@ -89,7 +95,7 @@ pub(crate) struct Foundation {
 #[derive(Clone)]
 pub(crate) struct DriverHandle {
     requests: mpsc::Sender<Request>,
-    link: watch::Receiver<Option<(Link, Carrier)>>,
+    link: watch::Receiver<Option<Linked>>,
 }
 
 type Answer<T> = oneshot::Sender<Result<T>>;
@@ -97,6 +103,8 @@ type Answer<T> = oneshot::Sender<Result<T>>;
 pub(crate) enum Request {
     Create(Box<LaunchPlan>, Answer<()>),
     Link(Answer<(Link, Carrier)>),
+    /// A link for programs, and what they find around them.
+    Programs(Answer<Linked>),
     /// Turns wait in the store.
     Work(Option<ProviderAccount>),
     Interrupt(Answer<bool>),
@@ -164,11 +172,28 @@ impl DriverHandle {
 
     /// The link, made if there is none. Does not pass through the task when it is up.
     pub(crate) async fn link(&self) -> Result<(Link, Carrier)> {
-        let current = self.link.borrow().clone();
-        match current {
-            Some((link, carrier)) if !link.is_closed() => Ok((link, carrier)),
-            _ => self.ask(Request::Link).await,
+        match self.current() {
+            Some(linked) => Ok((linked.link, linked.carrier)),
+            None => self.ask(Request::Link).await,
         }
+    }
+
+    /// The link for running programs, and what they find around them. Does not pass through the task but for the first
+    /// time.
+    pub(crate) async fn link_for_programs(&self) -> Result<(Link, Arc<Ambient>)> {
+        let linked = match self.current() {
+            Some(linked) if linked.ambient.is_some() => linked,
+            _ => self.ask(Request::Programs).await?,
+        };
+        Ok((linked.link, linked.ambient.unwrap_or_default()))
+    }
+
+    fn current(&self) -> Option<Linked> {
+        let current = self.link.borrow();
+        current
+            .as_ref()
+            .filter(|linked| !linked.link.is_closed())
+            .cloned()
     }
 }
 
@@ -185,7 +210,7 @@ struct Driver {
     id: SessionId,
     container: ContainerName,
     foundation: Foundation,
-    link_out: watch::Sender<Option<(Link, Carrier)>>,
+    link_out: watch::Sender<Option<Linked>>,
     connection: Option<Connection>,
     agent: Option<OwnedAgent>,
     /// The caller's own account, when this process knows it.
@@ -254,6 +279,12 @@ impl Driver {
                 // A link that is broken off in the making leaves nothing behind; it is made again afterwards.
                 urgent = inbox.urgent() => inbox.put_back(Request::Link(answer), urgent),
                 outcome = self.connect() => drop(answer.send(outcome)),
+            },
+            Request::Programs(answer) => tokio::select! {
+                biased;
+                // As above: what was opened for it is opened again, or is open still.
+                urgent = inbox.urgent() => inbox.put_back(Request::Programs(answer), urgent),
+                outcome = self.ready_for_programs() => drop(answer.send(outcome)),
             },
             Request::Work(account) => {
                 if account.is_some() {
@@ -479,13 +510,17 @@ impl Driver {
         let look = look.map(|at| self.retry.next().map_or(at, |next| next.max(now)));
         let turn = self.agent.as_ref().and_then(OwnedAgent::deadline);
         let foreign = self.foreign_interrupt.map(|foreign| foreign.force_at);
-        [look, turn, foreign, self.look_at()].into_iter().flatten().min()
+        [look, turn, foreign, self.look_at(), self.egress_deadline()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     async fn deadline_passed(&mut self) {
         self.wants_work |= self.agent.as_ref().is_some_and(|agent| agent.turn.is_none());
         self.enforce().await;
         self.watch().await;
+        self.take_over_egress().await;
     }
 }
 

@@ -16,6 +16,7 @@ use session_link::{
 };
 
 use super::SessionManager;
+use crate::ambient::Ambient;
 use crate::command::{
     CommandControl, CommandEvent, CommandExit, CommandRequest, ExitCause, OnDisconnect, OutputStream,
     RunningCommand,
@@ -44,8 +45,8 @@ impl SessionManager {
         let record = self.record(session, OPERATION).await?;
         record.info.state.permits(Operation::Command)?;
         let id = CommandId::new();
-        let spec = spawn_spec(&id, &record.info, &request)?;
-        let (link, _) = self.driver(&record).link().await?;
+        let (link, ambient) = self.driver(&record).link_for_programs().await?;
+        let spec = spawn_spec(&id, &record.info, &request, &ambient)?;
         let process = link
             .run(spec)
             .await
@@ -273,7 +274,12 @@ fn process_id(command: &CommandId) -> Result<ProcessId> {
     ProcessId::new(command.to_string()).map_err(|error| from_link(OPERATION, error))
 }
 
-fn spawn_spec(id: &CommandId, info: &SessionInfo, request: &CommandRequest) -> Result<SpawnSpec> {
+fn spawn_spec(
+    id: &CommandId,
+    info: &SessionInfo,
+    request: &CommandRequest,
+    ambient: &Ambient,
+) -> Result<SpawnSpec> {
     let mut spec = SpawnSpec::new(
         process_id(id)?,
         request.argv.iter().cloned().map(OsString::from_vec),
@@ -281,6 +287,7 @@ fn spawn_spec(id: &CommandId, info: &SessionInfo, request: &CommandRequest) -> R
     let mut env = base_env();
     env.extend(info.env.clone());
     env.extend(request.env.clone());
+    ambient.add_to(&mut env);
     spec.env = env.into_iter().collect();
     spec.cwd = Some(inside(request.cwd.as_deref().unwrap_or(".")));
     spec.stdin = if request.stdin {

@@ -135,7 +135,7 @@ impl SessionManager {
         let workspace = match &request.workspace {
             WorkspaceSource::Empty => None,
             WorkspaceSource::Clone { url, reference } => {
-                judge_clone(url, reference.as_deref(), request.network)?;
+                judge_clone(url, reference.as_deref())?;
                 None
             }
             WorkspaceSource::Mount { path } | WorkspaceSource::Copy { path } => {
@@ -204,6 +204,7 @@ impl SessionManager {
                 budget: request.budget,
                 permissions: request.permissions,
                 mcp_config: request.mcp_config.clone(),
+                certificates: self.inner.foundation.certificates.is_some(),
                 env: request.env.clone(),
                 labels: request.labels.clone(),
                 turns: 0,
@@ -214,19 +215,9 @@ impl SessionManager {
     }
 }
 
-/// Until a sealed session has a way to named hosts, a clone needs the open network, and whoever asks must say so.
-fn judge_clone(url: &str, reference: Option<&str>, network: NetworkMode) -> Result<()> {
+fn judge_clone(url: &str, reference: Option<&str>) -> Result<()> {
     policy::clone::judge_url(url)?;
-    reference.map_or(Ok(()), policy::clone::judge_reference)?;
-    if network == NetworkMode::Open {
-        return Ok(());
-    }
-    Err(Error::new(
-        ErrorKind::InvalidArgument,
-        "clone the repository",
-        "a sealed session reaches no git host",
-    )
-    .with_hint("ask for the open network by name, or clone on this machine and use a copy"))
+    reference.map_or(Ok(()), policy::clone::judge_reference)
 }
 
 /// A session's token at the gateway: 256 random bits in a form that an agent takes for a key.

@@ -15,6 +15,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::StreamExt;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -27,6 +28,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::gateway::{Gateway, ProviderAccount};
 use crate::id::{ContainerName, ImageRef, SessionId};
 use crate::label::Signer;
+use crate::policy;
 use crate::policy::mounts::HostPaths;
 use crate::runtime::{ContainerRuntime, Guarded, ResourceLimits, RuntimeHealth, TimeLimits};
 use crate::state_dir::StateDir;
@@ -56,6 +58,9 @@ pub struct ManagerOptions {
     pub socket_patience: Duration,
     /// How long an interrupted agent may take before it is ended; the next prompt starts it again.
     pub interrupt_grace: Duration,
+    /// Certificates in PEM form that sessions shall trust beside their image's own: those of a network that looks into
+    /// TLS. They become a file inside, named to programs by their environment.
+    pub certificates: Option<Bytes>,
     /// When a turn is said to hang, and what is done about it.
     pub watchdog: WatchdogPolicy,
     /// Watch the engine and remove orphans for as long as the manager lives; for servers, not for short commands.
@@ -75,6 +80,7 @@ impl ManagerOptions {
             time_limits: TimeLimits::default(),
             socket_patience: Duration::from_secs(3),
             interrupt_grace: Duration::from_secs(10),
+            certificates: None,
             watchdog: WatchdogPolicy::default(),
             supervise: false,
         }
@@ -115,7 +121,7 @@ impl SessionManager {
     /// Opens a state directory. Needs no engine that answers: what needs one says so when it is asked for.
     ///
     /// # Errors
-    /// `StateDirRefused`, `StoreFailed`.
+    /// `StateDirRefused`, `StoreFailed`; `InvalidArgument` for certificates that cannot be put into sessions.
     pub async fn open(
         state_dir: StateDir,
         options: ManagerOptions,
@@ -144,6 +150,11 @@ impl SessionManager {
             signer,
             socket_patience: options.socket_patience,
             interrupt_grace: options.interrupt_grace,
+            certificates: options
+                .certificates
+                .as_deref()
+                .map(policy::certificates::judge)
+                .transpose()?,
             watchdog: options.watchdog,
         };
         let manager = Self {

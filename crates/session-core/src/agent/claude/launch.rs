@@ -6,6 +6,7 @@ use secrecy::ExposeSecret;
 
 use super::super::AgentContext;
 use super::PROGRAM;
+use crate::ambient::LOOPBACK;
 use crate::gateway::ModelApi;
 use crate::policy::limits::steers_provider;
 use crate::runtime::ContainerSpec;
@@ -40,7 +41,6 @@ const FIXED: &[(&str, &str)] = &[
 
 /// The gateway is on loopback; a proxy that the caller names is for what the agent runs.
 const NO_PROXY: [&str; 2] = ["NO_PROXY", "no_proxy"];
-const LOOPBACK: &str = "127.0.0.1,localhost,::1";
 
 /// The model for small tasks; the session's environment goes before what was asked for.
 const SMALL_MODEL: &str = "ANTHROPIC_SMALL_FAST_MODEL";
