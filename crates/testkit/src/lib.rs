@@ -6,5 +6,6 @@ pub mod conformance;
 pub mod faults;
 pub mod fixtures;
 pub mod harness;
+pub mod ledger;
 pub mod memory;
 pub mod model;

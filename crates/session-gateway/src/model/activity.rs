@@ -165,7 +165,10 @@ mod tests {
         activity.end();
         tokio::time::advance(Duration::from_secs(5)).await;
         let now = activity.snapshot();
-        assert_eq!((now.under_way, now.silent_ms, now.idle_ms), (0, None, Some(5_000)));
+        assert_eq!(
+            (now.under_way, now.silent_ms, now.idle_ms),
+            (0, None, Some(5_000))
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -179,8 +182,14 @@ mod tests {
             (Some(Unreachable), 3)
         );
         activity.succeeded();
-        assert_eq!((activity.snapshot().failure, activity.snapshot().failures), (None, 0));
-        assert!(!activity.failed(Overloaded), "one that comes and goes is no news each time");
+        assert_eq!(
+            (activity.snapshot().failure, activity.snapshot().failures),
+            (None, 0)
+        );
+        assert!(
+            !activity.failed(Overloaded),
+            "one that comes and goes is no news each time"
+        );
         tokio::time::advance(QUIET).await;
         assert!(!activity.failed(Overloaded), "it went on meanwhile");
         activity.succeeded();

@@ -1,7 +1,7 @@
 //! Bodies as they pass: one frame at a time, nothing gathered.
 //!
-//! A request's body is counted against its limit; an answer's is searched for the key and listened to for its account.
-//! Both are given up when they stop moving. Trailers do not pass: neither side of this protocol uses them.
+//! A request's body is counted against its limit; an answer's is searched for the key and listened to for its account,
+//! and its end waits until that account is charged. Both are given up when they stop moving. Trailers do not pass: neither side of this protocol uses them.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -13,12 +13,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
+use session_core::gateway::ModelFailure;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep};
 
+use super::accounts::Charged;
+use super::exchange::Exchange;
 use super::redact::Redactor;
-use super::session::Exchange;
-use super::usage::UsageTap;
+use super::usage::{RequestTap, UsageTap};
 
 /// Why a body did not pass to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,6 +97,7 @@ pub(crate) struct RequestBody {
     inner: Option<Incoming>,
     remaining: u64,
     stall: Stall,
+    tap: Option<RequestTap>,
     fault: Arc<OnceLock<BodyFault>>,
     unread: Option<oneshot::Sender<Incoming>>,
 }
@@ -107,10 +110,17 @@ impl RequestBody {
             inner: Some(inner),
             remaining: limit,
             stall: Stall::new(stall),
+            tap: None,
             fault: Arc::clone(&fault),
             unread: Some(sender),
         };
         (body, Leftover { fault, unread })
+    }
+
+    /// Lets `tap` hear what passes.
+    pub(crate) fn heard_by(mut self, tap: RequestTap) -> Self {
+        self.tap = Some(tap);
+        self
     }
 
     fn next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyFault>>> {
@@ -129,6 +139,9 @@ impl RequestBody {
             return Poll::Ready(Some(match self.remaining.checked_sub(data.len() as u64) {
                 Some(remaining) => {
                     self.remaining = remaining;
+                    if let Some(tap) = &mut self.tap {
+                        tap.feed(&data);
+                    }
                     Ok(data)
                 }
                 None => Err(BodyFault::TooLarge),
@@ -182,7 +195,18 @@ pub(crate) struct AnswerBody {
     tap: UsageTap,
     stall: Stall,
     exchange: Exchange,
-    ended: bool,
+    state: State,
+}
+
+/// How far an answer is.
+enum State {
+    Open,
+    /// All of it came. The last piece passes when the charge is made.
+    Closing {
+        last: Bytes,
+        charged: Option<Charged>,
+    },
+    Ended,
 }
 
 impl AnswerBody {
@@ -199,46 +223,75 @@ impl AnswerBody {
             tap,
             stall: Stall::new(stall),
             exchange,
-            ended: false,
+            state: State::Open,
         }
     }
 
     fn next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyFault>>> {
-        while !self.ended {
+        loop {
+            match &mut self.state {
+                State::Open => {}
+                State::Closing { last, charged } => {
+                    if let Some(charged) = charged {
+                        ready!(Pin::new(charged).poll(cx));
+                    }
+                    let last = std::mem::take(last);
+                    self.state = State::Ended;
+                    return Poll::Ready((!last.is_empty()).then_some(Ok(last)));
+                }
+                State::Ended => return Poll::Ready(None),
+            }
             let polled = Pin::new(&mut self.inner).poll_frame(cx);
             let frame = match ready!(self.stall.poll(cx, polled)) {
                 Ok(Some(Ok(frame))) => frame,
                 Ok(Some(Err(_))) => return self.fail(BodyFault::Broken),
                 Err(fault) => return self.fail(fault),
                 Ok(None) => {
-                    self.ended = true;
-                    self.settle();
-                    let rest = self.redactor.finish();
-                    return Poll::Ready((!rest.is_empty()).then_some(Ok(rest)));
+                    self.close(Bytes::new());
+                    continue;
                 }
             };
             let Ok(data) = frame.into_data() else { continue };
             self.tap.feed(&data);
-            self.exchange.used(self.tap.tokens());
+            self.exchange.heard(self.tap.heard());
             let data = self.redactor.push(data);
-            if !data.is_empty() {
+            if self.inner.is_end_stream() {
+                self.close(data);
+            } else if !data.is_empty() {
                 return Poll::Ready(Some(Ok(data)));
             }
         }
-        Poll::Ready(None)
+    }
+
+    /// All of the answer came.
+    fn close(&mut self, last: Bytes) {
+        self.settle();
+        let rest = self.redactor.finish();
+        let last = match (last.is_empty(), rest.is_empty()) {
+            (_, true) => last,
+            (true, false) => rest,
+            (false, false) => [last, rest].concat().into(),
+        };
+        let charged = self.exchange.close();
+        self.state = State::Closing { last, charged };
     }
 
     /// What is held back is dropped: the session sees a body that broke off, as it did.
     fn fail(&mut self, fault: BodyFault) -> Poll<Option<Result<Bytes, BodyFault>>> {
-        self.ended = true;
         self.settle();
-        self.exchange.failed();
+        self.exchange.broke_off(match fault {
+            BodyFault::Stalled => ModelFailure::Silent,
+            BodyFault::TooLarge | BodyFault::Broken => ModelFailure::Unreachable,
+        });
+        // Charged without being waited for: an end that is no good need not be held back.
+        drop(self.exchange.close());
+        self.state = State::Ended;
         Poll::Ready(Some(Err(fault)))
     }
 
     fn settle(&mut self) {
         self.tap.finish();
-        self.exchange.used(self.tap.tokens());
+        self.exchange.heard(self.tap.heard());
     }
 }
 
@@ -254,12 +307,20 @@ impl Body for AnswerBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.redactor.held() == 0 && (self.ended || self.inner.is_end_stream())
+        match &self.state {
+            State::Open => self.redactor.held() == 0 && self.inner.is_end_stream(),
+            State::Closing { .. } => false,
+            State::Ended => true,
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
         let inner = self.inner.size_hint();
-        let held = self.redactor.held() as u64;
+        let last = match &self.state {
+            State::Closing { last, .. } => last.len(),
+            State::Open | State::Ended => 0,
+        };
+        let held = (self.redactor.held() + last) as u64;
         let mut hint = SizeHint::new();
         if let Some(upper) = inner.upper() {
             hint.set_upper(upper.saturating_add(held));
@@ -272,7 +333,7 @@ impl Body for AnswerBody {
 impl Drop for AnswerBody {
     /// A reader that goes away early has still used what was sent so far.
     fn drop(&mut self) {
-        if !self.ended {
+        if matches!(self.state, State::Open) {
             self.settle();
         }
     }

@@ -193,7 +193,11 @@ impl Exchange {
         self.session
             .count(|usage| usage.in_flight = usage.in_flight.saturating_sub(1));
         let spending = self.spending();
-        Some(self.session.account.charge(spending, reservation, place, &runtime))
+        Some(
+            self.session
+                .account
+                .charge(spending, reservation, place, &runtime),
+        )
     }
 
     fn spending(&self) -> session_core::budget::Spending {

@@ -41,10 +41,18 @@ pub(crate) struct SpentLimit {
 impl SpentLimit {
     /// What the agent is told: which limit, and what to do.
     pub(crate) fn message(self) -> String {
-        let of = if self.today { "today's budget" } else { "this session's budget" };
+        let of = if self.today {
+            "today's budget"
+        } else {
+            "this session's budget"
+        };
         let allowed = self.allowed;
         let amount = match self.limit {
-            BudgetLimit::Cost => format!("{}.{:02} US dollars", allowed / 1_000_000, allowed % 1_000_000 / 10_000),
+            BudgetLimit::Cost => format!(
+                "{}.{:02} US dollars",
+                allowed / 1_000_000,
+                allowed % 1_000_000 / 10_000
+            ),
             BudgetLimit::Tokens => format!("{allowed} tokens"),
             BudgetLimit::Requests => format!("{allowed} requests"),
             BudgetLimit::Minutes => format!("{} minutes with the model", allowed / 60_000),
@@ -193,9 +201,17 @@ mod tests {
 
     fn spending() -> impl Strategy<Value = Spending> {
         let amount = || prop_oneof![0..100u64, any::<u64>()];
-        (amount(), amount(), amount(), amount(), amount(), amount(), amount()).prop_map(
-            |(requests, input_tokens, output_tokens, cache_read_tokens, cache_creation_tokens, cost_microusd, model_ms)| {
-                Spending {
+        (
+            amount(),
+            amount(),
+            amount(),
+            amount(),
+            amount(),
+            amount(),
+            amount(),
+        )
+            .prop_map(
+                |(
                     requests,
                     input_tokens,
                     output_tokens,
@@ -203,9 +219,18 @@ mod tests {
                     cache_creation_tokens,
                     cost_microusd,
                     model_ms,
-                }
-            },
-        )
+                )| {
+                    Spending {
+                        requests,
+                        input_tokens,
+                        output_tokens,
+                        cache_read_tokens,
+                        cache_creation_tokens,
+                        cost_microusd,
+                        model_ms,
+                    }
+                },
+            )
     }
 
     fn budget() -> impl Strategy<Value = Budget> {

@@ -44,7 +44,12 @@ const ROWS: &[Row] = &[
         DEAREST_FAST,
     ),
     (
-        &["claude-opus-4-1", "claude-opus-4", "claude-opus-4-0", "claude-3-opus"],
+        &[
+            "claude-opus-4-1",
+            "claude-opus-4",
+            "claude-opus-4-0",
+            "claude-3-opus",
+        ],
         [15_000, 75_000, 1_500, 18_750, 30_000],
         DEAREST_FAST,
     ),
@@ -65,8 +70,16 @@ const ROWS: &[Row] = &[
         [3_000, 15_000, 300, 3_750, 6_000],
         DEAREST_FAST,
     ),
-    (&["claude-haiku-4-5"], [1_000, 5_000, 100, 1_250, 2_000], DEAREST_FAST),
-    (&["claude-3-5-haiku"], [800, 4_000, 80, 1_000, 1_600], DEAREST_FAST),
+    (
+        &["claude-haiku-4-5"],
+        [1_000, 5_000, 100, 1_250, 2_000],
+        DEAREST_FAST,
+    ),
+    (
+        &["claude-3-5-haiku"],
+        [800, 4_000, 80, 1_000, 1_600],
+        DEAREST_FAST,
+    ),
     (&["claude-3-haiku"], [250, 1_250, 30, 300, 500], DEAREST_FAST),
 ];
 

@@ -128,7 +128,11 @@ mod tests {
     #[test]
     fn paths_name_models_too() {
         for (path, id, regional) in [
-            ("/model/us.anthropic.claude-opus-5-v1%3A0/invoke-with-response-stream", "claude-opus-5-v1:0", true),
+            (
+                "/model/us.anthropic.claude-opus-5-v1%3A0/invoke-with-response-stream",
+                "claude-opus-5-v1:0",
+                true,
+            ),
             (
                 "/model/arn%3aaws%3abedrock%3aus-east-1%3a1%3ainference-profile%2Fglobal.anthropic.claude-opus-5/invoke",
                 "claude-opus-5",
@@ -148,7 +152,13 @@ mod tests {
             let name = ModelName::in_path(path).unwrap();
             assert_eq!((name.id(), name.is_regional()), (id, regional), "{path}");
         }
-        for path in ["/v1/messages", "/model/x", "/model/a%zz/invoke", "/model/a%+1/invoke", "/model/%ff/invoke"] {
+        for path in [
+            "/v1/messages",
+            "/model/x",
+            "/model/a%zz/invoke",
+            "/model/a%+1/invoke",
+            "/model/%ff/invoke",
+        ] {
             assert_eq!(ModelName::in_path(path), None, "{path}");
         }
     }

@@ -146,7 +146,10 @@ impl ModelPrice {
             Some("its fast mode is cheaper than its rates")
         } else if self.rates.cache_write_1h < self.rates.cache_write {
             Some("writing to the cache for an hour is cheaper than for five minutes")
-        } else if self.long_prompt.is_some_and(|long| !dearer(&long.rates, &self.rates)) {
+        } else if self
+            .long_prompt
+            .is_some_and(|long| !dearer(&long.rates, &self.rates))
+        {
             Some("a token of a long prompt is cheaper than one of a short prompt")
         } else if self
             .long_prompt

@@ -48,7 +48,7 @@ pub struct Rate {
 impl Default for Sharing {
     fn default() -> Self {
         Self {
-            concurrency: NonZeroUsize::MIN.saturating_add(63),
+            concurrency: NonZeroUsize::MIN.saturating_add(255),
             rate: None,
             max_waiting: 32,
             max_wait: Duration::from_secs(120),
@@ -283,7 +283,10 @@ mod tests {
         let _place = queue.enter(one).await.unwrap();
         let mut waits = Box::pin(queue.enter(one));
         assert!(futures::poll!(waits.as_mut()).is_pending());
-        assert_eq!(queue.enter(one).await.unwrap_err(), Refusal::QueueFull { limit: 1 });
+        assert_eq!(
+            queue.enter(one).await.unwrap_err(),
+            Refusal::QueueFull { limit: 1 }
+        );
         let started = Instant::now();
         assert_eq!(queue.enter(two).await.unwrap_err(), Refusal::QueueTimeout);
         assert_eq!(started.elapsed(), Sharing::default().max_wait);

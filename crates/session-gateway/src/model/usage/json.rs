@@ -1,27 +1,29 @@
-//! Finds the member `usage` of a JSON object without keeping the object: an answer may be megabytes of text, and its account
-//! stands at the end.
+//! Finds members of a JSON object without keeping the object: an answer may be megabytes of text with its account at the
+//! end, and a request megabytes of conversation with its model before or after them.
 //!
 //! The scanner follows only what it needs (strings, escapes, depth). It is exact for valid JSON; for anything else it
 //! finds nothing or something that is then refused by the parser.
 
 use super::MAX_PIECE;
 
-const WANTED: &[u8] = b"usage";
+/// Longest key that can be wanted.
+const MAX_KEY: usize = 16;
 
 /// The state between two chunks.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct JsonScanner {
+    /// The names of the members to find, none of which has an escape in it.
+    wanted: &'static [&'static str],
     place: Place,
-    /// The current key, as far as it can be the wanted one.
+    /// The current key, as far as it can be a wanted one.
     key: Vec<u8>,
     /// The value of the wanted member so far.
     value: Vec<u8>,
 }
 
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place {
     /// Before the outer `{`.
-    #[default]
     Start,
     /// In the outer object, before a key.
     Member,
@@ -29,8 +31,12 @@ enum Place {
     Key { escaped: bool },
     /// After a key.
     Colon,
-    /// In a value: how many brackets are open, and where in a string.
-    Value { wanted: bool, depth: u64, text: Text },
+    /// In a value: whether it is wanted, how many brackets are open, and where in a string.
+    Value {
+        wanted: Option<&'static str>,
+        depth: u64,
+        text: Text,
+    },
     /// After the outer object, or in something that is not an object.
     End,
 }
@@ -43,17 +49,44 @@ enum Text {
 }
 
 impl JsonScanner {
-    /// Reads on; `on_usage` gets the text of the wanted member's value.
-    pub(super) fn feed(&mut self, chunk: &[u8], mut on_usage: impl FnMut(&[u8])) {
-        for byte in chunk {
-            if self.place == Place::End {
-                return;
-            }
-            self.place = self.step(*byte, &mut on_usage);
+    pub(super) fn new(wanted: &'static [&'static str]) -> Self {
+        Self {
+            wanted,
+            place: Place::Start,
+            key: Vec::new(),
+            value: Vec::new(),
         }
     }
 
-    fn step(&mut self, byte: u8, on_usage: &mut impl FnMut(&[u8])) -> Place {
+    /// Reads on; `on_member` gets the name of each wanted member and the text of its value.
+    pub(super) fn feed(&mut self, chunk: &[u8], mut on_member: impl FnMut(&'static str, &[u8])) {
+        let mut rest = chunk;
+        while let Some((first, tail)) = rest.split_first() {
+            if self.place == Place::End {
+                return;
+            }
+            rest = tail;
+            self.place = self.step(*first, &mut on_member);
+            if self.is_in_unwanted_text() {
+                // Nearly all of a conversation is this.
+                let ends = |byte: &u8| matches!(byte, b'"' | b'\\');
+                rest = &rest[rest.iter().position(ends).unwrap_or(rest.len())..];
+            }
+        }
+    }
+
+    fn is_in_unwanted_text(&self) -> bool {
+        matches!(
+            self.place,
+            Place::Value {
+                wanted: None,
+                text: Text::Inside,
+                ..
+            }
+        )
+    }
+
+    fn step(&mut self, byte: u8, on_member: &mut impl FnMut(&'static str, &[u8])) -> Place {
         match (self.place, byte) {
             (Place::Start | Place::Member | Place::Colon, b' ' | b'\t' | b'\r' | b'\n') => self.place,
             (Place::Start, b'{') | (Place::Member, b',') => Place::Member,
@@ -63,8 +96,8 @@ impl JsonScanner {
             }
             (Place::Key { escaped: false }, b'"') => Place::Colon,
             (Place::Key { escaped }, _) => {
-                // One byte more than the wanted key is enough to know that this is another one.
-                if self.key.len() <= WANTED.len() {
+                // One byte more than the longest wanted key is enough to know that this is another one.
+                if self.key.len() <= MAX_KEY {
                     self.key.push(byte);
                 }
                 Place::Key {
@@ -74,7 +107,11 @@ impl JsonScanner {
             (Place::Colon, b':') => {
                 self.value.clear();
                 Place::Value {
-                    wanted: self.key == WANTED,
+                    wanted: self
+                        .wanted
+                        .iter()
+                        .find(|name| name.as_bytes() == self.key)
+                        .copied(),
                     depth: 0,
                     text: Text::Outside,
                 }
@@ -87,8 +124,8 @@ impl JsonScanner {
                 },
                 b',' | b'}',
             ) => {
-                if wanted {
-                    on_usage(&self.value);
+                if let Some(name) = wanted {
+                    on_member(name, &self.value);
                 }
                 if byte == b',' { Place::Member } else { Place::End }
             }
@@ -97,9 +134,9 @@ impl JsonScanner {
         }
     }
 
-    fn in_value(&mut self, byte: u8, wanted: bool, depth: u64, text: Text) -> Place {
-        let wanted = wanted && self.value.len() < MAX_PIECE;
-        if wanted {
+    fn in_value(&mut self, byte: u8, wanted: Option<&'static str>, depth: u64, text: Text) -> Place {
+        let wanted = wanted.filter(|_| self.value.len() < MAX_PIECE);
+        if wanted.is_some() {
             self.value.push(byte);
         }
         let (depth, text) = match (text, byte) {

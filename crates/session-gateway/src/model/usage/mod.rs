@@ -3,15 +3,17 @@
 //! Memory is bounded whatever the answer: a stream is read an event at a time, a document member by member, and what is
 //! too long to be an account of tokens is skipped.
 
+mod frames;
 mod json;
+mod request;
 mod sse;
+mod tap;
 
-use hyper::header::{CONTENT_TYPE, HeaderMap};
 use serde::Serialize;
 use serde_json::Value;
 
-use json::JsonScanner;
-use sse::SseReader;
+pub(crate) use request::{Asked, RequestTap};
+pub(crate) use tap::{Heard, UsageTap};
 
 /// Longest event or member that is looked into; the provider's accounts take a few hundred bytes.
 const MAX_PIECE: usize = 64 * 1024;
@@ -55,17 +57,37 @@ pub(crate) struct Tokens {
     pub(crate) output: u64,
     pub(crate) cache_read: u64,
     pub(crate) cache_creation: u64,
+    /// Those of `cache_creation` that are kept for an hour.
+    pub(crate) cache_creation_1h: u64,
+    /// Searches by the provider's own tool: no tokens, and on the same bill.
+    pub(crate) searches: u64,
 }
 
 impl Tokens {
     /// Takes a `usage` object in. The numbers of a stream are totals that grow, so the greatest one counts; what is absent,
     /// `null` or no count says nothing.
     fn raise(&mut self, usage: &Value) {
-        let count = |name: &str| usage.get(name).and_then(Value::as_u64).unwrap_or(0);
-        self.input = self.input.max(count("input_tokens"));
-        self.output = self.output.max(count("output_tokens"));
-        self.cache_read = self.cache_read.max(count("cache_read_input_tokens"));
-        self.cache_creation = self.cache_creation.max(count("cache_creation_input_tokens"));
+        let count = |pointer: &str| usage.pointer(pointer).and_then(Value::as_u64).unwrap_or(0);
+        *self = self.most(Self {
+            input: count("/input_tokens"),
+            output: count("/output_tokens"),
+            cache_read: count("/cache_read_input_tokens"),
+            cache_creation: count("/cache_creation_input_tokens"),
+            cache_creation_1h: count("/cache_creation/ephemeral_1h_input_tokens"),
+            searches: count("/server_tool_use/web_search_requests"),
+        });
+    }
+
+    /// The greater of both, each count by itself.
+    pub(crate) fn most(self, other: Self) -> Self {
+        Self {
+            input: self.input.max(other.input),
+            output: self.output.max(other.output),
+            cache_read: self.cache_read.max(other.cache_read),
+            cache_creation: self.cache_creation.max(other.cache_creation),
+            cache_creation_1h: self.cache_creation_1h.max(other.cache_creation_1h),
+            searches: self.searches.max(other.searches),
+        }
     }
 
     /// What came on top of `earlier`, which never exceeds `self`.
@@ -75,105 +97,37 @@ impl Tokens {
             output: self.output.saturating_sub(earlier.output),
             cache_read: self.cache_read.saturating_sub(earlier.cache_read),
             cache_creation: self.cache_creation.saturating_sub(earlier.cache_creation),
-        }
-    }
-}
-
-/// Listens to one answer.
-#[derive(Debug)]
-pub(crate) struct UsageTap {
-    format: Format,
-    tokens: Tokens,
-}
-
-#[derive(Debug)]
-enum Format {
-    Stream(SseReader),
-    Document(JsonScanner),
-    Unread,
-}
-
-impl UsageTap {
-    /// A tap for an answer with these header fields.
-    pub(crate) fn new(headers: &HeaderMap) -> Self {
-        let content_type = headers
-            .get(CONTENT_TYPE)
-            .map_or(&b""[..], |value| value.as_bytes());
-        let essence = content_type
-            .split(|byte| *byte == b';')
-            .next()
-            .unwrap_or_default()
-            .trim_ascii();
-        let format = if essence.eq_ignore_ascii_case(b"text/event-stream") {
-            Format::Stream(SseReader::default())
-        } else if essence.eq_ignore_ascii_case(b"application/json") {
-            Format::Document(JsonScanner::default())
-        } else {
-            Format::Unread
-        };
-        Self {
-            format,
-            tokens: Tokens::default(),
+            cache_creation_1h: self.cache_creation_1h.saturating_sub(earlier.cache_creation_1h),
+            searches: self.searches.saturating_sub(earlier.searches),
         }
     }
 
-    /// A tap that hears nothing.
-    pub(crate) fn deaf() -> Self {
-        Self {
-            format: Format::Unread,
-            tokens: Tokens::default(),
-        }
-    }
-
-    /// Hears the next bytes.
-    pub(crate) fn feed(&mut self, chunk: &[u8]) {
-        let tokens = &mut self.tokens;
-        match &mut self.format {
-            Format::Stream(reader) => reader.feed(chunk, |event| raise_from_event(tokens, event)),
-            Format::Document(scanner) => {
-                scanner.feed(chunk, |usage| raise_from_document(tokens, usage));
-            }
-            Format::Unread => {}
-        }
-    }
-
-    /// The answer ended, perhaps in the middle of something.
-    pub(crate) fn finish(&mut self) {
-        let tokens = &mut self.tokens;
-        if let Format::Stream(reader) = &mut self.format {
-            reader.finish(|event| raise_from_event(tokens, event));
-        }
-    }
-
-    /// What was heard so far. Never falls.
-    pub(crate) fn tokens(&self) -> Tokens {
-        self.tokens
+    /// The prompt: all input, from wherever it came.
+    pub(crate) fn prompt(&self) -> u64 {
+        self.input
+            .saturating_add(self.cache_read)
+            .saturating_add(self.cache_creation)
     }
 }
 
-fn raise_from_event(tokens: &mut Tokens, event: &[u8]) {
-    // Most events are pieces of text; only those that can hold an account are worth parsing.
-    const NAME: &[u8] = b"\"usage\"";
-    if !event.windows(NAME.len()).any(|window| window == NAME) {
-        return;
-    }
-    let Ok(event) = serde_json::from_slice::<Value>(event) else {
-        return;
-    };
-    let usage = match event.get("type").and_then(Value::as_str) {
-        Some("message_start") => event.get("message").and_then(|message| message.get("usage")),
-        Some("message_delta") => event.get("usage"),
-        _ => None,
-    };
-    if let Some(usage) = usage {
-        tokens.raise(usage);
-    }
+/// What one request used, as far as it has a price.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Consumption {
+    pub(crate) tokens: Tokens,
+    /// In the provider's fast mode.
+    pub(crate) fast: bool,
+    /// Bound to the vendor's machines in the US.
+    pub(crate) us_only: bool,
 }
 
-fn raise_from_document(tokens: &mut Tokens, usage: &[u8]) {
-    if let Ok(usage) = serde_json::from_slice(usage) {
-        tokens.raise(&usage);
-    }
+/// Whether a value of the field `speed` is the dear one.
+fn is_fast(speed: &Value) -> bool {
+    speed.as_str() == Some("fast")
+}
+
+/// Whether a value of the field `inference_geo` is the dear one.
+fn is_us_only(geo: &Value) -> bool {
+    geo.as_str() == Some("us")
 }
 
 #[cfg(test)]

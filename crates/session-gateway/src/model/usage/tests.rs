@@ -1,10 +1,16 @@
 //! The taps against whole and arbitrarily split answers, valid and not.
 
+use super::frames::FrameReader;
+use super::json::JsonScanner;
+use super::sse::SseReader;
 use super::*;
-use hyper::header::HeaderValue;
+use crate::model::accounts::ModelName;
+use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::json;
+
+mod details;
 
 fn tap(content_type: &'static str) -> UsageTap {
     let mut headers = HeaderMap::new();
@@ -18,7 +24,7 @@ fn hear<'a>(content_type: &'static str, chunks: impl IntoIterator<Item = &'a [u8
         tap.feed(chunk);
     }
     tap.finish();
-    tap.tokens()
+    tap.heard().used.tokens
 }
 
 const STREAM: &str = concat!(
@@ -38,6 +44,8 @@ const STREAM_TOKENS: Tokens = Tokens {
     output: 15,
     cache_read: 7,
     cache_creation: 3,
+    cache_creation_1h: 0,
+    searches: 0,
 };
 
 fn document() -> (String, Tokens) {
@@ -54,7 +62,7 @@ fn document() -> (String, Tokens) {
             input: 10,
             output: 20,
             cache_read: 30,
-            cache_creation: 0,
+            ..Tokens::default()
         },
     )
 }
@@ -96,7 +104,7 @@ fn counts_what_a_broken_stream_used() {
             input: 25,
             output: 1,
             cache_read: 7,
-            cache_creation: 0
+            ..Tokens::default()
         }
     );
 }
@@ -135,15 +143,15 @@ fn memory_is_bounded_and_the_next_event_still_counts() {
     });
     assert_eq!(events, 1);
 
-    let mut scanner = JsonScanner::default();
+    let mut scanner = JsonScanner::new(&["usage"]);
     for piece in [
         &b"{\"usage\":\""[..],
         &[b'x'; 4096].repeat(100),
         b"\",\"",
         &[b'k'; 4096].repeat(100),
     ] {
-        scanner.feed(piece, |_| panic!("a member that is too long is skipped"));
-        assert!(scanner.held() <= MAX_PIECE + 16, "{}", scanner.held());
+        scanner.feed(piece, |_, _| panic!("a member that is too long is skipped"));
+        assert!(scanner.held() <= MAX_PIECE + 17, "{}", scanner.held());
     }
 }
 
@@ -186,9 +194,9 @@ proptest! {
         let object = Value::Object(members.into_iter().collect());
         let text = if pretty { serde_json::to_string_pretty(&object) } else { serde_json::to_string(&object) }.unwrap();
         let mut found = None;
-        let mut scanner = JsonScanner::default();
+        let mut scanner = JsonScanner::new(&["usage"]);
         for chunk in split(text.as_bytes(), &places) {
-            scanner.feed(chunk, |value| found = serde_json::from_slice::<Value>(value).ok());
+            scanner.feed(chunk, |_, value| found = serde_json::from_slice::<Value>(value).ok());
         }
         prop_assert_eq!(found.as_ref(), object.get("usage"));
     }
@@ -237,7 +245,7 @@ proptest! {
         for (input, output) in &deltas {
             let event = json!({"type": "message_delta", "usage": {"input_tokens": input, "output_tokens": output}});
             tap.feed(format!("data: {event}\n\n").as_bytes());
-            let now = tap.tokens();
+            let now = tap.heard().used.tokens;
             prop_assert!(now.input >= before.input && now.output >= before.output);
             usage.add(now.since(before));
             before = now;

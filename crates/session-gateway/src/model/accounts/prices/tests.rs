@@ -24,7 +24,10 @@ fn used(input: u64, output: u64, cache_read: u64, cache_creation: u64) -> Consum
 /// What a million tokens of each kind cost, in dollars.
 fn million(model: &str) -> u64 {
     let name = name(model);
-    PriceTable::default().cost(&[name.as_ref()], &used(1_000_000, 1_000_000, 1_000_000, 1_000_000)) / 10_000
+    PriceTable::default().cost(
+        &[name.as_ref()],
+        &used(1_000_000, 1_000_000, 1_000_000, 1_000_000),
+    ) / 10_000
 }
 
 #[test]
@@ -49,7 +52,13 @@ fn the_longest_pattern_that_names_the_model_counts() {
 
 #[test]
 fn what_the_table_does_not_name_costs_the_dearest() {
-    for model in ["claude-opus-4-9", "claude-opus-50", "claude-fable-5-2", "gpt-9", "claude"] {
+    for model in [
+        "claude-opus-4-9",
+        "claude-opus-50",
+        "claude-fable-5-2",
+        "gpt-9",
+        "claude",
+    ] {
         assert_eq!(million(model), 11_025, "{model}");
     }
     assert_eq!(
@@ -148,7 +157,13 @@ fn prices_that_keep_no_account_are_refused() {
         assert_eq!(error.kind(), GatewayErrorKind::InvalidPrices, "{pattern:?}");
         assert!(error.hint().is_some());
     }
-    for price in [base, ModelPrice { fast_percent: 100, ..base }] {
+    for price in [
+        base,
+        ModelPrice {
+            fast_percent: 100,
+            ..base
+        },
+    ] {
         PriceTable::default()
             .with_overrides([("m".to_owned(), price)])
             .unwrap();
@@ -175,36 +190,48 @@ fn rates() -> impl Strategy<Value = Rates> {
 }
 
 fn price() -> impl Strategy<Value = ModelPrice> {
-    (rates(), proptest::option::of((0..1_000u64, rates())), 100..1_000u64).prop_map(
-        |(rates, long, fast_percent)| ModelPrice {
+    (
+        rates(),
+        proptest::option::of((0..1_000u64, rates())),
+        100..1_000u64,
+    )
+        .prop_map(|(rates, long, fast_percent)| ModelPrice {
             rates,
             long_prompt: long.map(|(over, more)| LongPrompt {
                 over,
                 rates: more.dearer(&rates),
             }),
             fast_percent,
-        },
-    )
+        })
 }
 
 fn consumption() -> impl Strategy<Value = Consumption> {
     let tokens = || prop_oneof![0..2_000u64, 0..10_000_000u64, any::<u64>()];
-    (tokens(), tokens(), tokens(), tokens(), tokens(), 0..100u64, any::<[bool; 2]>()).prop_map(
-        |(input, output, cache_read, cache_creation, cache_creation_1h, searches, [fast, us_only])| {
-            Consumption {
-                tokens: Tokens {
-                    input,
-                    output,
-                    cache_read,
-                    cache_creation,
-                    cache_creation_1h,
-                    searches,
-                },
-                fast,
-                us_only,
-            }
-        },
+    (
+        tokens(),
+        tokens(),
+        tokens(),
+        tokens(),
+        tokens(),
+        0..100u64,
+        any::<[bool; 2]>(),
     )
+        .prop_map(
+            |(input, output, cache_read, cache_creation, cache_creation_1h, searches, [fast, us_only])| {
+                Consumption {
+                    tokens: Tokens {
+                        input,
+                        output,
+                        cache_read,
+                        cache_creation,
+                        cache_creation_1h,
+                        searches,
+                    },
+                    fast,
+                    us_only,
+                }
+            },
+        )
 }
 
 proptest! {
