@@ -10,7 +10,7 @@ use session_core::runtime::{NetworkMode, ResourceLimits};
 use session_core::session::{CreateSession, WorkspaceSource};
 
 use crate::args::{Cli, Command, RunArgs, SessionArgs, session};
-use crate::commands::{self, ApplyMode, DoctorSettings, RunSettings};
+use crate::commands::{self, ApplyMode, ConfigSettings, DoctorSettings, RunSettings};
 use crate::compose::Backend;
 use crate::console::{Console, Streams};
 use crate::exit::ExitStatus;
@@ -68,6 +68,7 @@ impl Invocation {
                 raw_stdout: streams.raw_stdout,
                 raw_stderr: streams.raw_stderr,
                 catch_signals: streams.catch_signals,
+                program: streams.program,
                 time_zone: environment.text(env::TZ).ok().flatten(),
             },
             current_dir: streams.current_dir,
@@ -105,6 +106,9 @@ impl Invocation {
         match &self.cli.command {
             Command::Completions(args) => return commands::completions(args.shell, args.program, printer),
             Command::Man(args) => return commands::man(args.program, args.dir.as_deref(), printer),
+            Command::Config(args) => {
+                return commands::config(args, &self.config_settings(environment), &self.console);
+            }
             Command::Help(args) => return commands::help(args.topic.as_deref(), printer),
             Command::Reference(args) => {
                 printer.bytes(reference::markdown(args.program).as_bytes())?;
@@ -168,9 +172,18 @@ impl Invocation {
             // These were answered before anything was opened.
             Command::Doctor(_)
             | Command::Completions(_)
+            | Command::Config(_)
             | Command::Man(_)
             | Command::Help(_)
             | Command::Reference(_) => Ok(ExitStatus::SUCCESS),
+        }
+    }
+
+    fn config_settings(&self, environment: &dyn Environment) -> ConfigSettings {
+        let state_dir = self.cli.global.state_dir.as_ref();
+        ConfigSettings {
+            home: environment.get(env::HOME).map(Into::into),
+            state_dir: state_dir.map(|dir| self.current_dir.join(dir)),
         }
     }
 

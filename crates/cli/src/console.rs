@@ -37,6 +37,8 @@ pub struct Streams {
     pub catch_signals: CatchSignals,
     /// The directory in which the user is.
     pub current_dir: PathBuf,
+    /// The program that runs; our other ones are beside it.
+    pub program: PathBuf,
 }
 
 impl Streams {
@@ -67,6 +69,8 @@ impl Streams {
             },
             catch_signals: Box::new(catch_signals),
             current_dir,
+            // What cannot be told is looked for in vain where it is needed.
+            program: std::env::current_exe().unwrap_or_default(),
         })
     }
 }
@@ -92,6 +96,8 @@ pub struct Console {
     pub raw_stderr: Writer,
     /// Begins to catch signals.
     pub catch_signals: CatchSignals,
+    /// The program that runs; our other ones are beside it.
+    pub program: PathBuf,
     /// Where times are shown; the system's when `None`. Reading the system's takes file accesses, so it is done when
     /// times are shown.
     pub time_zone: Option<String>,

@@ -11,6 +11,7 @@ pub mod app;
 pub mod archive;
 pub mod args;
 pub mod changes;
+pub mod client_file;
 pub mod commands;
 pub mod compose;
 pub mod console;

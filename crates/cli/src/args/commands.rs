@@ -4,8 +4,9 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use clap_complete::Shell;
+use mcp_frontend::clients::ClientKind;
 use session_core::id::CommandId;
 
 use super::Program;
@@ -209,6 +210,46 @@ pub struct DoctorArgs {
     /// Also make a session, run a program in it, look whether it is sealed, and destroy it
     #[arg(long)]
     pub trial: bool,
+}
+
+/// `cofferdam config`.
+#[derive(Debug, Clone, Args)]
+pub struct ConfigArgs {
+    /// The client
+    #[arg(value_name = "CLIENT")]
+    pub client: ClientChoice,
+    /// Merge the server into the client's file instead of printing the snippet
+    #[arg(long)]
+    pub write: bool,
+    /// The client's file [default: where the client looks for it]
+    #[arg(long, value_name = "PATH", requires = "write")]
+    pub file: Option<PathBuf>,
+}
+
+/// The clients that are known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ClientChoice {
+    /// Claude Desktop.
+    ClaudeDesktop,
+    /// Claude Code, for all projects of the user.
+    ClaudeCode,
+    /// Cursor.
+    Cursor,
+    /// Visual Studio Code.
+    #[value(name = "vscode")]
+    VsCode,
+}
+
+impl ClientChoice {
+    /// The client.
+    pub fn kind(self) -> ClientKind {
+        match self {
+            Self::ClaudeDesktop => ClientKind::ClaudeDesktop,
+            Self::ClaudeCode => ClientKind::ClaudeCode,
+            Self::Cursor => ClientKind::Cursor,
+            Self::VsCode => ClientKind::VsCode,
+        }
+    }
 }
 
 /// `cofferdam completions`.

@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 pub use self::commands::{
-    CompletionsArgs, CpArgs, DiffArgs, DoctorArgs, ExecArgs, HelpArgs, LogsArgs, LsArgs, ManArgs, OutputArgs,
-    PromptArgs, RmArgs, RunArgs,
+    ClientChoice, CompletionsArgs, ConfigArgs, CpArgs, DiffArgs, DoctorArgs, ExecArgs, HelpArgs, LogsArgs,
+    LsArgs, ManArgs, OutputArgs, PromptArgs, RmArgs, RunArgs,
 };
 pub use self::session::{SessionArgs, WorkspaceArgs};
 use crate::mcp;
@@ -108,6 +108,11 @@ pub enum Command {
     Rm(RmArgs),
     /// Check whether everything that sessions need is there, and what cannot be promised here
     Doctor(DoctorArgs),
+    /// Tell an MCP client about cofferdam-mcp: print the snippet for it, or merge it into its file
+    ///
+    /// Merging changes the one entry and nothing else, comments included, and keeps a backup beside the file. The entry names
+    /// the program by its path and holds no secret: the client starts it with its own environment.
+    Config(ConfigArgs),
     /// Print a completion script of one of our programs for a shell
     Completions(CompletionsArgs),
     /// Print the manual page of one of our programs, or write the pages of all into a directory

@@ -1,6 +1,7 @@
 //! The commands. Each takes what was resolved for it, the lifecycle API and a console, and returns an exit status.
 
 mod completions;
+mod config;
 mod cp;
 mod create;
 mod diff;
@@ -19,6 +20,7 @@ mod run;
 mod steer;
 
 pub use self::completions::completions;
+pub use self::config::{ConfigSettings, config};
 pub use self::cp::cp;
 pub use self::create::create;
 pub use self::diff::diff;

@@ -132,3 +132,37 @@ async fn until_interrupted_twice(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures::stream;
+
+    use super::*;
+    use crate::interrupts::Interrupt::{Interrupt, Terminate};
+
+    async fn ended(
+        serving: impl Future<Output = Result<()>>,
+        signals: Vec<crate::interrupts::Interrupt>,
+        stop: &CancellationToken,
+    ) -> ExitStatus {
+        let signals = stream::iter(signals).chain(stream::pending()).boxed();
+        until_interrupted_twice(Box::pin(serving), signals, stop.clone())
+            .await
+            .unwrap()
+    }
+
+    #[tokio::test]
+    async fn the_first_signal_is_waited_for_and_the_second_is_not() {
+        let stop = CancellationToken::new();
+        let in_order = async {
+            stop.cancelled().await;
+            Ok(())
+        };
+        assert_eq!(ended(in_order, vec![Terminate], &stop).await, ExitStatus::SUCCESS);
+
+        let stop = CancellationToken::new();
+        let never = std::future::pending();
+        let status = ended(never, vec![Terminate, Interrupt], &stop).await;
+        assert_eq!(status, ExitStatus::INTERRUPTED);
+    }
+}

@@ -232,3 +232,68 @@ fn refused(variable: EnvVar, hint: impl Into<std::borrow::Cow<'static, str>>) ->
     .with_context("variable", variable.name)
     .with_hint(hint)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use clap::Parser as _;
+
+    use super::*;
+
+    fn resolve(args: &[&str], pairs: &[(&str, &str)]) -> Result<McpSettings> {
+        let mut environment: BTreeMap<String, String> = pairs
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
+        environment.insert("HOME".to_owned(), "/home/user".to_owned());
+        let cli = McpCli::parse_from(std::iter::once(&"cofferdam-mcp").chain(args));
+        McpSettings::resolve(&cli, &environment)
+    }
+
+    #[test]
+    fn sessions_of_a_server_are_small_unless_it_is_told_otherwise() {
+        let limits = resolve(&[], &[]).unwrap().base.limits;
+        assert_eq!((limits.memory_bytes, limits.milli_cpus), (2 << 30, 1000));
+        let told = [("CONTAINER_MEMORY_LIMIT", "512m"), ("CONTAINER_CPU_LIMIT", "0.5")];
+        let settings = resolve(&[], &told).unwrap();
+        let limits = settings.base.limits;
+        assert_eq!((limits.memory_bytes, limits.milli_cpus), (512 << 20, 500));
+        assert_eq!(
+            settings.options.default_limits, limits,
+            "also for a call that names only some"
+        );
+    }
+
+    #[test]
+    fn the_names_of_existing_servers_are_known() {
+        let told = [
+            ("DEFAULT_CLAUDE_IMAGE", "debian:12"),
+            ("COFFERDAM_IMAGE", "debian:11"),
+            ("CLAUDE_CODE_TIMEOUT", "1500"),
+            ("ANTHROPIC_MODEL", "large-1"),
+            ("ANTHROPIC_SMALL_FAST_MODEL", "small-1"),
+        ];
+        let McpSettings { base, options, http } = resolve(&[], &told).unwrap();
+        assert_eq!(base.image.unwrap().as_str(), "debian:12");
+        assert_eq!(options.prompt_timeout, Duration::from_millis(1500));
+        assert_eq!(base.model.as_deref(), Some("large-1"));
+        assert_eq!(base.small_model.as_deref(), Some("small-1"));
+        assert!(base.supervise && http.is_none());
+        let usual = resolve(&[], &[]).unwrap().options;
+        assert_eq!(usual.prompt_timeout, Duration::from_secs(300));
+    }
+
+    #[test]
+    fn http_listens_on_loopback_for_its_own_names() {
+        let token = ("MCP_API_KEY", "0123456789abcdef");
+        let http = resolve(&["--http"], &[token]).unwrap().http.unwrap();
+        assert_eq!((http.host.as_str(), http.port), ("127.0.0.1", 3001));
+        assert!(!http.options.allow_remote && http.options.allowed_origins.is_empty());
+        let told = [token, ("MCP_HOST", "fd00::1"), ("MCP_PORT", "80")];
+        let args = ["--http", "--allow-host", "mcp.example.com"];
+        let http = resolve(&args, &told).unwrap().http.unwrap();
+        assert!(http.options.allowed_hosts.contains(&"[fd00::1]".to_owned()));
+        assert!(http.options.allowed_hosts.contains(&"mcp.example.com".to_owned()));
+    }
+}

@@ -5,10 +5,12 @@
     reason = "what a test assumes and does not find is its failure"
 )]
 
+mod config;
 mod doctor;
 mod escape;
 mod exec;
 mod files;
+mod keeper;
 mod list;
 mod logs;
 mod prompt;

@@ -29,6 +29,8 @@ pub(crate) struct User {
     pub(crate) stdin: Vec<u8>,
     pub(crate) environment: BTreeMap<String, String>,
     pub(crate) current_dir: PathBuf,
+    /// The program that runs; others are beside it.
+    pub(crate) program: PathBuf,
     /// After how many bytes the reader of standard output goes away.
     pub(crate) stdout_limit: Option<usize>,
     pub(crate) health: Result<RuntimeHealth, ErrorKind>,
@@ -60,6 +62,7 @@ impl User {
                 .map(|(name, value)| (name.to_owned(), value.to_owned()))
                 .collect(),
             current_dir: PathBuf::from("/work/project"),
+            program: PathBuf::from(env!("CARGO_BIN_EXE_cofferdam")),
             stdout_limit: None,
             health: Ok(RuntimeHealth {
                 version: "Docker 29.3.1".to_owned(),
@@ -109,6 +112,7 @@ impl User {
                 .boxed())
             }),
             current_dir: self.current_dir.clone(),
+            program: self.program.clone(),
         };
         let args = std::iter::once(OsString::from("cofferdam")).chain(args.iter().cloned().map(Into::into));
         let code = match Invocation::parse(args, &self.environment, streams) {
