@@ -220,7 +220,9 @@ impl Facts {
         let announced = retry.and_then(|retry| Some(suspicion(retry.fault?, retry.for_ms)));
         if model.under_way > 0 {
             let silent_ms = model.silent_ms.unwrap_or_default();
-            let silent = suspicion(StallCause::ModelUnreachable, silent_ms);
+            // The gateway asks again by itself as well, and the request stays under way meanwhile.
+            let fault = fault_at(&model).unwrap_or(StallCause::ModelUnreachable);
+            let silent = suspicion(fault, silent_ms);
             return Some((
                 Activity::WaitingForModel { silent_ms },
                 announced.or(Some(silent)),
@@ -236,11 +238,9 @@ impl Facts {
             return Some((Activity::WaitingForModel { silent_ms }, announced));
         }
         // An agent that does not announce its attempts: the last one failed, and nothing has happened since.
-        let failed = model
-            .failure
-            .filter(|_| model.failures > 0 && turn.tool.is_none())?;
+        let fault = fault_at(&model).filter(|_| turn.tool.is_none())?;
         let silent_ms = turn.quiet_ms.min(model.idle_ms.unwrap_or(u64::MAX));
-        let silent = suspicion(fault_of(failed)?, silent_ms);
+        let silent = suspicion(fault, silent_ms);
         Some((Activity::WaitingForModel { silent_ms }, Some(silent)))
     }
 }
@@ -265,9 +265,10 @@ fn suspicion(cause: StallCause, for_ms: u64) -> Suspicion {
     Suspicion { cause, for_ms }
 }
 
-/// What is at fault when requests fail so. An agent that gets a plain refusal or error gives up by itself and names it.
-fn fault_of(failure: ModelFailure) -> Option<StallCause> {
-    match failure {
+/// What is at fault when the last request failed. An agent that gets a plain refusal or error gives up by itself and
+/// names it.
+fn fault_at(model: &ModelActivity) -> Option<StallCause> {
+    match model.failure.filter(|_| model.failures > 0)? {
         ModelFailure::Unreachable | ModelFailure::Silent => Some(StallCause::ModelUnreachable),
         ModelFailure::Overloaded => Some(StallCause::ModelOverloaded),
         ModelFailure::Unauthorized | ModelFailure::Failing => None,

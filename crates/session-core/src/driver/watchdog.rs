@@ -14,6 +14,9 @@
 //! A tool call that was under way when an agent is restarted is never made again: the turn ends, its conversation is
 //! resumed, and the next prompt goes on.
 
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
 use jiff::Timestamp;

@@ -312,6 +312,25 @@ fn denials_are_named() {
 }
 
 #[test]
+fn a_question_names_the_tool_and_its_call() {
+    let events = events(recording!("permission_allowed"));
+    let called = events.iter().find_map(|event| match event {
+        EventKind::ToolCall { id, .. } => Some(id.clone()),
+        _ => None,
+    });
+    let asked = events.iter().find_map(|event| match event {
+        EventKind::PermissionAsked { call, tool } => Some((call.clone(), tool.as_str())),
+        _ => None,
+    });
+    assert_eq!(asked, called.map(|call| (call, "Bash")));
+    let other = br#"{"type":"control_request","request_id":"x","request":{"subtype":"something_new"}}"#;
+    assert!(matches!(
+        ClaudeCode.parse(other).as_slice(),
+        [AgentSignal::Event(EventKind::AgentOther { .. })]
+    ));
+}
+
+#[test]
 fn every_recorded_turn_ends_once_per_result() {
     for recording in [
         recording!("control"),
