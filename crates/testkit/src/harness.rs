@@ -4,27 +4,24 @@
 //! farewell, locks and links go with the memory that held them, and what was not stored is lost. Another manager on the
 //! same state directory then has to go on from the store and the containers alone.
 
+mod gateway;
+
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures::future::BoxFuture;
 use session_core::api::{ArchiveStream, EventStream, SessionApi};
 use session_core::budget::Spent;
 use session_core::command::{CommandRequest, RunningCommand};
 use session_core::egress::{DecideEgress, EgressDecision, EgressRequest};
 use session_core::error::{Error, ErrorKind, Result};
 use session_core::event::Event;
-use session_core::gateway::{
-    Admission, Gateway, GatewayDoor, MODEL_DOOR, MODEL_PORT, ModelActivity, ModelApi, ModelUsage,
-    SessionGrant,
-};
+use session_core::gateway::Gateway;
 use session_core::id::{CommandId, SessionId, TurnId};
 use session_core::manager::{ManagerOptions, SessionManager};
 use session_core::policy::mounts::HostPaths;
-use session_core::runtime::{BoxedByteStream, ContainerRuntime};
+use session_core::runtime::ContainerRuntime;
 use session_core::session::{
     CopyReport, CreateSession, EventQuery, PromptRequest, SessionDetails, SessionFilter, SessionInfo,
     WorkspaceDiff,
@@ -34,6 +31,7 @@ use session_core::turn::TurnInfo;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
+pub use self::gateway::EchoGateway;
 use crate::faults::{FaultPlan, Faulty};
 use crate::memory::MemoryRuntime;
 
@@ -268,94 +266,6 @@ impl SessionApi for ManagerProcess {
         let session = *session;
         self.run(move |manager| async move { manager.destroy(&session).await })
             .await
-    }
-}
-
-/// A gateway whose model door gives back what it gets, and that remembers whom it served.
-#[derive(Debug, Default)]
-pub struct EchoGateway {
-    served: Mutex<Vec<SessionId>>,
-    refuses: AtomicBool,
-    activity: Mutex<ModelActivity>,
-    looks: AtomicU64,
-}
-
-impl EchoGateway {
-    /// Whether it admits nobody.
-    pub fn refuse(&self, refuses: bool) {
-        self.refuses.store(refuses, Ordering::Relaxed);
-    }
-
-    /// What it says of every model door from now on.
-    pub fn set_activity(&self, activity: ModelActivity) {
-        *self.activity.lock().unwrap_or_else(PoisonError::into_inner) = activity;
-    }
-
-    /// How often it was asked about any.
-    pub fn activities(&self) -> u64 {
-        self.looks.load(Ordering::Relaxed)
-    }
-
-    /// The sessions that are admitted now.
-    pub fn admitted(&self) -> Vec<SessionId> {
-        self.served.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
-
-#[async_trait]
-impl Gateway for EchoGateway {
-    async fn admit(&self, session: &SessionId, _grant: SessionGrant) -> Result<Admission> {
-        if self.refuses.load(Ordering::Relaxed) {
-            let message = "the gateway admits nobody";
-            return Err(
-                Error::new(ErrorKind::Internal, "admit the session", message).with_hint("this is a test")
-            );
-        }
-        let mut served = self.served.lock().unwrap_or_else(PoisonError::into_inner);
-        if !served.contains(session) {
-            served.push(*session);
-        }
-        Ok(Admission {
-            doors: vec![GatewayDoor {
-                name: MODEL_DOOR.to_owned(),
-                port: MODEL_PORT,
-            }],
-            model_api: ModelApi::Messages,
-            credential_hosts: Vec::new(),
-        })
-    }
-
-    fn serve(
-        &self,
-        _session: &SessionId,
-        _door: &str,
-        mut tunnel: BoxedByteStream,
-    ) -> BoxFuture<'static, ()> {
-        Box::pin(async move {
-            use tokio::io::{AsyncReadExt, AsyncWriteExt};
-            let mut buffer = vec![0; 16 << 10];
-            while let Ok(read @ 1..) = tunnel.read(&mut buffer).await {
-                if tunnel.write_all(&buffer[..read]).await.is_err() || tunnel.flush().await.is_err() {
-                    return;
-                }
-            }
-        })
-    }
-
-    fn usage(&self, _session: &SessionId) -> ModelUsage {
-        ModelUsage::default()
-    }
-
-    fn activity(&self, _session: &SessionId) -> ModelActivity {
-        self.looks.fetch_add(1, Ordering::Relaxed);
-        *self.activity.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    async fn dismiss(&self, session: &SessionId) {
-        self.served
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .retain(|known| known != session);
     }
 }
 

@@ -14,7 +14,7 @@ use session_core::session::{CreateSession, PromptRequest, SessionInfo, Workspace
 use session_core::turn::TurnOutcome;
 use tokio::time::Instant;
 
-use super::create::{Network, Workspace, limits, refuse_clone_without_network};
+use super::create::{Network, Workspace, limits};
 use super::{DiffPart, Hints, Spec, Tool, diff_part, no_changes};
 use crate::args::{self, Seconds, Secret, Size, given};
 use crate::call::{Call, Stop};
@@ -38,7 +38,7 @@ pub(super) struct Spawn;
 pub(super) struct Args {
     /// What the agent shall do.
     task_description: String,
-    /// A repository (https://…) to work in. Needs network: "open".
+    /// A repository (https://…) to work in. A sealed session reaches its host only when that is allowed.
     repository_url: Option<String>,
     /// The branch, tag or commit of repositoryUrl.
     #[serde(rename = "ref")]
@@ -117,7 +117,6 @@ fn request(args: &mut Args, call: &Call, limit: Duration) -> Result<CreateSessio
     let options = &call.core.options;
     let workspace = workspace(args)?;
     let network = args.network.map_or(NetworkMode::Sealed, NetworkMode::from);
-    refuse_clone_without_network(&workspace, network)?;
     Ok(CreateSession {
         workspace,
         network,

@@ -98,28 +98,22 @@ async fn what_is_left_out_gets_defaults() {
 }
 
 #[tokio::test]
-async fn a_clone_needs_the_open_network_and_says_so() {
+async fn a_repository_is_cloned_in_a_sealed_session_too() {
     let mut world = World::new().await;
-    let text = world
-        .client
-        .err("create_session", json!({ "repositoryUrl": "https://h/r" }))
-        .await;
-    assert!(
-        text.starts_with("invalid_argument") && text.contains("network: \"open\""),
-        "{text}"
-    );
-    world
-        .client
-        .ok(
-            "create_session",
-            json!({ "repositoryUrl": "https://h/r", "ref": "main", "network": "open" }),
-        )
-        .await;
+    for arguments in [
+        json!({ "repositoryUrl": "https://h/r", "ref": "main" }),
+        json!({ "repositoryUrl": "https://h/r", "ref": "main", "network": "open" }),
+    ] {
+        world.client.ok("create_session", arguments).await;
+    }
     let expected = WorkspaceSource::Clone {
         url: "https://h/r".into(),
         reference: Some("main".into()),
     };
-    assert_eq!(world.fake.created()[0].workspace, expected);
+    let created = world.fake.created();
+    assert!(created.iter().all(|request| request.workspace == expected));
+    let networks = created.iter().map(|request| request.network);
+    assert!(networks.eq([NetworkMode::Sealed, NetworkMode::Open]));
     for wrong in [
         json!({ "workspace": "clone" }),
         json!({ "workspace": "copy" }),
@@ -133,7 +127,7 @@ async fn a_clone_needs_the_open_network_and_says_so() {
         let text = world.client.err("create_session", wrong.clone()).await;
         assert!(text.starts_with("invalid_argument"), "{wrong}: {text}");
     }
-    assert_eq!(world.fake.created().len(), 1);
+    assert_eq!(world.fake.created().len(), 2);
     world.end().await;
 }
 

@@ -147,7 +147,6 @@ async fn what_cannot_be_asked_for_makes_nothing() {
     let mut world = World::new().await;
     for wrong in [
         json!({ "taskDescription": " " }),
-        json!({ "taskDescription": "x", "repositoryUrl": "https://h/r" }),
         json!({ "taskDescription": "x", "repositoryUrl": "https://h/r", "projectPath": "/p", "network": "open" }),
         json!({ "taskDescription": "x", "ref": "main" }),
         json!({ "taskDescription": "x", "memory": "lots" }),

@@ -103,9 +103,11 @@ impl Driver {
     /// Opens all doors on the link: for whoever owns the agent.
     pub(super) async fn open_doors(&mut self, link: &Link, record: &SessionRecord) -> Result<()> {
         let doors = self.admit(record).await?.doors.iter().map(door).collect();
-        link.open_doors(doors)
-            .await
-            .map_err(|error| from_link("open the session's doors", error))?;
+        if let Err(error) = link.open_doors(doors).await {
+            // Perhaps the gateway has other ones by the next time.
+            self.admission = None;
+            return Err(from_link("open the session's doors", error));
+        }
         self.serves(Served::All);
         self.publish(record);
         Ok(())

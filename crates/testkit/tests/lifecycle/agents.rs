@@ -304,9 +304,14 @@ async fn a_warm_agent_is_there_before_the_first_prompt() {
         }
     };
     soon("the agent", started).await;
+    let mut ports = world.container(&session).ports();
+    ports.sort_unstable();
     assert_eq!(
-        world.container(&session).ports(),
-        [session_core::gateway::MODEL_PORT]
+        ports,
+        [
+            session_core::gateway::MODEL_PORT,
+            session_core::gateway::EGRESS_PORT
+        ]
     );
     assert_eq!(ask(&manager, &session, "Hello.").await.text, "Hello.");
     assert_eq!(world.site.memory.agents().starts().len(), 1);

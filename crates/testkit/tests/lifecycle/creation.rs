@@ -201,14 +201,85 @@ async fn a_creation_that_is_killed_is_finished_by_the_next_manager() {
 async fn an_agent_that_cannot_be_warmed_does_not_spoil_the_session() {
     let world = World::new();
     let manager = world.manager().await;
-    world.site.gateway.refuse(true);
+    world.site.gateway.collide(true);
     let request = CreateSession {
         warm_agent: true,
         ..CreateSession::default()
     };
     let session = soon("a creation", manager.create(request)).await.unwrap();
     assert_eq!(session.state, SessionState::Ready);
-    world.site.gateway.refuse(false);
+    world.site.gateway.collide(false);
     assert_eq!(ask(&manager, &session.id, "Hello").await.text, "Hello");
+    world.finish(&manager).await;
+}
+
+#[tokio::test]
+async fn what_the_gateway_refuses_is_said_before_anything_is_made() {
+    let world = World::new();
+    let manager = world.manager().await;
+    world.site.gateway.refuse(true);
+    let refused = soon("a refusal", manager.create(CreateSession::default())).await;
+    let error = refused.unwrap_err();
+    assert!(error.to_string().contains("admits nobody"), "{error}");
+    let launched = world.site.faulty.calls();
+    assert!(
+        launched.iter().all(|call| call.operation != Operation::Launch),
+        "{launched:?}"
+    );
+    world.finish(&manager).await;
+}
+
+#[tokio::test]
+async fn what_a_session_may_do_reaches_the_gateway_and_its_record() {
+    use session_core::budget::Budget;
+    use session_core::gateway::ProviderAccount;
+    let world = World::new();
+    let manager = world.manager().await;
+    let allow: Vec<_> = ["npm", "*.example.com:8443"]
+        .iter()
+        .map(|entry| entry.parse().unwrap())
+        .collect();
+    let budget = Budget {
+        tokens: Some(7),
+        ..Budget::default()
+    };
+    let request = CreateSession {
+        allow: allow.clone(),
+        budget,
+        small_model: Some("small-1".to_owned()),
+        account: Some(ProviderAccount::ApiKey("sk-of-the-caller".to_owned().into())),
+        ..CreateSession::default()
+    };
+    let info = manager.create(request).await.unwrap();
+    assert_eq!((&info.allow, info.budget), (&allow, budget));
+    assert_eq!(info.small_model.as_deref(), Some("small-1"));
+    let grant = world.site.gateway.grant(&info.id).unwrap();
+    assert_eq!((grant.allow, grant.budget, grant.sealed), (allow, budget, true));
+    assert!(matches!(grant.account, Some(ProviderAccount::ApiKey(_))));
+    let shown = serde_json::to_string(&manager.inspect(&info.id).await.unwrap()).unwrap();
+    assert!(!shown.contains("sk-of"), "{shown}");
+    world.finish(&manager).await;
+}
+
+#[tokio::test]
+async fn an_operator_can_close_the_open_network() {
+    use session_core::runtime::NetworkMode;
+    let world = World::new();
+    let options = ManagerOptions {
+        allow_open: false,
+        ..world.site.options()
+    };
+    let manager = world.site.manager_with(options).await.unwrap();
+    let request = CreateSession {
+        network: NetworkMode::Open,
+        ..CreateSession::default()
+    };
+    let error = manager.create(request).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+    assert!(
+        error.hint().is_some_and(|hint| hint.contains("--allow")),
+        "{error}"
+    );
+    create(&manager).await;
     world.finish(&manager).await;
 }

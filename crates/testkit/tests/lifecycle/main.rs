@@ -13,6 +13,7 @@ mod chaos;
 mod commands;
 mod creation;
 mod destruction;
+mod egress;
 mod interrupting;
 mod links;
 mod losses;

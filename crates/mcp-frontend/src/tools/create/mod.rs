@@ -15,7 +15,7 @@ use crate::args::{Count, Cpus, Seconds, Secret, Size};
 use crate::call::{Call, Stop};
 use crate::making;
 
-pub(super) use self::request::{limits, refuse_clone_without_network};
+pub(super) use self::request::limits;
 
 /// See the module.
 pub(super) struct CreateSession;
@@ -54,7 +54,7 @@ pub(super) struct Args {
     strict_permissions: Option<bool>,
     /// mount: the agent changes projectPath itself. copy: it works on a copy (without what .gitignore excludes) and projectPath stays as it is. clone: repositoryUrl is cloned inside.
     workspace: Option<Workspace>,
-    /// A repository (https://…) to clone into the workspace. Needs network: "open".
+    /// A repository (https://…) to clone into the workspace. A sealed session reaches its host only when that is allowed.
     repository_url: Option<String>,
     /// The branch, tag or commit of repositoryUrl.
     #[serde(rename = "ref")]

@@ -19,7 +19,6 @@ pub(super) fn build(args: Args, call: &Call) -> Result<CreateSession, Failure> {
     refuse_bedrock(&args, call)?;
     let network = args.network.map_or(NetworkMode::Sealed, NetworkMode::from);
     let workspace = workspace(&args)?;
-    refuse_clone_without_network(&workspace, network)?;
     Ok(CreateSession {
         name: given(args.session_name.as_deref()).map(str::to_owned),
         workspace,
@@ -111,21 +110,6 @@ fn workspace(args: &Args) -> Result<WorkspaceSource, Failure> {
             "give projectPath instead of repositoryUrl",
         )),
     }
-}
-
-/// A clone happens inside, and a sealed session reaches no git host.
-pub(in crate::tools) fn refuse_clone_without_network(
-    workspace: &WorkspaceSource,
-    network: NetworkMode,
-) -> Result<(), Failure> {
-    if matches!(workspace, WorkspaceSource::Clone { .. }) && network == NetworkMode::Sealed {
-        return Err(Failure::invalid(
-            "repositoryUrl is cloned inside the session, and a sealed session reaches no git host",
-            "say network: \"open\" if the session may reach the internet, or clone on this host and give projectPath \
-             with workspace: \"copy\"",
-        ));
-    }
-    Ok(())
 }
 
 /// The limits that were asked for, on top of the defaults; `None` when none was asked for.

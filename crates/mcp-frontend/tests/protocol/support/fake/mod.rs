@@ -215,6 +215,7 @@ impl Fake {
             small_model: request.small_model.clone(),
             allow: request.allow.clone(),
             budget: request.budget,
+            certificates: false,
             permissions: request.permissions,
             mcp_config: request.mcp_config.clone(),
             env: request.env.clone(),

@@ -1,0 +1,173 @@
+//! A gateway whose model door gives back what it gets, whose egress door refuses what a test says, and that remembers.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use futures::future::BoxFuture;
+use session_core::egress::DenialReason;
+use session_core::error::{Error, ErrorKind, Result};
+use session_core::gateway::{
+    Admission, DoorEvent, EGRESS_DOOR, EGRESS_PORT, Gateway, GatewayDoor, MODEL_DOOR, MODEL_PORT,
+    ModelActivity, ModelApi, ModelUsage, SessionGrant,
+};
+use session_core::id::SessionId;
+use session_core::runtime::BoxedByteStream;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+/// See the module.
+#[derive(Default)]
+pub struct EchoGateway {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    grants: BTreeMap<SessionId, SessionGrant>,
+    /// The doors at which connections came, in order.
+    came_at: Vec<String>,
+    refuses: bool,
+    collides: bool,
+    denies: Option<String>,
+    credential_hosts: Vec<String>,
+    activity: ModelActivity,
+    /// How often it was asked about any activity.
+    looks: u64,
+}
+
+impl std::fmt::Debug for EchoGateway {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EchoGateway")
+            .field("admitted", &self.admitted())
+            .finish_non_exhaustive()
+    }
+}
+
+impl EchoGateway {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether it admits nobody.
+    pub fn refuse(&self, refuses: bool) {
+        self.state().refuses = refuses;
+    }
+
+    /// Whether its doors are in each other's place, so that no session can open them.
+    pub fn collide(&self, collides: bool) {
+        self.state().collides = collides;
+    }
+
+    /// Whoever comes to the egress door is denied this host.
+    pub fn deny(&self, host: &str) {
+        self.state().denies = Some(host.to_owned());
+    }
+
+    /// It has credentials for these hosts.
+    pub fn know(&self, hosts: &[&str]) {
+        self.state().credential_hosts = hosts.iter().map(|host| (*host).to_owned()).collect();
+    }
+
+    /// What it says of every model door from now on.
+    pub fn set_activity(&self, activity: ModelActivity) {
+        self.state().activity = activity;
+    }
+
+    /// How often it was asked about any.
+    pub fn activities(&self) -> u64 {
+        self.state().looks
+    }
+
+    /// The sessions that are admitted now.
+    pub fn admitted(&self) -> Vec<SessionId> {
+        self.state().grants.keys().copied().collect()
+    }
+
+    /// What a session may do here.
+    pub fn grant(&self, session: &SessionId) -> Option<SessionGrant> {
+        self.state().grants.get(session).cloned()
+    }
+
+    /// How many connections came at a door.
+    pub fn connections(&self, door: &str) -> usize {
+        self.state().came_at.iter().filter(|name| *name == door).count()
+    }
+}
+
+fn door(name: &str, port: u16) -> GatewayDoor {
+    GatewayDoor {
+        name: name.to_owned(),
+        port,
+    }
+}
+
+#[async_trait]
+impl Gateway for EchoGateway {
+    async fn admit(&self, session: &SessionId, grant: SessionGrant) -> Result<Admission> {
+        let mut state = self.state();
+        if state.refuses {
+            let message = "the gateway admits nobody";
+            return Err(
+                Error::new(ErrorKind::Internal, "admit the session", message).with_hint("this is a test")
+            );
+        }
+        let mut doors = vec![door(MODEL_DOOR, MODEL_PORT)];
+        if grant.sealed {
+            doors.push(door(EGRESS_DOOR, EGRESS_PORT));
+        }
+        if state.collides {
+            doors.push(door("other", MODEL_PORT));
+        }
+        state.grants.insert(*session, grant);
+        Ok(Admission {
+            doors,
+            model_api: ModelApi::Messages,
+            credential_hosts: state.credential_hosts.clone(),
+        })
+    }
+
+    fn serve(&self, session: &SessionId, door: &str, tunnel: BoxedByteStream) -> BoxFuture<'static, ()> {
+        let mut state = self.state();
+        state.came_at.push(door.to_owned());
+        let denied = state.denies.clone().filter(|_| door == EGRESS_DOOR);
+        match (denied, state.grants.get(session).cloned()) {
+            (Some(host), Some(grant)) => Box::pin(refuse(tunnel, grant, host)),
+            _ => Box::pin(echo(tunnel)),
+        }
+    }
+
+    fn usage(&self, _session: &SessionId) -> ModelUsage {
+        ModelUsage::default()
+    }
+
+    fn activity(&self, _session: &SessionId) -> ModelActivity {
+        let mut state = self.state();
+        state.looks += 1;
+        state.activity
+    }
+
+    async fn dismiss(&self, session: &SessionId) {
+        self.state().grants.remove(session);
+    }
+}
+
+async fn refuse(mut tunnel: BoxedByteStream, grant: SessionGrant, host: String) {
+    let denied = DoorEvent::EgressDenied {
+        host,
+        port: 443,
+        reason: DenialReason::NotAllowed,
+    };
+    // A session that is gone meanwhile has nobody to be told.
+    let _ = grant.ledger.record(denied).await;
+    let _ = tunnel.write_all(b"403").await;
+    let _ = tunnel.shutdown().await;
+}
+
+async fn echo(mut tunnel: BoxedByteStream) {
+    let mut buffer = vec![0; 16 << 10];
+    while let Ok(read @ 1..) = tunnel.read(&mut buffer).await {
+        if tunnel.write_all(&buffer[..read]).await.is_err() || tunnel.flush().await.is_err() {
+            return;
+        }
+    }
+}
