@@ -11,6 +11,7 @@ use xtask::reporter::Reporter;
 use xtask::tasks::{BenchArgs, DemoArgs};
 
 mod apt;
+mod clients;
 mod engine;
 mod image;
 mod product;
@@ -34,6 +35,7 @@ enum Task {
     Image(image::Args),
     /// Check the house rules: dependencies, files, documents
     Tidy,
+    Conformance(clients::Args),
     /// Run everything that CI runs
     Test(test::Args),
     Demo(DemoArgs),
@@ -48,6 +50,7 @@ fn main() -> ExitCode {
         Task::Engine(command) => engine::run(command, &reporter),
         Task::Image(args) => image::run(&args, &reporter),
         Task::Tidy => tidy::run(&reporter),
+        Task::Conformance(args) => clients::run(&args, &reporter),
         Task::Test(args) => return test::run(&args, &reporter),
         Task::Demo(args) => product::demo(&args, &reporter),
         Task::Bench(args) => product::bench(&args, &reporter),

@@ -60,7 +60,8 @@ pub(crate) fn bench(args: &BenchArgs, reporter: &Reporter) -> Result<()> {
     hand_on(Profile::Release, "bench", &args.to_args(), &engine)
 }
 
-fn stand(reporter: &Reporter) -> Result<Engine> {
+/// What the product stands on: an engine, and the image.
+pub(crate) fn stand(reporter: &Reporter) -> Result<Engine> {
     let step = reporter.step("container engine");
     let engine = engine::ensure(reporter)?;
     step.done(&engine.describe()?);

@@ -24,7 +24,7 @@ const PACE: Duration = Duration::from_millis(500);
 async fn main() -> ExitCode {
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
-        .with_max_level(tracing::Level::WARN)
+        .with_env_filter("warn,mcp_frontend=info")
         .init();
     match serve().await {
         Ok(()) => ExitCode::SUCCESS,

@@ -59,6 +59,8 @@ enum Step {
     Engine,
     /// Build the images
     Image,
+    /// Clients that others wrote against the MCP server
+    Clients,
     /// Tests on the engine: the runtime, the conformance suite, end to end
     EngineTests,
     /// The demo
@@ -68,7 +70,7 @@ enum Step {
 }
 
 impl Step {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 13] = [
         Self::Format,
         Self::Clippy,
         Self::Tidy,
@@ -78,6 +80,7 @@ impl Step {
         Self::Doctests,
         Self::Engine,
         Self::Image,
+        Self::Clients,
         Self::EngineTests,
         Self::Demo,
         Self::Leftovers,
@@ -121,6 +124,7 @@ impl Run<'_> {
             Step::Doctests => steps::doctests(self),
             Step::Engine => self.engine().map(drop),
             Step::Image => steps::image(self),
+            Step::Clients => steps::clients(self),
             Step::EngineTests => steps::engine_tests(self),
             Step::Demo => steps::demo(self),
             Step::Leftovers => leftovers::check(self.reporter, &self.before, self.engine.as_ref()),

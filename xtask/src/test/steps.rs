@@ -8,6 +8,7 @@ use xtask::workspace;
 
 use super::Run;
 use super::count::Count;
+use crate::clients;
 use crate::image;
 
 /// All of it, always the same, so that nothing is compiled twice with other features.
@@ -79,6 +80,20 @@ pub(super) fn image(run: &mut Run<'_>) -> Result<()> {
     image::session(&engine, &args, run.reporter)?;
     image::foreign(&engine, &args, run.reporter)?;
     Ok(())
+}
+
+/// As they were built for the tests: nothing is compiled for this again.
+pub(super) fn clients(run: &mut Run<'_>) -> Result<()> {
+    let engine = run.engine()?;
+    if !clients::programs_are_built(&engine) {
+        build(run)?;
+    }
+    let tally = clients::check(Some(&engine), None, run.reporter)?;
+    run.count += Count {
+        passed: tally.passed,
+        failed: tally.failures.len() as u64,
+    };
+    clients::verdict(&tally)
 }
 
 pub(super) fn engine_tests(run: &mut Run<'_>) -> Result<()> {
