@@ -83,6 +83,7 @@ impl Dialer {
         if addresses.is_empty() {
             return Err(DialFault::Forbidden);
         }
+        alternate(&mut addresses);
         addresses.truncate(MAX_TRIED);
         Ok(addresses)
     }
@@ -95,6 +96,20 @@ impl Dialer {
             _ => false,
         }
     }
+}
+
+/// Takes turns between the families, so that a machine on which one of them leads nowhere waits once and not for each
+/// address of it.
+fn alternate(addresses: &mut Vec<IpAddr>) {
+    let (first, second): (Vec<_>, Vec<_>) = addresses
+        .drain(..)
+        .enumerate()
+        .partition(|(_, address)| address.is_ipv6());
+    // The order within a family is the name server's.
+    let rank = |family: Vec<(usize, IpAddr)>| family.into_iter().enumerate();
+    let mut ranked: Vec<_> = rank(first).chain(rank(second)).collect();
+    ranked.sort_by_key(|(rank, (given, _))| (*rank, *given));
+    addresses.extend(ranked.into_iter().map(|(_, (_, address))| address));
 }
 
 /// The first connection that comes about: each address gets a head start before the next, and none waits for one that
@@ -139,6 +154,18 @@ mod tests {
     use super::*;
     use std::net::Ipv4Addr;
     use tokio::net::TcpListener;
+
+    #[test]
+    fn families_take_turns() {
+        let parse =
+            |texts: &[&str]| -> Vec<IpAddr> { texts.iter().map(|text| text.parse().unwrap()).collect() };
+        let mut addresses = parse(&["2600::1", "2600::2", "8.8.8.8", "2600::3", "8.8.4.4"]);
+        alternate(&mut addresses);
+        assert_eq!(
+            addresses,
+            parse(&["2600::1", "8.8.8.8", "2600::2", "8.8.4.4", "2600::3"])
+        );
+    }
 
     #[tokio::test]
     async fn an_address_that_fails_does_not_hold_up_the_next() {

@@ -197,7 +197,7 @@ mod tests {
             "good.example#evil",
             "good.example?evil",
             "good.example evil",
-            "good.example\r\nhost: evil",
+            "good.example\r\nhost evil",
             "-a.example",
             "a-.example",
             "*.example.com",

@@ -199,6 +199,46 @@ impl Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tokio::net::TcpListener;
+
+    /// What comes of a tunnel at this port whose client says this and then waits.
+    async fn end_at(port: u16, said: &[u8]) -> (TunnelEnd, Vec<u8>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let server = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (mut far, _) = listener.accept().await.unwrap();
+        let (inside, mut client) = tokio::io::duplex(1024);
+        let (host, meter) = (Host::read("example.com").unwrap(), Meter::new(None, None));
+        let tunnel = Tunnel {
+            server,
+            host: &host,
+            port,
+            meter: &meter,
+            idle_timeout: Duration::from_millis(200),
+        };
+        client.write_all(said).await.unwrap();
+        let end = tunnel.run(inside, Bytes::new()).await;
+        let mut arrived = Vec::new();
+        far.read_to_end(&mut arrived).await.unwrap();
+        (end, arrived)
+    }
+
+    #[tokio::test]
+    async fn only_tls_passes_at_port_443() {
+        let said = b"GET / HTTP/1.1\r\nhost: other.example\r\n\r\n";
+        assert_eq!(end_at(443, said).await, (TunnelEnd::Mismatch, Vec::new()));
+        assert_eq!(
+            end_at(22, b"SSH-2.0-x\r\n").await,
+            (TunnelEnd::Idle, b"SSH-2.0-x\r\n".to_vec())
+        );
+    }
+
+    #[tokio::test]
+    async fn half_a_hello_does_not_pass() {
+        assert_eq!(
+            end_at(8443, &[0x16, 3, 1, 2, 0, 1, 0]).await,
+            (TunnelEnd::Idle, Vec::new())
+        );
+    }
 
     #[tokio::test(start_paused = true)]
     async fn silence_ends_a_tunnel_and_movement_does_not() {
