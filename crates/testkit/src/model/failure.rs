@@ -85,6 +85,14 @@ impl ApiFailure {
         self.status
     }
 
+    pub(super) fn message(&self) -> &str {
+        &self.message
+    }
+
+    pub(super) fn kind(&self) -> &str {
+        &self.kind
+    }
+
     pub(super) fn retry_after_seconds(&self) -> Option<u64> {
         self.retry_after
             .map(|delay| delay.as_secs() + u64::from(delay.subsec_nanos() > 0))

@@ -16,9 +16,12 @@
 //! # Ok(()) }
 //! ```
 //!
+//! With [`Surface`] the same script is played by AWS Bedrock or Google Vertex instead, for agents that speak their APIs.
+//!
 //! What the agent sends and how it reacts to each kind of failure stands in `fixtures/claude/README.md` of this crate, with
 //! the recordings.
 
+mod bedrock;
 mod failure;
 mod lanes;
 mod message;
@@ -28,13 +31,20 @@ mod request;
 mod script;
 mod server;
 mod service;
+mod surface;
+mod vertex;
 mod wire;
 
 #[cfg(test)]
+mod surface_tests;
+#[cfg(test)]
 mod tests;
 
+pub use bedrock::AwsGate;
 pub use failure::ApiFailure;
 pub use message::{Ending, Message, Usage};
 pub use request::{ApiRequest, RequestKind};
 pub use script::{Gate, Reply, SCRIPT_ENDED, Script};
 pub use server::ModelServer;
+pub use surface::Surface;
+pub use vertex::GoogleGate;

@@ -97,6 +97,7 @@ mod tests {
             HeaderMap::new(),
             body,
             Duration::ZERO,
+            Default::default(),
         )
     }
 

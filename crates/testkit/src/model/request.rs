@@ -10,6 +10,8 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
+use super::surface::Asked;
+
 /// What a request wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RequestKind {
@@ -43,9 +45,18 @@ pub struct ApiRequest {
 }
 
 impl ApiRequest {
-    pub(super) fn new(method: String, path: String, headers: HeaderMap, body: Bytes, at: Duration) -> Self {
-        let facts = serde_json::from_slice::<Facts>(&body).unwrap_or_default();
-        let kind = classify(&method, &path, &headers, &facts);
+    pub(super) fn new(
+        method: String,
+        path: String,
+        headers: HeaderMap,
+        body: Bytes,
+        at: Duration,
+        asked: Asked,
+    ) -> Self {
+        let mut facts = serde_json::from_slice::<Facts>(&body).unwrap_or_default();
+        facts.model = asked.model.unwrap_or(facts.model);
+        facts.stream = asked.stream.unwrap_or(facts.stream);
+        let kind = classify(&method, asked.path.unwrap_or(&path), &headers, &facts);
         Self {
             method,
             path,

@@ -14,7 +14,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use super::lanes::{Lanes, Selector};
 use super::service::Service;
-use super::{ApiRequest, RequestKind, Script};
+use super::{ApiRequest, RequestKind, Script, Surface};
 
 /// More than a bench with many sessions opens; further connections wait in the listener's queue.
 const MAX_CONNECTIONS: usize = 1024;
@@ -40,9 +40,17 @@ impl ModelServer {
     /// # Errors
     /// When there is no port to listen on.
     pub async fn start(script: Script) -> io::Result<Self> {
+        Self::start_as(Surface::Messages, script).await
+    }
+
+    /// The same with a cloud's API around it.
+    ///
+    /// # Errors
+    /// When there is no port to listen on.
+    pub async fn start_as(surface: Surface, script: Script) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
-        let service = Arc::new(Service::new(Lanes::new(script)));
+        let service = Arc::new(Service::new(Lanes::new(script), surface));
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(serve(listener, Arc::clone(&service), stopped));
         Ok(Self {

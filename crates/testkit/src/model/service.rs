@@ -15,7 +15,7 @@ use super::lanes::Lanes;
 use super::playback::Playback;
 use super::recorder::Recorder;
 use super::wire::{self, Naming};
-use super::{ApiFailure, ApiRequest, Ending, Message, Reply, RequestKind};
+use super::{ApiFailure, ApiRequest, Ending, Message, Reply, RequestKind, Surface};
 
 /// The real API's limit.
 const MAX_BODY: usize = 32 << 20;
@@ -42,15 +42,17 @@ impl std::error::Error for Closed {}
 pub(super) struct Service {
     pub(super) lanes: Lanes,
     pub(super) recorder: Recorder,
+    surface: Surface,
     started: Instant,
     requests: AtomicU64,
 }
 
 impl Service {
-    pub(super) fn new(lanes: Lanes) -> Self {
+    pub(super) fn new(lanes: Lanes, surface: Surface) -> Self {
         Self {
             lanes,
             recorder: Recorder::new(),
+            surface,
             started: Instant::now(),
             requests: AtomicU64::new(0),
         }
@@ -61,7 +63,7 @@ impl Service {
         let request_id = format!("req_script_{number:06}");
         let (head, body) = request.into_parts();
         let Ok(body) = Limited::new(body, MAX_BODY).collect().await else {
-            return Ok(failure(&ApiFailure::too_large(), &request_id));
+            return Ok(self.failure(&ApiFailure::too_large(), &request_id));
         };
         let path = head
             .uri
@@ -69,13 +71,28 @@ impl Service {
             .map_or("/", |path| path.as_str())
             .to_owned();
         let method = head.method.as_str().to_owned();
-        let request = ApiRequest::new(
+        let asked = self.surface.asked(&path);
+        let mut request = ApiRequest::new(
             method,
             path,
             head.headers,
             body.to_bytes(),
             self.started.elapsed(),
+            asked,
         );
+        if let Some(answer) = self.surface.aside(&request) {
+            self.recorder.record(request);
+            return Ok(match answer {
+                Ok(answer) => json_response(StatusCode::OK, answer.to_string(), &request_id),
+                Err(refusal) => oauth_failure(&refusal, &request_id),
+            });
+        }
+        if let Err(refusal) = self.surface.check(&request) {
+            // Whoever waits for the conversation waits for what the script answers.
+            request.kind = RequestKind::Other;
+            self.recorder.record(request);
+            return Ok(self.failure(&refusal, &request_id));
+        }
         self.route(request, &request_id).await
     }
 
@@ -83,7 +100,7 @@ impl Service {
         match request.kind {
             RequestKind::Conversation => self.conversation(request, request_id).await,
             RequestKind::Side => {
-                let response = message(&side_answer(), &request, request_id, 0);
+                let response = self.message(&side_answer(), &request, request_id, 0);
                 self.recorder.record(request);
                 Ok(response)
             }
@@ -96,7 +113,7 @@ impl Service {
                 ))
             }
             RequestKind::Other => {
-                let response = other(&request, request_id);
+                let response = self.other(&request, request_id);
                 self.recorder.record(request);
                 Ok(response)
             }
@@ -119,9 +136,9 @@ impl Service {
             Reply::Message(Message {
                 ending: Ending::Fail(refusal),
                 ..
-            }) if !request.facts.stream => Ok(failure(&refusal, request_id)),
-            Reply::Message(answer) => Ok(message(&answer, &request, request_id, step)),
-            Reply::Failure(refusal) => Ok(failure(&refusal, request_id)),
+            }) if !request.facts.stream => Ok(self.failure(&refusal, request_id)),
+            Reply::Message(answer) => Ok(self.message(&answer, &request, request_id, step)),
+            Reply::Failure(refusal) => Ok(self.failure(&refusal, request_id)),
             Reply::Raw {
                 status,
                 content_type,
@@ -131,6 +148,54 @@ impl Service {
             Reply::Close => Err(Closed),
         }
     }
+
+    fn message(
+        &self,
+        answer: &Message,
+        request: &ApiRequest,
+        request_id: &str,
+        step: u64,
+    ) -> Response<Playback> {
+        let naming = Naming {
+            model: request.model(),
+            request_id,
+            conversation: (request.facts.message_count(), step),
+        };
+        let encoding = self.surface.encoding();
+        let (kind, beats) = if request.facts.stream {
+            (encoding.content_type(), wire::events(answer, &naming, encoding))
+        } else {
+            ("application/json", wire::whole(answer, &naming))
+        };
+        respond(StatusCode::OK, kind, Playback::new(beats), request_id)
+    }
+
+    fn failure(&self, refusal: &ApiFailure, request_id: &str) -> Response<Playback> {
+        let status = status(refusal.status());
+        let (body, headers) = self.surface.failure(refusal, request_id);
+        let mut response = json_response(status, body.to_string(), request_id);
+        response.headers_mut().extend(headers);
+        if let Some(seconds) = refusal.retry_after_seconds() {
+            response
+                .headers_mut()
+                .insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+
+    fn other(&self, request: &ApiRequest, request_id: &str) -> Response<Playback> {
+        let path = request.path.split('?').next();
+        match request.method.as_str() {
+            // Agents warm the connection up with one of these.
+            "GET" | "HEAD" if matches!(path, Some("/" | "/api/hello")) => {
+                json_response(StatusCode::OK, "{}".to_owned(), request_id)
+            }
+            _ => self.failure(
+                &ApiFailure::not_found(format!("Not found: {} {}", request.method, request.path)),
+                request_id,
+            ),
+        }
+    }
 }
 
 /// Good for a title and for a check of the quota: agents fall back when it is not what they asked for.
@@ -138,47 +203,14 @@ fn side_answer() -> Message {
     Message::new().text("ok")
 }
 
-fn message(answer: &Message, request: &ApiRequest, request_id: &str, step: u64) -> Response<Playback> {
-    let naming = Naming {
-        model: request.model(),
-        request_id,
-        conversation: (request.facts.message_count(), step),
-    };
-    let (kind, beats) = if request.facts.stream {
-        ("text/event-stream; charset=utf-8", wire::events(answer, &naming))
-    } else {
-        ("application/json", wire::whole(answer, &naming))
-    };
-    respond(StatusCode::OK, kind, Playback::new(beats), request_id)
-}
-
-fn failure(refusal: &ApiFailure, request_id: &str) -> Response<Playback> {
-    let status = status(refusal.status());
-    let mut response = json_response(status, refusal.body(request_id).to_string(), request_id);
-    if let Some(seconds) = refusal.retry_after_seconds() {
-        response
-            .headers_mut()
-            .insert(RETRY_AFTER, HeaderValue::from(seconds));
-    }
-    response
+/// The error of a token endpoint, which has a form of its own.
+fn oauth_failure(refusal: &ApiFailure, request_id: &str) -> Response<Playback> {
+    let body = json!({ "error": refusal.kind(), "error_description": refusal.message() });
+    json_response(status(refusal.status()), body.to_string(), request_id)
 }
 
 fn raw(code: u16, content_type: &str, body: Bytes, request_id: &str) -> Response<Playback> {
     respond(status(code), content_type, Playback::whole(body), request_id)
-}
-
-fn other(request: &ApiRequest, request_id: &str) -> Response<Playback> {
-    let path = request.path.split('?').next();
-    match request.method.as_str() {
-        // Agents warm the connection up with one of these.
-        "GET" | "HEAD" if matches!(path, Some("/" | "/api/hello")) => {
-            json_response(StatusCode::OK, "{}".to_owned(), request_id)
-        }
-        _ => failure(
-            &ApiFailure::not_found(format!("Not found: {} {}", request.method, request.path)),
-            request_id,
-        ),
-    }
 }
 
 fn json_response(status: StatusCode, body: String, request_id: &str) -> Response<Playback> {

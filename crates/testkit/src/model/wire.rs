@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::message::Block;
 use super::playback::Beat;
+use super::surface::Encoding;
 use super::{Ending, Message, Usage};
 
 /// About what the real API puts into one delta, so that a sentence is several events.
@@ -59,14 +60,15 @@ pub(super) fn whole(message: &Message, naming: &Naming<'_>) -> Vec<Beat> {
         Ending::Complete => vec![Beat::Data(body.into())],
         other => {
             let mut beats = vec![Beat::Data(Bytes::copy_from_slice(&body.as_bytes()[..pieces]))];
-            end(&mut beats, other, naming);
+            // Only a stream can end with an error event, and this is none.
+            end(&mut beats, other, naming, Encoding::Events);
             beats
         }
     }
 }
 
 /// The answer to a request with `stream`.
-pub(super) fn events(message: &Message, naming: &Naming<'_>) -> Vec<Beat> {
+pub(super) fn events(message: &Message, naming: &Naming<'_>, encoding: Encoding) -> Vec<Beat> {
     let mut frames = vec![start_frame(message, naming)];
     for (index, block) in message.blocks.iter().enumerate() {
         block_frames(&mut frames, index, block, &naming.tool_id(index));
@@ -80,8 +82,8 @@ pub(super) fn events(message: &Message, naming: &Naming<'_>) -> Vec<Beat> {
     if message.ending != Ending::Complete {
         frames.truncate(frames.len().div_ceil(2));
     }
-    let mut beats = pace(&frames, message.pace);
-    end(&mut beats, &message.ending, naming);
+    let mut beats = pace(&frames, message.pace, encoding);
+    end(&mut beats, &message.ending, naming, encoding);
     beats
 }
 
@@ -165,31 +167,29 @@ fn usage_json(usage: Usage, output: u64) -> Value {
 }
 
 /// One beat per event when they are to be slow; else one for all, which is one write.
-fn pace(frames: &[Value], delay: Duration) -> Vec<Beat> {
+fn pace(frames: &[Value], delay: Duration, encoding: Encoding) -> Vec<Beat> {
     if delay.is_zero() {
-        return vec![Beat::Data(frames.iter().map(sse).collect::<String>().into())];
+        let all: Vec<u8> = frames.iter().flat_map(|frame| encoding.event(frame)).collect();
+        return vec![Beat::Data(all.into())];
     }
     let mut beats = Vec::with_capacity(frames.len() * 2);
     for frame in frames {
         if frame["type"] == "content_block_delta" {
             beats.push(Beat::Wait(delay));
         }
-        beats.push(Beat::Data(sse(frame).into()));
+        beats.push(Beat::Data(encoding.event(frame).into()));
     }
     beats
 }
 
-fn sse(frame: &Value) -> String {
-    let name = frame["type"].as_str().unwrap_or("message");
-    format!("event: {name}\ndata: {frame}\n\n")
-}
-
-fn end(beats: &mut Vec<Beat>, ending: &Ending, naming: &Naming<'_>) {
+fn end(beats: &mut Vec<Beat>, ending: &Ending, naming: &Naming<'_>, encoding: Encoding) {
     match ending {
         Ending::Complete | Ending::Truncate => {}
         Ending::Hang => beats.push(Beat::Hang),
         Ending::Drop => beats.extend([Beat::Wait(FLUSH), Beat::Abort]),
-        Ending::Fail(failure) => beats.push(Beat::Data(sse(&failure.body(naming.request_id)).into())),
+        Ending::Fail(failure) => beats.push(Beat::Data(
+            encoding.event(&failure.body(naming.request_id)).into(),
+        )),
     }
 }
 
@@ -206,9 +206,12 @@ mod tests {
         };
         let delay = Duration::from_millis(10);
         let message = Message::new().text("a".repeat(DELTA_CHARS * 3)).pace(delay);
-        let beats = events(&message, &naming);
+        let beats = events(&message, &naming, Encoding::Events);
         assert_eq!(beats.iter().filter(|beat| **beat == Beat::Wait(delay)).count(), 3);
-        assert_eq!(events(&message.pace(Duration::ZERO), &naming).len(), 1);
+        assert_eq!(
+            events(&message.pace(Duration::ZERO), &naming, Encoding::Events).len(),
+            1
+        );
     }
 
     #[test]
