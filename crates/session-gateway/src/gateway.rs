@@ -1,22 +1,26 @@
 //! The gateway as the core sees it: one type that answers every door of every session.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use session_core::error::{Error, ErrorKind, Result};
 use session_core::gateway::{
-    Admission, Gateway, GatewayDoor, MODEL_DOOR, MODEL_PORT, ModelActivity, ModelApi, ModelUsage,
-    ProviderAccount, SessionGrant,
+    Admission, EGRESS_DOOR, EGRESS_PORT, Gateway, GatewayDoor, MODEL_DOOR, MODEL_PORT, ModelActivity,
+    ModelUsage, SessionGrant,
 };
 use session_core::id::SessionId;
 use session_core::runtime::BoxedByteStream;
 
+use crate::egress::{EgressConfig, EgressProxy};
 use crate::error::{Chain, GatewayError, GatewayErrorKind};
-use crate::model::{Credential, ModelProxy, ModelProxyConfig};
+use crate::model::{Access, ModelProxy, ModelProxyConfig, Terms};
 
-/// Holds what sessions may reach. The model proxy is its one door so far.
+/// Holds what sessions may reach.
 #[derive(Debug, Clone)]
 pub struct SessionGateway {
     model: ModelProxy,
+    egress: EgressProxy,
 }
 
 impl SessionGateway {
@@ -24,52 +28,78 @@ impl SessionGateway {
     pub fn new(model: ModelProxyConfig) -> Self {
         Self {
             model: ModelProxy::new(model),
+            egress: EgressProxy::new(EgressConfig::default()),
         }
+    }
+
+    /// The gateway with this egress door. Without it nothing is configured: no presets, no credentials, the usual limits.
+    #[must_use]
+    pub fn with_egress(mut self, egress: EgressConfig) -> Self {
+        self.egress = EgressProxy::new(egress);
+        self
     }
 
     /// The model proxy, for an account in more detail than the core asks for.
     pub fn model(&self) -> &ModelProxy {
         &self.model
     }
+
+    /// The egress door, for what it knows of a session.
+    pub fn egress(&self) -> &EgressProxy {
+        &self.egress
+    }
 }
 
 #[async_trait]
 impl Gateway for SessionGateway {
     async fn admit(&self, session: &SessionId, grant: SessionGrant) -> Result<Admission> {
-        let credential = match &grant.account {
-            None => None,
-            Some(ProviderAccount::ApiKey(key)) => Some(Credential::api_key(key)?),
-            Some(ProviderAccount::Bedrock(_)) => {
-                return Err(Error::new(
-                    ErrorKind::Unsupported,
-                    "admit the session",
-                    "requests to Bedrock cannot be signed yet",
-                ));
-            }
+        let egress_ledger = Arc::clone(&grant.ledger);
+        let access = Access {
+            token: grant.token,
+            account: grant.account,
+            terms: Terms {
+                budget: grant.budget,
+                ledger: grant.ledger,
+            },
         };
-        self.model.register(*session, grant.token, credential)?;
-        Ok(Admission {
-            doors: vec![GatewayDoor {
-                name: MODEL_DOOR.to_owned(),
-                port: MODEL_PORT,
-            }],
-            model_api: ModelApi::Messages,
+        let mut admission = Admission {
+            doors: vec![door(MODEL_DOOR, MODEL_PORT)],
+            model_api: self.model.register(*session, access).await?,
             credential_hosts: Vec::new(),
-        })
+        };
+        if grant.sealed {
+            self.egress.register(*session, &grant.allow, egress_ledger)?;
+            admission.doors.push(door(EGRESS_DOOR, EGRESS_PORT));
+            admission.credential_hosts = self.egress.credential_hosts();
+        }
+        Ok(admission)
     }
 
     fn serve(&self, session: &SessionId, door: &str, tunnel: BoxedByteStream) -> BoxFuture<'static, ()> {
-        if door != MODEL_DOOR {
-            tracing::warn!(%session, "a connection came in at a door that does not exist");
-            return Box::pin(std::future::ready(()));
-        }
-        let (model, session) = (self.model.clone(), *session);
-        Box::pin(async move {
-            // The core ends a connection by dropping this future, so there is no other signal to wait for.
-            if let Err(error) = model.serve(&session, tunnel, std::future::pending()).await {
-                tracing::debug!(%session, error = %Chain(&error), "a connection of the model proxy failed");
+        let session = *session;
+        // The core ends a connection by dropping the future, so there is no other signal to wait for.
+        match door {
+            MODEL_DOOR => {
+                let model = self.model.clone();
+                Box::pin(async move {
+                    if let Err(error) = model.serve(&session, tunnel, std::future::pending()).await {
+                        tracing::debug!(%session, error = %Chain(&error), "a connection of the model proxy failed");
+                    }
+                })
             }
-        })
+            EGRESS_DOOR => {
+                let egress = self.egress.clone();
+                Box::pin(async move {
+                    if let Err(error) = egress.serve(&session, tunnel).await {
+                        tracing::debug!(%session, error = %Chain(&error), "a connection of the egress door failed");
+                    }
+                })
+            }
+            _ => {
+                tracing::warn!(%session, "a connection came in at a door that does not exist");
+                Box::pin(std::future::ready(()))
+            }
+        }
     }
 
     fn usage(&self, session: &SessionId) -> ModelUsage {
@@ -83,12 +113,20 @@ impl Gateway for SessionGateway {
         }
     }
 
-    fn activity(&self, _session: &SessionId) -> ModelActivity {
-        ModelActivity::default()
+    fn activity(&self, session: &SessionId) -> ModelActivity {
+        self.model.activity(session).unwrap_or_default()
     }
 
     async fn dismiss(&self, session: &SessionId) {
-        self.model.forget(session);
+        self.egress.forget(session);
+        self.model.dismiss(session).await;
+    }
+}
+
+fn door(name: &str, port: u16) -> GatewayDoor {
+    GatewayDoor {
+        name: name.to_owned(),
+        port,
     }
 }
 
@@ -97,6 +135,8 @@ impl From<GatewayError> for Error {
         let kind = match error.kind() {
             GatewayErrorKind::InvalidBaseUrl
             | GatewayErrorKind::InvalidCredential
+            | GatewayErrorKind::InvalidPrices
+            | GatewayErrorKind::InvalidProvider
             | GatewayErrorKind::InvalidToken => ErrorKind::InvalidArgument,
             GatewayErrorKind::UnknownSession => ErrorKind::NotFound,
             GatewayErrorKind::TooManyConnections => ErrorKind::LimitExceeded,

@@ -4,8 +4,10 @@
 //! host as a byte stream, and [`SessionGateway`] answers it. Secrets live on this side only; a session holds a token of
 //! its own that opens its own doors and nothing else. Every byte that comes in is an attacker's.
 //!
+//! * [`egress`]: the way to the few hosts that a session may reach, by name.
 //! * [`model`]: the model proxy, which adds the provider's credential and counts tokens.
 
+pub mod egress;
 mod error;
 mod gateway;
 pub mod model;
