@@ -133,14 +133,30 @@ pub(crate) fn failure_of_status(status: StatusCode) -> Option<ModelFailure> {
     }
 }
 
-/// How a provider fails from which no answer could be passed on. `None` when it is not the provider that failed.
+/// How a provider fails, or what stands for it, from which no answer could be passed on. `None` when it is not the provider that failed.
 pub(crate) fn failure_of_refusal(refusal: Refusal) -> Option<ModelFailure> {
     match refusal {
         Refusal::Unreachable { .. } | Refusal::Broken | Refusal::NoTls => Some(ModelFailure::Unreachable),
-        Refusal::TimedOut => Some(ModelFailure::Silent),
-        Refusal::Redirected | Refusal::Encoded => Some(ModelFailure::Failing),
-        Refusal::NoCredential => Some(ModelFailure::Unauthorized),
-        _ => None,
+        Refusal::TimedOut | Refusal::CredentialTimedOut => Some(ModelFailure::Silent),
+        Refusal::Redirected | Refusal::Encoded | Refusal::Garbled => Some(ModelFailure::Failing),
+        Refusal::NoCredential | Refusal::CredentialExpired | Refusal::CredentialUnusable => {
+            Some(ModelFailure::Unauthorized)
+        }
+        // The session's own doing, or ours: nothing that is wrong with the provider.
+        Refusal::Unauthenticated
+        | Refusal::MalformedTarget
+        | Refusal::UnknownPath
+        | Refusal::WrongMethod { .. }
+        | Refusal::OtherProject
+        | Refusal::BodyTooLarge { .. }
+        | Refusal::BodyStalled
+        | Refusal::BodyBroken
+        | Refusal::TooManyRequests { .. }
+        | Refusal::NoMemory
+        | Refusal::BudgetSpent(_)
+        | Refusal::AccountsUnavailable
+        | Refusal::QueueFull { .. }
+        | Refusal::QueueTimeout => None,
     }
 }
 

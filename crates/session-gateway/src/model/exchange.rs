@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hyper::StatusCode;
-use session_core::gateway::{DoorEvent, ModelFailure};
+use session_core::gateway::ModelFailure;
 use tokio::runtime::Handle;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
@@ -241,11 +241,8 @@ impl Exchange {
 
     fn provider_failed(&mut self, how: ModelFailure) {
         self.failed = true;
-        if self.session.activity.failed(how) {
-            let event = DoorEvent::ModelFailing { failure: how };
-            if let Some(open) = &self.open {
-                self.session.account.record(event, &open.runtime);
-            }
+        if let Some(open) = &self.open {
+            self.session.provider_failed(how, &open.runtime);
         }
     }
 }

@@ -5,14 +5,17 @@ use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use secrecy::{ExposeSecret, SecretString};
+use session_core::gateway::{DoorEvent, ModelFailure};
 use session_core::id::SessionId;
+use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::accounts::{Account, Accounts, Terms};
-use super::activity::Activity;
+use super::activity::{self, Activity};
 use super::config::Limits;
 use super::provider::Lineup;
+use super::refusal::Refusal;
 use super::usage::Usage;
 
 /// What a session presents and what it is given; replaced as one when it is registered again.
@@ -94,8 +97,20 @@ impl Session {
         Arc::clone(&self.requests).try_acquire_owned().ok()
     }
 
-    pub(crate) fn refused(&self) {
+    /// A request was answered here and not sent on.
+    pub(crate) fn refused(&self, refusal: Refusal) {
         self.count(|usage| usage.refused_requests += 1);
+        if let Some(how) = activity::failure_of_refusal(refusal) {
+            self.provider_failed(how, &Handle::current());
+        }
+    }
+
+    /// The provider failed; says so when that is news.
+    pub(crate) fn provider_failed(&self, how: ModelFailure, runtime: &Handle) {
+        if self.activity.failed(how) {
+            self.account
+                .record(DoorEvent::ModelFailing { failure: how }, runtime);
+        }
     }
 }
 
