@@ -103,7 +103,7 @@ impl Forwarder {
         };
         let (refusal, unread) = match stopped {
             Stopped::Refused(refusal, body) => {
-                session.refused();
+                session.refused(refusal);
                 (refusal, Some(body))
             }
             Stopped::Failed(refusal, unread) => (refusal, unread),
