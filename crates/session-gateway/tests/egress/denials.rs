@@ -103,12 +103,12 @@ async fn what_cannot_be_decided_is_not_allowed() {
     let authority = format!("listed.example:{}", server.port);
     let door = Door::new(&[&authority]);
     door.lead_home("listed.example");
-    *door.book.broken.lock().unwrap() = true;
+    door.book.fail(true);
     let (_, head) = door.connect(&authority).await;
     assert!(head.starts_with("HTTP/1.1 503"), "{head}");
     assert!(head.contains("x-cofferdam-refusal: undecidable"));
     assert_eq!(server.taken(), 0);
-    *door.book.broken.lock().unwrap() = false;
+    door.book.fail(false);
     door.tunnel(&authority).await;
 }
 

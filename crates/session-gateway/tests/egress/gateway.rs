@@ -9,9 +9,10 @@ use session_core::id::SessionId;
 use session_gateway::SessionGateway;
 use session_gateway::egress::{CredentialRule, CredentialScheme, EgressConfig, SecretCell};
 use session_gateway::model::ModelProxyConfig;
+use testkit::ledger::MemoryLedger;
 use tokio::io::AsyncWriteExt;
 
-use crate::support::{Book, read_all, read_head};
+use crate::support::{read_all, read_head};
 
 fn grant(sealed: bool, allow: &[&str]) -> SessionGrant {
     SessionGrant {
@@ -20,7 +21,7 @@ fn grant(sealed: bool, allow: &[&str]) -> SessionGrant {
         sealed,
         allow: allow.iter().map(|entry| entry.parse().unwrap()).collect(),
         budget: Budget::default(),
-        ledger: Arc::new(Book::default()),
+        ledger: Arc::new(MemoryLedger::default()),
     }
 }
 

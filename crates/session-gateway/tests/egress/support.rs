@@ -7,12 +7,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use session_core::budget::{Spending, Spent};
 use session_core::egress::{DenialReason, EgressDecision};
-use session_core::error::{Error, ErrorKind, Result};
 use session_core::gateway::{DoorEvent, Ledger};
 use session_core::id::SessionId;
 use session_gateway::egress::{EgressConfig, EgressLimits, EgressProxy, Resolve};
+use testkit::ledger::MemoryLedger;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -53,15 +52,19 @@ impl Resolve for Names {
     }
 }
 
-/// Remembers what it was told, and says what a test decided.
+/// A session's ledger, with what a test asks it.
 #[derive(Default)]
 pub(crate) struct Book {
+    ledger: MemoryLedger,
     decisions: Mutex<Vec<EgressDecision>>,
-    events: Mutex<Vec<DoorEvent>>,
-    pub(crate) broken: Mutex<bool>,
 }
 
 impl Book {
+    pub(crate) fn ledger(&self) -> Arc<dyn Ledger> {
+        Arc::new(self.ledger.clone())
+    }
+
+    /// A person decides.
     pub(crate) fn decide(&self, session: Option<SessionId>, rule: &str, allow: bool) {
         let decision = EgressDecision {
             session,
@@ -69,11 +72,18 @@ impl Book {
             allow,
             at: jiff::Timestamp::UNIX_EPOCH,
         };
-        self.decisions.lock().unwrap().insert(0, decision);
+        let mut decisions = self.decisions.lock().unwrap();
+        decisions.insert(0, decision);
+        self.ledger.decide(decisions.clone());
+    }
+
+    /// The ledger cannot be read.
+    pub(crate) fn fail(&self, fails: bool) {
+        self.ledger.fail(fails, false);
     }
 
     pub(crate) fn events(&self) -> Vec<DoorEvent> {
-        self.events.lock().unwrap().clone()
+        self.ledger.events()
     }
 
     pub(crate) fn denied(&self) -> Vec<(String, u16, DenialReason)> {
@@ -93,39 +103,12 @@ impl Book {
     }
 }
 
-#[async_trait]
-impl Ledger for Book {
-    async fn spent(&self) -> Result<Spent> {
-        Ok(Spent::default())
-    }
-
-    async fn charge(&self, _spending: Spending) -> Result<()> {
-        Ok(())
-    }
-
-    async fn decisions(&self) -> Result<Vec<EgressDecision>> {
-        if *self.broken.lock().unwrap() {
-            return Err(Error::new(
-                ErrorKind::StoreFailed,
-                "read decisions",
-                "the disk is gone",
-            ));
-        }
-        Ok(self.decisions.lock().unwrap().clone())
-    }
-
-    async fn record(&self, event: DoorEvent) -> Result<()> {
-        self.events.lock().unwrap().push(event);
-        Ok(())
-    }
-}
-
 /// A door with one session.
 pub(crate) struct Door {
     pub(crate) proxy: EgressProxy,
     pub(crate) session: SessionId,
     pub(crate) names: Arc<Names>,
-    pub(crate) book: Arc<Book>,
+    pub(crate) book: Book,
 }
 
 impl Door {
@@ -148,12 +131,11 @@ impl Door {
         change(&mut config);
         let (proxy, book, session) = (
             EgressProxy::new(config),
-            Arc::new(Book::default()),
+            Book::default(),
             SessionId::new(),
         );
         let allow: Vec<_> = allow.iter().map(|entry| entry.parse().unwrap()).collect();
-        let ledger = Arc::clone(&book) as Arc<dyn Ledger>;
-        proxy.register(session, &allow, ledger).unwrap();
+        proxy.register(session, &allow, book.ledger()).unwrap();
         Self {
             proxy,
             session,
