@@ -6,11 +6,35 @@
 
 mod rule;
 
+use std::collections::BTreeMap;
+use std::fmt;
+
+use async_trait::async_trait;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use self::rule::{AllowEntry, HostPattern, HostRule, PresetName};
+use crate::error::Result;
 use crate::id::SessionId;
+
+/// What a preset stands for.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Preset {
+    /// Its hosts.
+    pub rules: Vec<HostRule>,
+    /// What programs inside have to be told to go to those hosts and to no others; the caller's own variables win.
+    pub environment: BTreeMap<String, String>,
+}
+
+/// Knows what presets stand for on this host. Asked once, when a session is made: what it says is part of the session.
+#[async_trait]
+pub trait Presets: fmt::Debug + Send + Sync + 'static {
+    /// What a preset stands for.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for one that stands for nothing here.
+    async fn resolve(&self, name: &PresetName) -> Result<Preset>;
+}
 
 /// What a person decided about a host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -78,10 +78,36 @@ registry! {
         "1 or true: log at the level debug, when neither of the two above is set.",
     LOG_FORMAT = "LOG_FORMAT", CofferdamMcp:
         "json: the log as JSON, one object a line. Default: text.",
+    COFFERDAM_POLICY = "COFFERDAM_POLICY", All:
+        "The operator's policy. Default: $XDG_CONFIG_HOME/cofferdam/policy.toml, else ~/.config/cofferdam/policy.toml.",
     DOCKER_HOST = "DOCKER_HOST", All:
         "The container engine: a unix:// or tcp:// address. Default: the engine's default socket.",
     XDG_STATE_HOME = "XDG_STATE_HOME", All:
         "The folder of state directories, see COFFERDAM_STATE_DIR.",
+    XDG_CONFIG_HOME = "XDG_CONFIG_HOME", All:
+        "The folder of configurations, see COFFERDAM_POLICY.",
+    NPM_CONFIG_REGISTRY = "NPM_CONFIG_REGISTRY", All:
+        "What the preset npm stands for, before what npm itself is configured to.",
+    NPM_CONFIG_USERCONFIG = "NPM_CONFIG_USERCONFIG", All:
+        "Where npm, which the preset npm asks, has its configuration.",
+    PIP_INDEX_URL = "PIP_INDEX_URL", All:
+        "What the preset pypi stands for, before what pip itself is configured to.",
+    PIP_CONFIG_FILE = "PIP_CONFIG_FILE", All:
+        "Where pip, which the preset pypi asks, has its configuration.",
+    PIP_CERT = "PIP_CERT", All:
+        "Whom pip trusts, when the preset pypi asks it.",
+    UV_DEFAULT_INDEX = "UV_DEFAULT_INDEX", All:
+        "What the preset pypi stands for when PIP_INDEX_URL is not set.",
+    CARGO_HOME = "CARGO_HOME", All:
+        "Where cargo keeps its registries, for the preset crates. Default: ~/.cargo.",
+    SSL_CERT_FILE = "SSL_CERT_FILE", All:
+        "Certificates that this machine trusts; sessions are told of them when the operator's policy names none.",
+    HTTP_PROXY = "HTTP_PROXY", All:
+        "The proxy of this machine, for the tools that presets ask.",
+    HTTPS_PROXY = "HTTPS_PROXY", All:
+        "The same for https.",
+    NO_PROXY = "NO_PROXY", All:
+        "What tools reach without it.",
     XDG_RUNTIME_DIR = "XDG_RUNTIME_DIR", All:
         "Where engines without root have their sockets, which are never handed to a session.",
     HOME = "HOME", All:

@@ -39,6 +39,7 @@ impl SessionManager {
             .is_some()
             .then(|| digest(&request))
             .transpose()?;
+        let request = self.with_presets(request).await?;
         let judged = self.judge(&request)?;
         let record = self.new_record(&request, &judged, digest);
         if let Inserted::Existing(existing) =
@@ -73,6 +74,31 @@ impl SessionManager {
             }
         }
         Ok(self.record(&id, "create the session").await?.info)
+    }
+
+    /// The request with what its presets stand for in their place, so that the session's record says which hosts it was
+    /// given, whatever the presets stand for tomorrow.
+    async fn with_presets(&self, mut request: CreateSession) -> Result<CreateSession> {
+        let entries = std::mem::take(&mut request.allow);
+        for entry in entries {
+            let rules = match (entry, &self.inner.options.presets) {
+                (AllowEntry::Preset(name), Some(presets)) => {
+                    let preset = presets.resolve(&name).await?;
+                    for (name, value) in preset.environment {
+                        request.env.entry(name).or_insert(value);
+                    }
+                    preset.rules.into_iter().map(AllowEntry::Rule).collect()
+                }
+                // The gateway may know it.
+                (entry, _) => vec![entry],
+            };
+            for rule in rules {
+                if !request.allow.contains(&rule) {
+                    request.allow.push(rule);
+                }
+            }
+        }
+        Ok(request)
     }
 
     /// Waits until a session that somebody else makes is ready.

@@ -24,6 +24,7 @@ pub use self::reconcile::Reconciled;
 use crate::activity::WatchdogPolicy;
 use crate::agent::{AgentDriver, ClaudeCode};
 use crate::driver::{DriverHandle, Foundation, Request};
+use crate::egress::Presets;
 use crate::error::{Error, ErrorKind, Result};
 use crate::gateway::{Gateway, ProviderAccount};
 use crate::id::{ContainerName, ImageRef, SessionId};
@@ -61,6 +62,8 @@ pub struct ManagerOptions {
     /// Certificates in PEM form that sessions shall trust beside their image's own: those of a network that looks into
     /// TLS. They become a file inside, named to programs by their environment.
     pub certificates: Option<Bytes>,
+    /// What presets stand for here. Without it, sessions can be allowed hosts by rules only.
+    pub presets: Option<Arc<dyn Presets>>,
     /// When a turn is said to hang, and what is done about it.
     pub watchdog: WatchdogPolicy,
     /// Watch the engine and remove orphans for as long as the manager lives; for servers, not for short commands.
@@ -81,6 +84,7 @@ impl ManagerOptions {
             socket_patience: Duration::from_secs(3),
             interrupt_grace: Duration::from_secs(10),
             certificates: None,
+            presets: None,
             watchdog: WatchdogPolicy::default(),
             supervise: false,
         }

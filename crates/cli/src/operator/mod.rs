@@ -1,0 +1,69 @@
+//! The operator's policy: what sessions of this machine may reach, use and spend, in one file.
+//!
+//! The file is the operator's own and lies outside of every project, so nothing that an agent writes changes it (I5). It is
+//! read when a manager opens. What it says is judged at once and as a whole: a key that nobody knows, an empty list or
+//! a wildcard that is too wide is an error with its place in the file, never a rule that silently does not hold.
+
+mod file;
+mod secret;
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use session_core::error::{Error, ErrorKind, Result};
+
+pub use self::file::{Egress, OperatorPolicy, Provider, ProviderName};
+pub use self::secret::SecretReference;
+use crate::settings::env::{self, Environment};
+
+const OPERATION: &str = "read the operator's policy";
+/// Far more than anybody writes by hand.
+const MAX_BYTES: u64 = 1 << 20;
+
+/// Where the file is: what the variable says, else `cofferdam/policy.toml` in the user's folder of configurations.
+pub fn place(home: Option<&Path>, environment: &dyn Environment) -> Option<PathBuf> {
+    let named = environment.get(env::COFFERDAM_POLICY).map(PathBuf::from);
+    let folder = || {
+        environment
+            .get(env::XDG_CONFIG_HOME)
+            .map(PathBuf::from)
+            // The XDG specification has relative paths ignored.
+            .filter(|folder| folder.is_absolute())
+            .or_else(|| home.map(|home| home.join(".config")))
+            .map(|folder| folder.join("cofferdam/policy.toml"))
+    };
+    named.or_else(folder)
+}
+
+/// Reads the file. One that is not there says nothing; one that was named by the variable has to be there.
+///
+/// # Errors
+/// `InvalidArgument` for a file that cannot be understood, `HostIo` for one that cannot be read.
+pub fn load(home: Option<&Path>, environment: &dyn Environment) -> Result<OperatorPolicy> {
+    let named = environment.get(env::COFFERDAM_POLICY).is_some();
+    let Some(path) = place(home, environment) else {
+        return Ok(OperatorPolicy::default());
+    };
+    match read(&path) {
+        Ok(text) => OperatorPolicy::parse(&text).map_err(|error| error.with_context("file", path.display())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && !named => Ok(OperatorPolicy::default()),
+        Err(source) => Err(
+            Error::new(ErrorKind::HostIo, OPERATION, "the file cannot be read")
+                .with_context("file", path.display())
+                .with_hint("make it readable, or unset COFFERDAM_POLICY")
+                .with_source(source),
+        ),
+    }
+}
+
+fn read(path: &Path) -> std::io::Result<String> {
+    let mut text = String::new();
+    std::fs::File::open(path)?
+        .take(MAX_BYTES)
+        .read_to_string(&mut text)?;
+    Ok(text)
+}
+
+fn refuse(message: impl Into<std::borrow::Cow<'static, str>>, hint: &'static str) -> Error {
+    Error::new(ErrorKind::InvalidArgument, OPERATION, message).with_hint(hint)
+}

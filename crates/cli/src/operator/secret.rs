@@ -1,0 +1,239 @@
+//! References to secrets: where one is, never the secret itself.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fmt;
+use std::io::Read;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use secrecy::SecretString;
+use serde::Deserialize;
+use serde::de::{Deserializer, Error as _};
+use session_core::error::Result;
+use session_gateway::egress::SecretSource;
+use tokio::process::Command;
+
+use super::refuse;
+use crate::settings::env::Environment;
+
+/// Longer than any credential.
+const MAX_SECRET: u64 = 64 << 10;
+/// How long a program that prints a secret may take: it may ask a vault.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Where a secret is: `{ env = "NAME" }`, `{ file = "PATH" }` or `{ command = ["PROGRAM", "ARGUMENT"] }`. A file and a
+/// command are asked each time, so a rotated secret is used at the next request.
+#[derive(Clone, PartialEq, Eq)]
+pub enum SecretReference {
+    /// The value of a variable.
+    Env(String),
+    /// The content of a file, without blanks around it.
+    File(PathBuf),
+    /// The output of a program, without blanks around it; an argument vector, no shell.
+    Command(Vec<String>),
+}
+
+/// Its three forms. Not a serde enum: the error of one would quote what stands there instead.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    env: Option<String>,
+    file: Option<PathBuf>,
+    command: Option<Vec<String>>,
+}
+
+impl<'de> Deserialize<'de> for SecretReference {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let told = "a secret is { env = \"NAME\" }, { file = \"PATH\" } or { command = [\"PROGRAM\"] }, never the secret itself";
+        let written = Written::deserialize(deserializer).map_err(|_| D::Error::custom(told))?;
+        match (written.env, written.file, written.command) {
+            (Some(name), None, None) if !name.is_empty() => Ok(Self::Env(name)),
+            (None, Some(path), None) if path.is_absolute() => Ok(Self::File(path)),
+            (None, None, Some(argv)) if argv.first().is_some_and(|program| !program.is_empty()) => {
+                Ok(Self::Command(argv))
+            }
+            _ => Err(D::Error::custom(told)),
+        }
+    }
+}
+
+impl fmt::Debug for SecretReference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Env(name) => write!(f, "env {name}"),
+            Self::File(path) => write!(f, "file {}", path.display()),
+            Self::Command(argv) => write!(f, "command {}", argv.first().map_or("", String::as_str)),
+        }
+    }
+}
+
+/// A reference that can be followed at any time.
+pub struct Followed {
+    reference: SecretReference,
+    /// The value of the variable, read once: a process cannot be given another one.
+    variable: Option<SecretString>,
+    /// What a program finds: it may need to know where its own keys are.
+    environment: BTreeMap<OsString, OsString>,
+}
+
+impl SecretReference {
+    /// What it leads to, for asking again and again.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a variable that is not set.
+    pub fn follow(&self, environment: &dyn Environment) -> Result<Arc<Followed>> {
+        let variable = match self {
+            Self::Env(name) => {
+                let value = environment
+                    .named(name)
+                    .and_then(|value| value.into_string().ok())
+                    .filter(|value| !value.is_empty());
+                let value = value.ok_or_else(|| {
+                    refuse(
+                        "the variable of a secret is not set",
+                        "export it where Cofferdam runs, or take it out of the policy",
+                    )
+                    .with_context("variable", name)
+                })?;
+                Some(value.into())
+            }
+            _ => None,
+        };
+        let passed = [
+            "HOME",
+            "PATH",
+            "USER",
+            "XDG_CONFIG_HOME",
+            "XDG_RUNTIME_DIR",
+            "LANG",
+        ];
+        let environment = passed
+            .iter()
+            .filter_map(|name| Some((OsString::from(name), environment.named(name)?)))
+            .collect();
+        Ok(Arc::new(Followed {
+            reference: self.clone(),
+            variable,
+            environment,
+        }))
+    }
+}
+
+impl Followed {
+    /// The secret as it is now.
+    pub async fn read(&self) -> Option<SecretString> {
+        let found = match &self.reference {
+            SecretReference::Env(_) => return self.variable.clone(),
+            SecretReference::File(path) => {
+                let path = path.clone();
+                tokio::task::spawn_blocking(move || {
+                    let mut text = String::new();
+                    let file = std::fs::File::open(path).ok()?;
+                    file.take(MAX_SECRET).read_to_string(&mut text).ok()?;
+                    Some(text)
+                })
+                .await
+                .ok()
+                .flatten()
+            }
+            SecretReference::Command(argv) => self.run(argv).await,
+        };
+        let secret = found
+            .map(|text| text.trim().to_owned())
+            .filter(|text| !text.is_empty());
+        if secret.is_none() {
+            tracing::warn!(secret = ?self.reference, "a secret of the operator's policy cannot be read");
+        }
+        secret.map(SecretString::from)
+    }
+
+    async fn run(&self, argv: &[String]) -> Option<String> {
+        let (program, arguments) = argv.split_first()?;
+        let running = Command::new(program)
+            .args(arguments)
+            .env_clear()
+            .envs(&self.environment)
+            .current_dir("/")
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .output();
+        let output = tokio::time::timeout(PATIENCE, running).await.ok()?.ok()?;
+        let bounded = output.stdout.len() as u64 <= MAX_SECRET;
+        (output.status.success() && bounded)
+            .then(|| String::from_utf8(output.stdout).ok())
+            .flatten()
+    }
+}
+
+#[async_trait]
+impl SecretSource for Followed {
+    async fn secret(&self) -> Option<SecretString> {
+        self.read().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::ExposeSecret;
+
+    use super::*;
+
+    fn reference(text: &str) -> Result<SecretReference, toml::de::Error> {
+        #[derive(Deserialize)]
+        struct Holder {
+            secret: SecretReference,
+        }
+        toml::from_str::<Holder>(&format!("secret = {text}")).map(|holder| holder.secret)
+    }
+
+    async fn secret_of(text: &str, environment: &BTreeMap<String, String>) -> Option<String> {
+        let followed = reference(text).unwrap().follow(environment).unwrap();
+        followed
+            .read()
+            .await
+            .map(|secret| secret.expose_secret().to_owned())
+    }
+
+    #[tokio::test]
+    async fn each_form_leads_to_the_secret() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("key");
+        std::fs::write(&file, "of-a-file\n").unwrap();
+        let environment = BTreeMap::from([("KEY".to_owned(), "of-a-variable".to_owned())]);
+        let in_file = format!("{{ file = {:?} }}", file.display().to_string());
+        assert_eq!(
+            secret_of("{ env = \"KEY\" }", &environment).await.unwrap(),
+            "of-a-variable"
+        );
+        assert_eq!(secret_of(&in_file, &environment).await.unwrap(), "of-a-file");
+        std::fs::write(&file, "rotated").unwrap();
+        assert_eq!(secret_of(&in_file, &environment).await.unwrap(), "rotated");
+        let printed = "{ command = [\"/bin/echo\", \"of a command\"] }";
+        assert_eq!(secret_of(printed, &environment).await.unwrap(), "of a command");
+        assert_eq!(
+            secret_of("{ command = [\"/bin/false\"] }", &environment).await,
+            None
+        );
+    }
+
+    #[test]
+    fn what_is_no_reference_is_refused() {
+        for text in [
+            "\"sk-secret\"",
+            "{ env = \"\" }",
+            "{ file = \"relative\" }",
+            "{ command = [] }",
+            "{ env = \"A\", file = \"/b\" }",
+            "{}",
+        ] {
+            assert!(reference(text).is_err(), "{text}");
+        }
+        let unset = reference("{ env = \"ABSENT\" }").unwrap();
+        assert!(unset.follow(&BTreeMap::<String, String>::new()).is_err());
+    }
+}
