@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use runtime_docker::{DEFAULT_HOST, DockerOptions, DockerRuntime};
 use secrecy::SecretString;
+use session_core::activity::WatchdogPolicy;
 use session_core::api::{SessionApi, SessionApiExt};
 use session_core::command::{CommandOutput, CommandRequest};
 use session_core::event::Event;
@@ -72,6 +73,26 @@ impl World {
             Arc::clone(&self.runtime),
             &self.model.url(),
             self.key.text(),
+        )
+        .await
+    }
+
+    /// The same, with a watchdog of its own.
+    pub(crate) async fn watching_manager(&self, watchdog: WatchdogPolicy) -> Result<SessionManager> {
+        self.manager_with(|options| options.watchdog = watchdog).await
+    }
+
+    /// The same, with options of its own.
+    pub(crate) async fn manager_with(
+        &self,
+        change: impl FnOnce(&mut ManagerOptions),
+    ) -> Result<SessionManager> {
+        open_with(
+            self.state.path(),
+            Arc::clone(&self.runtime),
+            &self.model.url(),
+            self.key.text(),
+            change,
         )
         .await
     }
@@ -252,6 +273,16 @@ pub(crate) async fn open_manager(
     model: &str,
     key: &str,
 ) -> Result<SessionManager> {
+    open_with(state, runtime, model, key, |_| {}).await
+}
+
+async fn open_with(
+    state: &Path,
+    runtime: Arc<dyn ContainerRuntime>,
+    model: &str,
+    key: &str,
+    change: impl FnOnce(&mut ManagerOptions),
+) -> Result<SessionManager> {
     let key = Credential::api_key(&SecretString::from(key))?;
     let gateway = SessionGateway::new(ModelProxyConfig::messages(
         model.parse()?,
@@ -268,10 +299,11 @@ pub(crate) async fn open_manager(
             .collect(),
     };
     // As a server: the engine's facts come by themselves.
-    let options = ManagerOptions {
+    let mut options = ManagerOptions {
         supervise: true,
         ..ManagerOptions::new(image, paths)
     };
+    change(&mut options);
     Ok(SessionManager::open(StateDir::open(state)?, options, runtime, Arc::new(gateway)).await?)
 }
 
