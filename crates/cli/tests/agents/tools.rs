@@ -32,7 +32,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         test("commands_say_how_they_ended", Script::new, commands),
         test("files_go_in_and_come_out", Script::new, files),
         test(
-            "a_clone_in_a_sealed_session_is_refused_with_a_hint",
+            "a_clone_from_a_host_that_is_not_allowed_says_which",
             Script::new,
             clone_refused,
         ),
@@ -262,24 +262,24 @@ async fn expect_refused_paths(server: &Connection, session: &str, state: &Path) 
     Ok(())
 }
 
+/// A sealed session reaches no host that nobody allowed, and says which one it was that the clone wanted.
 async fn clone_refused(world: Arc<World>) -> Result<()> {
     let server = Connection::open(&world).await?;
     let url = "https://git.example.com/project.git";
+    let spawn = json!({ "repositoryUrl": url, "taskDescription": "Look." });
     for (tool, arguments) in [
         ("create_session", json!({ "repositoryUrl": url })),
-        (
-            "spawn_claude_container",
-            json!({ "repositoryUrl": url, "taskDescription": "Look." }),
-        ),
+        ("spawn_claude_container", spawn),
     ] {
         let refused = server.refused(tool, arguments).await?;
-        assert!(
-            refused.starts_with("invalid_argument: repositoryUrl is cloned inside"),
-            "{refused}"
-        );
-        assert!(refused.contains("hint: say network: \"open\""), "{refused}");
+        assert!(refused.starts_with("workspace_refused: "), "{refused}");
+        assert!(refused.contains("host: git.example.com"), "{refused}");
+        let hint = refused.split_once("\nhint: ").ok_or("a refusal has a hint")?.1;
+        assert!(hint.contains("git.example.com"), "{refused}");
+        assert_eq!(world.belongings().await?, Vec::<String>::new(), "{tool}");
     }
     let listed = server.ok("list_sessions", json!({})).await?;
-    assert_eq!(listed["total"], 0, "nothing was made");
+    assert_eq!(listed["total"], 0, "nothing is left to be used");
+    assert_eq!(world.model.conversation_count(), 0, "no agent was asked anything");
     server.leave().await
 }
