@@ -1,7 +1,7 @@
 //! One entry into a file with others, comments and habits of its own.
 
 use jsonc_parser::ParseOptions;
-use jsonc_parser::cst::{CstInputValue, CstRootNode};
+use jsonc_parser::cst::{CstInputValue, CstObject, CstObjectProp, CstRootNode};
 use serde_json::Value;
 use session_core::error::{Error, ErrorKind, Result};
 
@@ -9,8 +9,9 @@ use super::{ClientKind, ServerEntry, client_config};
 
 const OPERATION: &str = "add the server to the client's file";
 
-/// The client's file with this server in it. An entry of the same name is replaced; everything else stays as it is,
-/// comments included. An empty file becomes the snippet.
+/// The client's file with this server in it. In an entry of the same name only what says how the server is started is
+/// brought in line, and nothing when it says that already: clients and people add fields of their own. Everything else
+/// stays as it is, comments included. An empty file becomes the snippet.
 ///
 /// # Errors
 /// `InvalidArgument` for what is not JSON (with comments) or has something else where servers are listed; then nothing
@@ -32,19 +33,49 @@ pub fn merge(kind: ClientKind, existing: &str, server: &ServerEntry) -> Result<S
             .with_context("key", kind.key())
             .with_hint("add the snippet by hand")
     })?;
-    let fields = server.fields(kind).into_iter();
-    let entry = CstInputValue::Object(
-        fields
-            .map(|(name, value)| (name.to_owned(), input(value)))
-            .collect(),
-    );
+    let fields = server.fields(kind);
     match servers.get(&server.name) {
-        Some(known) => known.set_value(entry),
+        Some(known) => match known.object_value().filter(starts_a_program) {
+            Some(entry) => bring_in_line(&entry, fields),
+            None => known.set_value(object(fields)),
+        },
         None => {
-            servers.append(&server.name, entry);
+            servers.append(&server.name, object(fields));
         }
     }
     Ok(root.to_string())
+}
+
+/// One that is reached over the network has fields that would contradict ours.
+fn starts_a_program(entry: &CstObject) -> bool {
+    entry.get("url").is_none()
+}
+
+fn bring_in_line(entry: &CstObject, fields: Vec<(&'static str, Value)>) {
+    for (name, value) in fields {
+        match entry.get(name) {
+            Some(known) if says(&known, &value) => {}
+            Some(known) => known.set_value(input(value)),
+            None => {
+                entry.append(name, input(value));
+            }
+        }
+    }
+}
+
+/// A value with comments in it counts as another one.
+fn says(known: &CstObjectProp, value: &Value) -> bool {
+    let text = known.value().map(|node| node.to_string());
+    text.is_some_and(|text| serde_json::from_str::<Value>(&text).is_ok_and(|said| said == *value))
+}
+
+fn object(fields: Vec<(&'static str, Value)>) -> CstInputValue {
+    let fields = fields.into_iter();
+    CstInputValue::Object(
+        fields
+            .map(|(name, value)| (name.to_owned(), input(value)))
+            .collect(),
+    )
 }
 
 fn refused(message: &'static str) -> Error {
@@ -87,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_of_the_same_name_is_replaced() {
+    fn an_entry_of_the_same_name_is_brought_in_line() {
         let once = merge(
             ClientKind::Cursor,
             r#"{"mcpServers": {"cofferdam": {"command": "old"}, "b": {}}}"#,
@@ -104,6 +135,24 @@ mod tests {
             once,
             "merging twice changes nothing"
         );
+    }
+
+    #[test]
+    fn what_clients_and_people_add_to_the_entry_stays() {
+        let theirs = r#"{"mcpServers":{"cofferdam":{"args" : [],"command":"/opt/cofferdam-mcp","type":"stdio","env":{"A":"b"}}}}"#;
+        assert_eq!(
+            merge(ClientKind::ClaudeCode, theirs, &server()).unwrap(),
+            theirs,
+            "another form of the same is the same"
+        );
+        let moved = theirs.replace("/opt/", "/old/");
+        let merged = merge(ClientKind::ClaudeCode, &moved, &server()).unwrap();
+        assert_eq!(parsed(&merged), parsed(theirs));
+        let remote =
+            r#"{"mcpServers":{"cofferdam":{"type":"http","url":"http://127.0.0.1:3001/mcp","headers":{}}}}"#;
+        let merged = merge(ClientKind::ClaudeCode, remote, &server()).unwrap();
+        let snippet = parsed(&client_config(ClientKind::ClaudeCode, &server()));
+        assert_eq!(parsed(&merged), snippet, "one that contradicts it is replaced");
     }
 
     #[test]
