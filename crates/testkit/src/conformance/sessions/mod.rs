@@ -7,6 +7,7 @@ mod events;
 mod files;
 mod life;
 mod models;
+mod seal;
 mod stage;
 
 use std::path::PathBuf;
@@ -113,6 +114,7 @@ pub fn tests(prefix: &str, lab: Arc<dyn SessionLab>) -> Vec<Trial> {
         events::cases(),
         bad_input::cases(),
         models::cases(),
+        seal::cases(),
     ]
     .into_iter()
     .flatten()
