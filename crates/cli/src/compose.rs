@@ -3,13 +3,15 @@
 //! Everything else in this crate consumes the traits of `session-core`. Composing asks nothing of an engine and opens no
 //! connection: a command that needs neither pays for neither.
 
+mod gateway;
+mod providers;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use runtime_docker::{DockerOptions, DockerRuntime};
-use session_core::agent::{AgentDriver, ClaudeCode};
 use session_core::api::SessionApi;
 use session_core::error::Result;
 use session_core::id::ImageRef;
@@ -17,11 +19,9 @@ use session_core::manager::{ManagerOptions, SessionManager};
 use session_core::policy::mounts::HostPaths;
 use session_core::runtime::{ContainerRuntime, Guarded, Progress, RuntimeHealth, TimeLimits, UserIds};
 use session_core::state_dir::StateDir;
-use session_gateway::SessionGateway;
-use session_gateway::model::{BaseUrl, Credential as ProviderCredential, CredentialSource, ModelProxyConfig};
 
-use crate::agent::WithSmallModel;
-use crate::settings::{Credential, CredentialKind, Settings};
+pub use self::gateway::GatewaySettings;
+use crate::settings::Settings;
 
 /// The image of sessions that name none.
 const DEFAULT_IMAGE: &str = runtime_docker::DEFAULT_TOOLBOX_IMAGE;
@@ -98,14 +98,17 @@ pub struct Local;
 impl Backend for Local {
     async fn open(&self, settings: &Settings) -> Result<Opened> {
         let runtime = Arc::new(runtime(settings)?);
-        let gateway = Arc::new(SessionGateway::new(provider(settings)?));
+        let gateway = Arc::new(settings.gateway.build());
         let state_dir = StateDir::open(&settings.state_dir)?;
         let mut options = ManagerOptions::new(self.default_image(settings)?, host_paths(settings));
         options.default_model.clone_from(&settings.model);
         options.default_limits = settings.limits;
+        options.default_small_model.clone_from(&settings.small_model);
         options.supervise = settings.supervise;
-        let manager =
-            SessionManager::open_with_agent(state_dir, options, runtime, gateway, agent(settings)).await?;
+        options.allow_open = settings.gateway.allow_open;
+        options.certificates = settings.gateway.read_certificates()?;
+        options.presets = Some(settings.gateway.presets.clone());
+        let manager = SessionManager::open(state_dir, options, runtime, gateway).await?;
         let closing = manager.clone();
         Ok(Opened {
             api: Arc::new(manager),
@@ -129,7 +132,7 @@ impl Backend for Local {
     }
 
     fn provider(&self, settings: &Settings) -> Result<String> {
-        provider(settings).map(|config| config.to_string())
+        Ok(settings.gateway.model.to_string())
     }
 
     fn default_image(&self, settings: &Settings) -> Result<ImageRef> {
@@ -137,13 +140,6 @@ impl Backend for Local {
             Some(image) => Ok(image.clone()),
             None => DEFAULT_IMAGE.parse(),
         }
-    }
-}
-
-fn agent(settings: &Settings) -> Arc<dyn AgentDriver> {
-    match &settings.small_model {
-        Some(model) => Arc::new(WithSmallModel::new(model.clone())),
-        None => Arc::new(ClaudeCode),
     }
 }
 
@@ -156,27 +152,6 @@ fn runtime(settings: &Settings) -> Result<DockerRuntime> {
 
 fn guarded(settings: &Settings) -> Result<Guarded> {
     Ok(Guarded::new(Arc::new(runtime(settings)?), TimeLimits::default()))
-}
-
-fn provider(settings: &Settings) -> Result<ModelProxyConfig> {
-    let base_url = match &settings.base_url {
-        Some(text) => text.parse()?,
-        None => BaseUrl::default(),
-    };
-    let credential = settings.credential.as_ref().map(credential).transpose()?;
-    Ok(ModelProxyConfig::messages(
-        base_url,
-        CredentialSource::new(credential),
-    ))
-}
-
-fn credential(found: &Credential) -> Result<ProviderCredential> {
-    let credential = match found.kind {
-        CredentialKind::ApiKey => ProviderCredential::api_key(&found.secret),
-        CredentialKind::Bearer => ProviderCredential::bearer(&found.secret),
-    };
-    credential
-        .map_err(|error| session_core::error::Error::from(error).with_context("variable", &found.variable))
 }
 
 /// What of this host is never handed to a session.

@@ -6,7 +6,6 @@
 //!
 //! Two programs: `cofferdam` ([`app`]) for shells and people, `cofferdam-mcp` ([`mcp`]) for MCP clients.
 
-pub mod agent;
 pub mod app;
 pub mod archive;
 pub mod args;

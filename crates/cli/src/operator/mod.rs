@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 
 use session_core::error::{Error, ErrorKind, Result};
 
-pub use self::file::{Egress, OperatorPolicy, Provider, ProviderName};
-pub use self::secret::SecretReference;
+pub use self::file::{CredentialEntry, Egress, OperatorPolicy, Price, Provider, ProviderName};
+pub use self::secret::{Followed, SecretReference};
 use crate::settings::env::{self, Environment};
 
 const OPERATION: &str = "read the operator's policy";

@@ -46,12 +46,54 @@ registry! {
         "The provider's API key. It stays on the host: no session ever sees it.",
     ANTHROPIC_AUTH_TOKEN = "ANTHROPIC_AUTH_TOKEN", All:
         "A bearer token for the provider, used when there is no API key. It stays on the host likewise.",
+    CLAUDE_CODE_OAUTH_TOKEN = "CLAUDE_CODE_OAUTH_TOKEN", All:
+        "The token of a Claude subscription, as `claude setup-token` gives it, when neither of the two above is set.",
     ANTHROPIC_BASE_URL = "ANTHROPIC_BASE_URL", All:
         "Where the model provider is: https, or http on this machine. Default: the vendor's address.",
     ANTHROPIC_MODEL = "ANTHROPIC_MODEL", All:
         "The model of new sessions that name none. Default: the agent's own choice.",
     ANTHROPIC_SMALL_FAST_MODEL = "ANTHROPIC_SMALL_FAST_MODEL", All:
         "The agent's model for small tasks, unless a session's environment names one. Default: the agent's own choice.",
+    CLAUDE_CODE_USE_BEDROCK = "CLAUDE_CODE_USE_BEDROCK", All:
+        "1 or true: the provider is AWS Bedrock. Requests are signed on this host.",
+    ANTHROPIC_BEDROCK_BASE_URL = "ANTHROPIC_BEDROCK_BASE_URL", All:
+        "Where Bedrock is, when that is not the region's own address.",
+    AWS_REGION = "AWS_REGION", All:
+        "The region of Bedrock.",
+    AWS_DEFAULT_REGION = "AWS_DEFAULT_REGION", All:
+        "The same, when AWS_REGION is not set.",
+    AWS_ACCESS_KEY_ID = "AWS_ACCESS_KEY_ID", All:
+        "The id of the key that signs requests to Bedrock.",
+    AWS_SECRET_ACCESS_KEY = "AWS_SECRET_ACCESS_KEY", All:
+        "That key. It stays on the host.",
+    AWS_SESSION_TOKEN = "AWS_SESSION_TOKEN", All:
+        "The token of a temporary key. It stays on the host.",
+    AWS_BEARER_TOKEN_BEDROCK = "AWS_BEARER_TOKEN_BEDROCK", All:
+        "A Bedrock API key, instead of signatures. It stays on the host.",
+    AWS_PROFILE = "AWS_PROFILE", All:
+        "The profile in the AWS files. Default: default.",
+    AWS_CONFIG_FILE = "AWS_CONFIG_FILE", All:
+        "The AWS file of profiles. Default: ~/.aws/config.",
+    AWS_SHARED_CREDENTIALS_FILE = "AWS_SHARED_CREDENTIALS_FILE", All:
+        "The AWS file of credentials. Default: ~/.aws/credentials.",
+    AWS_WEB_IDENTITY_TOKEN_FILE = "AWS_WEB_IDENTITY_TOKEN_FILE", All:
+        "A file with a token for which AWS gives the role of AWS_ROLE_ARN.",
+    AWS_ROLE_ARN = "AWS_ROLE_ARN", All:
+        "That role.",
+    AWS_ROLE_SESSION_NAME = "AWS_ROLE_SESSION_NAME", All:
+        "What the role's session is called. Default: cofferdam.",
+    CLAUDE_CODE_USE_VERTEX = "CLAUDE_CODE_USE_VERTEX", All:
+        "1 or true: the provider is Google Vertex. Its tokens stay on this host.",
+    ANTHROPIC_VERTEX_PROJECT_ID = "ANTHROPIC_VERTEX_PROJECT_ID", All:
+        "The project of Vertex.",
+    CLOUD_ML_REGION = "CLOUD_ML_REGION", All:
+        "The region of Vertex.",
+    ANTHROPIC_VERTEX_BASE_URL = "ANTHROPIC_VERTEX_BASE_URL", All:
+        "Where Vertex is, when that is not the region's own address.",
+    GOOGLE_APPLICATION_CREDENTIALS = "GOOGLE_APPLICATION_CREDENTIALS", All:
+        "The file of Google's credentials. Default: what `gcloud auth application-default login` wrote.",
+    CLOUDSDK_CONFIG = "CLOUDSDK_CONFIG", All:
+        "The folder of gcloud's configuration. Default: ~/.config/gcloud.",
     COFFERDAM_IMAGE = "COFFERDAM_IMAGE", All:
         "The image of new sessions that name none. Default: cofferdam-session:latest.",
     DEFAULT_CLAUDE_IMAGE = "DEFAULT_CLAUDE_IMAGE", CofferdamMcp:

@@ -16,6 +16,8 @@ use session_core::runtime::ResourceLimits;
 
 use self::env::{EnvVar, Environment};
 pub use self::output::{ColorChoice, OutputSettings, Terminals};
+use crate::compose::GatewaySettings;
+use crate::operator;
 
 /// What every command that reaches sessions needs to know.
 #[derive(Debug, Clone)]
@@ -28,8 +30,8 @@ pub struct Settings {
     pub docker_host: Option<String>,
     /// Where an engine without root has its socket.
     pub runtime_dir: Option<PathBuf>,
-    /// The provider's address; the vendor's when `None`.
-    pub base_url: Option<String>,
+    /// What sessions may reach and use: the operator's policy and the environment.
+    pub gateway: GatewaySettings,
     /// The provider's credential.
     pub credential: Option<Credential>,
     /// The image of new sessions; the manager's default when `None`.
@@ -62,6 +64,8 @@ pub enum CredentialKind {
     ApiKey,
     /// As a bearer token.
     Bearer,
+    /// As the token of a subscription.
+    Subscription,
 }
 
 /// Flags that take part in the settings of every command.
@@ -80,13 +84,22 @@ impl Settings {
     /// `InvalidArgument` for a value that cannot be used, `StateDirRefused` when there is no place for the state directory.
     pub fn resolve(overrides: &Overrides, environment: &dyn Environment) -> Result<Self> {
         let home = environment.get(env::HOME).map(PathBuf::from);
+        let credential = credential(overrides.api_key_env.as_deref(), environment)?;
+        let policy = operator::load(home.as_deref(), environment)?;
+        let gateway = GatewaySettings::resolve(
+            &policy,
+            overrides,
+            credential.as_ref(),
+            home.as_ref(),
+            environment,
+        )?;
         Ok(Self {
             state_dir: state_dir(overrides.state_dir.clone(), home.as_ref(), environment)?,
             home,
             docker_host: environment.text(env::DOCKER_HOST)?,
             runtime_dir: environment.get(env::XDG_RUNTIME_DIR).map(PathBuf::from),
-            base_url: environment.text(env::ANTHROPIC_BASE_URL)?,
-            credential: credential(overrides.api_key_env.as_deref(), environment)?,
+            gateway,
+            credential,
             image: image(env::COFFERDAM_IMAGE, environment)?,
             model: environment.text(env::ANTHROPIC_MODEL)?,
             small_model: small_model(environment)?,
@@ -100,7 +113,7 @@ impl Settings {
     /// # Errors
     /// `InvalidArgument` when there is no credential.
     pub fn require_model(&self) -> Result<()> {
-        if self.credential.is_some() {
+        if self.credential.is_some() || self.gateway.brings_credentials() {
             return Ok(());
         }
         Err(Error::new(
@@ -170,6 +183,7 @@ fn credential(named: Option<&str>, environment: &dyn Environment) -> Result<Opti
         None => &[
             (env::ANTHROPIC_API_KEY.name, CredentialKind::ApiKey),
             (env::ANTHROPIC_AUTH_TOKEN.name, CredentialKind::Bearer),
+            (env::CLAUDE_CODE_OAUTH_TOKEN.name, CredentialKind::Subscription),
         ],
     };
     for (name, kind) in candidates {

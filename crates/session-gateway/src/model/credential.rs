@@ -234,7 +234,7 @@ impl CredentialSource {
         }
     }
 
-    /// A source that is read anew when the provider refuses its credential.
+    /// A source that is read when it has no credential, and anew when the provider refuses the one that it has.
     #[must_use]
     pub fn with_reader(mut self, reader: Arc<dyn CredentialReader>) -> Self {
         self.reader = Some(reader);
@@ -251,6 +251,11 @@ impl CredentialSource {
         self.current.borrow().is_some()
     }
 
+    /// Whether there is one now, or a place from which one is read.
+    pub fn has_source(&self) -> bool {
+        self.reader.is_some() || self.is_configured()
+    }
+
     pub(crate) fn current(&self) -> Option<Credential> {
         self.current.borrow().clone()
     }
@@ -261,22 +266,34 @@ impl CredentialSource {
         if let Some(rotated) = self.current().filter(is_other) {
             return Some(rotated);
         }
+        let read = self.read().await.filter(is_other)?;
+        self.rotate(Some(read.clone()));
+        Some(read)
+    }
+
+    /// The credential, read when there is none in memory yet.
+    pub(crate) async fn get(&self) -> Option<Credential> {
+        if let Some(current) = self.current() {
+            return Some(current);
+        }
+        let read = self.read().await?;
+        self.rotate(Some(read.clone()));
+        Some(read)
+    }
+
+    async fn read(&self) -> Option<Credential> {
         let read = self.reader.as_ref()?.read();
-        let read = match tokio::time::timeout(READ_TIMEOUT, read).await {
-            Ok(Ok(read)) => read?,
+        match tokio::time::timeout(READ_TIMEOUT, read).await {
+            Ok(Ok(read)) => read,
             Ok(Err(error)) => {
-                tracing::warn!(error = %Chain(&error), "a refused credential cannot be read anew");
-                return None;
+                tracing::warn!(error = %Chain(&error), "the provider's credential cannot be read");
+                None
             }
             Err(_elapsed) => {
-                tracing::warn!("a refused credential could not be read anew in time");
-                return None;
+                tracing::warn!("the provider's credential could not be read in time");
+                None
             }
-        };
-        is_other(&read).then(|| {
-            self.rotate(Some(read.clone()));
-            read
-        })
+        }
     }
 }
 

@@ -191,7 +191,7 @@ impl Provider {
     /// The key as it is now. Waits for whoever gives it out, within bounds.
     pub(crate) async fn key(&self) -> Result<Key, Refusal> {
         match &self.keys {
-            Keys::Header(source) => source.current().map(Key::Header).ok_or(Refusal::NoCredential),
+            Keys::Header(source) => source.get().await.map(Key::Header).ok_or(Refusal::NoCredential),
             Keys::Aws(keys) => keys.key().await.map(Key::Aws),
             Keys::Google(tokens) => tokens.token().await.map(Key::Header),
         }
