@@ -95,7 +95,7 @@ impl<'a> Server<'a> {
                 .env("MCP_API_KEY", &token),
         };
         let mut child = tool.spawn_logged(&log)?;
-        match listens(place.path(), &mut child) {
+        match listens(subject, place.path(), &mut child) {
             Ok(address) => Ok(Self {
                 subject,
                 address,
@@ -175,7 +175,7 @@ fn with_environment(tool: Tool, subject: Subject<'_>, place: &Path) -> Tool {
         .fold(tool, |tool, (name, value)| tool.env(name, value))
 }
 
-fn listens(place: &Path, child: &mut Child) -> Result<SocketAddr> {
+fn listens(subject: Subject<'_>, place: &Path, child: &mut Child) -> Result<SocketAddr> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let log = std::fs::read_to_string(place.join("log")).unwrap_or_default();
@@ -184,7 +184,14 @@ fn listens(place: &Path, child: &mut Child) -> Result<SocketAddr> {
         }
         let ended = child.try_wait().ok().flatten();
         if ended.is_some() || Instant::now() > deadline {
-            return Err(Error::new("the server does not listen").output(last_words(place)));
+            let program = subject.program();
+            return Err(
+                Error::new(format!("{} does not say where it listens", program.display()))
+                    .output(last_words(place))
+                    .hint(format!(
+                        "its log has to have a line with \"{LISTENS}\" and the address"
+                    )),
+            );
         }
         std::thread::sleep(Duration::from_millis(10));
     }
