@@ -68,7 +68,8 @@ pub(super) struct Watch {
     zero: Instant,
     zero_ms: u64,
     queued_since: Option<u64>,
-    /// What was so before this moment counts from it.
+    /// What was so before this moment counts from it: the turn's beginning at first, because a request that an earlier
+    /// turn left behind may take a while to go.
     from: u64,
     look_at: Instant,
 }
@@ -82,7 +83,7 @@ impl Watch {
             zero,
             zero_ms,
             queued_since: None,
-            from: 0,
+            from: zero_ms,
             look_at: zero,
         }
     }
@@ -98,6 +99,7 @@ impl Watch {
             .peekable();
         if let Some((first, _)) = events.peek() {
             watch.course = Course::begun_at(*first);
+            watch.from = *first;
         }
         for (at, kind) in events {
             watch.course.note(at, kind);
@@ -133,13 +135,17 @@ impl Watch {
     /// What it is about now.
     fn judge(&self, model: Option<ModelActivity>) -> (Activity, Option<Suspicion>) {
         let now = self.now();
+        let known = now.saturating_sub(self.from);
+        let model = model.map(|model| ModelActivity {
+            silent_ms: model.silent_ms.map(|silent| silent.min(known)),
+            ..model
+        });
         let facts = Facts {
             turn: Some(self.course.facts(now)),
             model,
             queued_ms: self.queued_since.map_or(0, |since| now.saturating_sub(since)),
         };
         let (activity, suspicion) = facts.judge();
-        let known = now.saturating_sub(self.from);
         let suspicion = suspicion.map(|suspicion| Suspicion {
             for_ms: suspicion.for_ms.min(known),
             ..suspicion

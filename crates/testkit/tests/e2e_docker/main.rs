@@ -15,9 +15,11 @@ mod outside;
     reason = "it answers whoever started it on its standard output"
 )]
 mod owner;
+mod seal;
 mod secrets;
 mod takeover;
 mod turns;
+mod watchdog;
 mod workspaces;
 mod world;
 
@@ -48,11 +50,13 @@ fn main() -> ExitCode {
         losses::tests(),
         takeover::tests(),
         isolation::tests(),
+        seal::tests(),
         secrets::tests(),
         workspaces::tests(),
         commands::tests(),
         flood::tests(),
         input::tests(),
+        watchdog::tests(),
     ];
     let conclusion = libtest_mimic::run(&arguments, tests.into_iter().flatten().collect());
     conclusion.exit_code()

@@ -165,7 +165,7 @@ const ALL: [Hanging; 7] = [
         cause: StallCause::ModelUnreachable,
         lines: &[],
         model: HANGING,
-        is: |activity| matches!(activity, Activity::WaitingForModel { silent_ms: 3_600_000 }),
+        is: |activity| matches!(activity, Activity::WaitingForModel { silent_ms: 60.. }),
     },
     Hanging {
         cause: StallCause::ModelOverloaded,
@@ -323,6 +323,7 @@ async fn a_stall_that_lasts_is_interrupted_and_the_outcome_names_it() {
         assert_eq!(failed_by(&outcome(&manager, &turn).await), cause);
         let told = stalls(&manager, &session).await;
         assert_eq!(told.last(), Some(&(hanging.cause, StallAction::Interrupt)));
+        // On a busy machine the first look may come late.
         assert!(told.len() <= 2, "{told:?}");
         world.site.gateway.set_activity(NOTHING);
         assert_eq!(ask(&manager, &session, "Next.").await.text, "Next.");

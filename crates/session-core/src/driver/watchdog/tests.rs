@@ -139,6 +139,16 @@ async fn a_model_that_comes_back_is_relief_and_one_that_goes_again_another_stall
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_an_earlier_turn_left_behind_is_not_held_against_the_next() {
+    let model = |second| hanging(10_000 + second);
+    let found = run(&mut Watch::begin(), &WatchdogPolicy::default(), 100, model).await;
+    assert_eq!(
+        found,
+        [stalled(StallCause::ModelUnreachable, 60, StallAction::Tell)]
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn waiting_for_a_place_counts_from_its_beginning() {
     let model = |second| match second {
         0..1000 => hanging(0),
