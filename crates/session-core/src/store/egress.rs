@@ -9,11 +9,12 @@ use super::Store;
 use super::error::{Failure, no_session};
 use super::events::{self, int, stamp, uint};
 use super::sessions::Head;
+use super::turns;
 use super::writer::Write;
 use crate::egress::{DecideEgress, EgressDecision, EgressRequest, HostPattern, HostRule};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::EventKind;
-use crate::id::SessionId;
+use crate::id::{SessionId, TurnId};
 
 /// How many hosts of a session wait for a decision; the one that was asked for longest ago goes when there are more.
 pub const MAX_WAITING_HOSTS: usize = 256;
@@ -25,7 +26,7 @@ const DECIDING: &str = "decide about hosts";
 const LISTING: &str = "list hosts";
 
 impl Store {
-    /// Appends an event of a session's door. With `wanted`, the host at that port waits for a decision from then on,
+    /// Appends an event of a session's door, to the turn that runs if one does. With `wanted`, the host at that port waits for a decision from then on,
     /// unless there is one. Does nothing for a session that has ended.
     ///
     /// # Errors
@@ -101,16 +102,22 @@ fn record(
     if head.has_ended() {
         return Ok(());
     }
-    append(write, &mut head, event.clone())?;
+    let turn = turns::running(write.connection, &head)?;
+    append(write, &mut head, turn, event.clone())?;
     if let Some((host, port)) = wanted {
         want(write, &head, host, *port)?;
     }
     Ok(())
 }
 
-fn append(write: &mut Write<'_>, head: &mut Head, event: EventKind) -> Result<(), Failure> {
+fn append(
+    write: &mut Write<'_>,
+    head: &mut Head,
+    turn: Option<TurnId>,
+    event: EventKind,
+) -> Result<(), Failure> {
     const SQL: &str = "UPDATE session SET last_event = ?2, updated_at = ?3 WHERE pk = ?1";
-    events::append(write, head, None, event)?;
+    events::append(write, head, turn, event)?;
     write.connection.prepare_cached(SQL)?.execute(params![
         head.pk,
         int(head.last_event),
@@ -177,7 +184,7 @@ fn decide(write: &mut Write<'_>, decision: &DecideEgress) -> Result<EgressDecisi
             allow: decision.allow,
             for_all: decision.session.is_none(),
         };
-        append(write, &mut head, event)?;
+        append(write, &mut head, None, event)?;
     }
     Ok(decision.given(write.now))
 }

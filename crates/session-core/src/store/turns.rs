@@ -95,6 +95,16 @@ fn by_key(connection: &Connection, head: &Head, turn: &NewTurn) -> Result<Option
     }
 }
 
+/// The turn that runs.
+pub(super) fn running(connection: &Connection, head: &Head) -> Result<Option<TurnId>, Failure> {
+    const SQL: &str = "SELECT id FROM turn WHERE session = ?1 AND status = 'running'";
+    let found: Option<String> = connection
+        .prepare_cached(SQL)?
+        .query_row([head.pk], |row| row.get(0))
+        .optional()?;
+    Ok(found.map(|id| id.parse()).transpose()?)
+}
+
 fn check_room(connection: &Connection, head: &Head) -> Result<(), Failure> {
     const SQL: &str = "SELECT count(*) FROM turn WHERE session = ?1 AND status = 'queued'";
     let waiting: i64 = connection

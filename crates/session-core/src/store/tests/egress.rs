@@ -73,6 +73,35 @@ async fn a_denial_is_an_event_and_a_request_that_waits_once() {
 }
 
 #[tokio::test]
+async fn what_happens_at_a_door_belongs_to_the_turn_that_runs() {
+    let home = Home::new();
+    let store = home.open().await;
+    let session = ready(&store).await;
+    let queued = turn("work");
+    store.insert_turn(&session, queued.clone()).await.unwrap();
+    deny(&store, &session, "before.example").await;
+    store
+        .commit(&session, update(queued.id, TurnStatus::Running, None))
+        .await
+        .unwrap();
+    deny(&store, &session, "during.example").await;
+    let ended = update(queued.id, TurnStatus::Succeeded, Some(outcome(None)));
+    store.commit(&session, ended).await.unwrap();
+    deny(&store, &session, "after.example").await;
+    let events = all_events(&store, &session).await;
+    let turn_of = |host: &str| {
+        events
+            .iter()
+            .find(|event| event.kind == denied(host))
+            .unwrap()
+            .turn
+    };
+    assert_eq!(turn_of("before.example"), None);
+    assert_eq!(turn_of("during.example"), Some(queued.id));
+    assert_eq!(turn_of("after.example"), None);
+}
+
+#[tokio::test]
 async fn the_host_that_was_asked_for_longest_ago_goes_first() {
     let home = Home::new();
     let store = home.open().await;
