@@ -257,9 +257,9 @@ mod tests {
     fn the_key_goes_before_the_token_and_a_named_variable_before_both() {
         let pairs = [
             ("HOME", "/h"),
-            ("ANTHROPIC_AUTH_TOKEN", "token"),
-            ("ANTHROPIC_API_KEY", "key"),
-            ("WORK_KEY", "work"),
+            ("ANTHROPIC_AUTH_TOKEN", "a-token-of-mine"),
+            ("ANTHROPIC_API_KEY", "a-key-of-mine"),
+            ("WORK_KEY", "a-key-of-work"),
         ];
         let variable = |name: Option<&str>, pairs: &[(&str, &str)]| {
             let overrides = Overrides {
