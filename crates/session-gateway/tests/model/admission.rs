@@ -15,11 +15,11 @@ use crate::support::{
 #[tokio::test]
 async fn a_token_is_worth_nothing_elsewhere() {
     let provider = Provider::start(async |_| json(200, "{}")).await;
-    let fixture = Fixture::new(&provider.base);
+    let fixture = Fixture::new(&provider.base).await;
     let other = SessionId::new();
     fixture
-        .proxy
-        .register(other, "another-token-0123456789".into(), None)
+        .register(other, "another-token-0123456789", None)
+        .await
         .unwrap();
     for token in [
         "",
@@ -47,7 +47,7 @@ async fn a_token_is_worth_nothing_elsewhere() {
 #[tokio::test]
 async fn without_a_credential_the_agent_is_told_and_the_next_one_is_used() {
     let provider = Provider::start(async |_| json(200, "{}")).await;
-    let fixture = Fixture::new(&provider.base);
+    let fixture = Fixture::new(&provider.base).await;
     let mut connection = fixture.connect().await;
     let mut send = async |request| {
         connection.ready().await.unwrap();
@@ -69,12 +69,8 @@ async fn without_a_credential_the_agent_is_told_and_the_next_one_is_used() {
     fixture.credential.rotate(Some(credential("rotated-key-1")));
     read(send(prompt()).await).await;
     fixture
-        .proxy
-        .register(
-            fixture.session,
-            TOKEN.into(),
-            Some(credential("session-s-own-key")),
-        )
+        .register(fixture.session, TOKEN, Some("session-s-own-key"))
+        .await
         .unwrap();
     read(send(prompt()).await).await;
     let keys: Vec<_> = provider
@@ -88,12 +84,12 @@ async fn without_a_credential_the_agent_is_told_and_the_next_one_is_used() {
 #[tokio::test]
 async fn a_replaced_token_is_worth_nothing() {
     let provider = Provider::start(async |_| json(200, "{}")).await;
-    let fixture = Fixture::new(&provider.base);
+    let fixture = Fixture::new(&provider.base).await;
     let mut connection = fixture.connect().await;
     read(connection.send_request(prompt()).await.unwrap()).await;
     fixture
-        .proxy
-        .register(fixture.session, "new-token-0123456789".into(), None)
+        .register(fixture.session, "new-token-0123456789", None)
+        .await
         .unwrap();
     connection.ready().await.unwrap();
     assert_eq!(connection.send_request(prompt()).await.unwrap().status(), 401);
@@ -107,7 +103,7 @@ async fn a_replaced_token_is_worth_nothing() {
 #[tokio::test]
 async fn targets_with_two_readings_go_nowhere() {
     let provider = Provider::start(async |_| json(200, "{}")).await;
-    let fixture = Fixture::new(&provider.base);
+    let fixture = Fixture::new(&provider.base).await;
     for (target, status) in [
         ("http://evil.example/v1/messages", "403"),
         ("https://api.anthropic.com/v1/messages", "403"),
@@ -145,7 +141,7 @@ async fn targets_with_two_readings_go_nowhere() {
 #[tokio::test]
 async fn requests_with_two_lengths_never_become_two_requests() {
     let provider = Provider::start(async |_| json(200, "{}")).await;
-    let fixture = Fixture::new(&provider.base);
+    let fixture = Fixture::new(&provider.base).await;
     let head = format!("POST /v1/messages HTTP/1.1\r\nhost: x\r\nx-api-key: {TOKEN}\r\n");
     let smuggled = "GET /v1/organizations/api_keys HTTP/1.1\r\n\r\n";
     for lengths in [
@@ -168,7 +164,7 @@ async fn requests_with_two_lengths_never_become_two_requests() {
 #[tokio::test]
 async fn a_probe_is_answered_here() {
     let provider = Provider::start(async |_| json(200, "{}")).await;
-    let fixture = Fixture::new(&provider.base);
+    let fixture = Fixture::new(&provider.base).await;
     for method in ["GET", "HEAD"] {
         let request = Request::builder()
             .method(method)
@@ -198,7 +194,8 @@ async fn a_body_is_bounded_however_it_is_framed() {
             max_request_body: 1000,
             ..Limits::default()
         },
-    );
+    )
+    .await;
     assert_eq!(fixture.send(messages(full(vec![b'a'; 1000]))).await.status(), 200);
     let (status, kind, _) = error_of(fixture.send(messages(full(vec![b'a'; 1001]))).await).await;
     assert_eq!((status, kind.as_str()), (413, "request_too_large"));
@@ -220,7 +217,7 @@ async fn a_body_is_bounded_however_it_is_framed() {
 #[tokio::test]
 async fn a_refused_client_may_finish_its_body_and_then_reads_why() {
     let provider = Provider::start(async |_| json(200, "{}")).await;
-    let fixture = Fixture::new(&provider.base);
+    let fixture = Fixture::new(&provider.base).await;
     fixture.credential.rotate(None);
     let body = vec![b'a'; 4 * 1024 * 1024];
     assert_eq!(error_of(fixture.send(messages(full(body))).await).await.0, 401);
@@ -237,7 +234,7 @@ async fn a_body_that_stalls_is_given_up() {
         stall_timeout: Duration::from_millis(50),
         ..Limits::default()
     };
-    let fixture = Fixture::with_limits(&provider.base, limits);
+    let fixture = Fixture::with_limits(&provider.base, limits).await;
     let (_sender, body) = pieces();
     assert_eq!(error_of(fixture.send(messages(body)).await).await.0, 408);
 }
@@ -257,7 +254,8 @@ async fn requests_at_once_are_bounded() {
             max_concurrent_requests: 1,
             ..Limits::default()
         },
-    );
+    )
+    .await;
     let first = fixture.send(prompt()).await;
     assert_eq!(fixture.proxy.usage(&fixture.session).unwrap().in_flight, 1);
     let second = fixture.send(prompt()).await;
@@ -277,7 +275,8 @@ async fn connections_are_bounded() {
             max_connections: 1,
             ..Limits::default()
         },
-    );
+    )
+    .await;
     let mut first = fixture.connect().await;
     read(first.send_request(prompt()).await.unwrap()).await;
     let (_inside, outside) = tokio::io::duplex(64);
@@ -298,7 +297,7 @@ async fn heads_are_bounded_in_size_number_and_time() {
         head_timeout: Duration::from_millis(100),
         ..Limits::default()
     };
-    let fixture = Fixture::with_limits(&provider.base, limits);
+    let fixture = Fixture::with_limits(&provider.base, limits).await;
     let start = format!("POST /v1/messages HTTP/1.1\r\nx-api-key: {TOKEN}\r\n");
     for head in [
         format!("{start}x-long: {}\r\n\r\n", "a".repeat(10_000)),
@@ -321,12 +320,9 @@ async fn heads_are_bounded_in_size_number_and_time() {
 #[tokio::test]
 async fn registration_refuses_a_token_that_could_be_guessed() {
     let provider = Provider::start(async |_| json(200, "{}")).await;
-    let fixture = Fixture::new(&provider.base);
+    let fixture = Fixture::new(&provider.base).await;
     for token in ["", "fifteen-bytes-x"] {
-        let error = fixture
-            .proxy
-            .register(SessionId::new(), token.into(), None)
-            .unwrap_err();
+        let error = fixture.register(SessionId::new(), token, None).await.unwrap_err();
         assert_eq!(error.kind(), GatewayErrorKind::InvalidToken);
     }
     let (inside, outside) = tokio::io::duplex(64);

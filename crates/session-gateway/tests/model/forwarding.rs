@@ -22,7 +22,7 @@ async fn the_key_takes_the_token_s_place_and_the_rest_passes() {
             .unwrap()
     })
     .await;
-    let fixture = Fixture::new(&provider.base);
+    let fixture = Fixture::new(&provider.base).await;
 
     let mut request = messages(full("{\"unknown_field\": [1,2] }"));
     let headers = request.headers_mut();
@@ -71,7 +71,7 @@ async fn answers_stream() {
         }
     })
     .await;
-    let fixture = Fixture::new(&provider.base);
+    let fixture = Fixture::new(&provider.base).await;
     let mut answer = fixture.send(prompt()).await.into_body();
     for piece in ["event: ping\n", "data: {}\n\n", "data: sk-\n\n"] {
         sender.send(Ok(Bytes::from(piece))).await.unwrap();
@@ -100,7 +100,7 @@ async fn requests_stream() {
         }
     })
     .await;
-    let fixture = Fixture::new(&provider.base);
+    let fixture = Fixture::new(&provider.base).await;
     let (sender, body) = pieces();
     let answer = tokio::spawn(async move { fixture.send(messages(body)).await });
     sender.send(Ok(Bytes::from("one"))).await.unwrap();
@@ -121,7 +121,7 @@ async fn errors_of_the_provider_pass_unchanged() {
             async { answer }
         })
         .await;
-        let fixture = Fixture::new(&provider.base);
+        let fixture = Fixture::new(&provider.base).await;
         let response = fixture.send(prompt()).await;
         assert_eq!(response.status().as_u16(), status);
         assert_eq!(response.headers()["retry-after"], "7");
@@ -134,7 +134,7 @@ async fn errors_of_the_provider_pass_unchanged() {
 #[tokio::test]
 async fn a_connection_is_kept_for_the_next_request() {
     let provider = Provider::start(async |_| json(200, "{}")).await;
-    let fixture = Fixture::new(&provider.base);
+    let fixture = Fixture::new(&provider.base).await;
     let mut connection = fixture.connect().await;
     for path in ["/v1/models?limit=5", "/v1/models/claude", "/v1/models"] {
         connection.ready().await.unwrap();
@@ -151,7 +151,7 @@ async fn a_connection_is_kept_for_the_next_request() {
 }
 
 /// An address that refuses connections; the socket keeps other tests from listening there.
-fn port_without_a_server() -> (tokio::net::TcpSocket, std::net::SocketAddr) {
+pub(crate) fn port_without_a_server() -> (tokio::net::TcpSocket, std::net::SocketAddr) {
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = socket.local_addr().unwrap();
@@ -161,7 +161,7 @@ fn port_without_a_server() -> (tokio::net::TcpSocket, std::net::SocketAddr) {
 #[tokio::test]
 async fn an_upstream_that_is_not_there_is_said_to_be() {
     let (_reserved, address) = port_without_a_server();
-    let fixture = Fixture::new(&format!("http://{address}").parse().unwrap());
+    let fixture = Fixture::new(&format!("http://{address}").parse().unwrap()).await;
     let response = fixture.send(prompt()).await;
     assert_eq!(response.headers()["x-should-retry"], "true");
     let (status, kind, message) = error_of(response).await;
@@ -184,7 +184,7 @@ async fn an_upstream_that_is_not_there_is_said_to_be() {
 #[tokio::test]
 async fn a_large_request_reads_why_it_failed() {
     let (_reserved, address) = port_without_a_server();
-    let fixture = Fixture::new(&format!("http://{address}").parse().unwrap());
+    let fixture = Fixture::new(&format!("http://{address}").parse().unwrap()).await;
     // Written in full before anything is read, as some clients do: it must be taken to its end.
     let length = 4 * 1024 * 1024;
     let head =
@@ -211,7 +211,7 @@ async fn a_server_that_does_not_prove_who_it_is_gets_no_key() {
         stream.read_to_end(&mut got).await.unwrap();
         got
     });
-    let (status, _, message) = error_of(Fixture::new(&base).send(prompt()).await).await;
+    let (status, _, message) = error_of(Fixture::new(&base).await.send(prompt()).await).await;
     assert_eq!(status, 502, "{message}");
     assert!(message.contains("TLS"), "{message}");
     let got = impostor.await.unwrap();
@@ -225,7 +225,7 @@ async fn an_upstream_that_says_nothing_is_given_up() {
         response_timeout: Duration::from_millis(50),
         ..Limits::default()
     };
-    let fixture = Fixture::with_limits(&provider.base, limits);
+    let fixture = Fixture::with_limits(&provider.base, limits).await;
     let (status, kind, _) = error_of(fixture.send(prompt()).await).await;
     assert_eq!((status, kind.as_str()), (504, "timeout_error"));
 }
@@ -238,7 +238,7 @@ async fn garbage_and_a_closed_connection_are_a_bad_gateway() {
         vec![b"HTTP/1.1 101 Switching\r\n\r\n".to_vec()],
     ] {
         let provider = Provider::start_raw(writes).await;
-        let (status, kind, _) = error_of(Fixture::new(&provider.base).send(prompt()).await).await;
+        let (status, kind, _) = error_of(Fixture::new(&provider.base).await.send(prompt()).await).await;
         assert_eq!((status, kind.as_str()), (502, "api_error"));
     }
 }
@@ -247,7 +247,7 @@ async fn garbage_and_a_closed_connection_are_a_bad_gateway() {
 async fn an_answer_that_breaks_off_breaks_off_inside_too() {
     let write = b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf".to_vec();
     let provider = Provider::start_raw(vec![write]).await;
-    let fixture = Fixture::new(&provider.base);
+    let fixture = Fixture::new(&provider.base).await;
     let response = fixture.send(prompt()).await;
     assert!(response.into_body().collect().await.is_err());
     let usage = fixture.proxy.usage(&fixture.session).unwrap();
@@ -267,7 +267,7 @@ async fn an_answer_that_stalls_is_cut() {
         stall_timeout: Duration::from_millis(50),
         ..Limits::default()
     };
-    let fixture = Fixture::with_limits(&provider.base, limits);
+    let fixture = Fixture::with_limits(&provider.base, limits).await;
     let answer = fixture.send(prompt()).await;
     sender.send(Ok(Bytes::from("a"))).await.unwrap();
     assert!(answer.into_body().collect().await.is_err());
@@ -277,6 +277,6 @@ async fn an_answer_that_stalls_is_cut() {
 async fn a_request_goes_below_the_prefix_of_the_base() {
     let provider = Provider::start(async |_| json(200, "{}")).await;
     let base = format!("{}/gate/anthropic/", provider.base).parse().unwrap();
-    Fixture::new(&base).send(prompt()).await;
+    Fixture::new(&base).await.send(prompt()).await;
     assert_eq!(provider.seen()[0].uri, "/gate/anthropic/v1/messages?beta=true");
 }

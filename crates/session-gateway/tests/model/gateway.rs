@@ -3,50 +3,23 @@
 use session_core::error::ErrorKind;
 use std::sync::Arc;
 
-use async_trait::async_trait;
-use session_core::budget::{Budget, Spending, Spent};
-use session_core::egress::EgressDecision;
-use session_core::error::Result;
-use session_core::gateway::{
-    DoorEvent, Gateway, Ledger, MODEL_DOOR, MODEL_PORT, ProviderAccount, SessionGrant,
-};
+use session_core::budget::Budget;
+use session_core::gateway::{Gateway, MODEL_DOOR, MODEL_PORT, ProviderAccount, SessionGrant};
 use session_core::id::SessionId;
 use session_gateway::SessionGateway;
-use session_gateway::model::{CredentialSource, Limits, ModelProxyConfig};
+use session_gateway::model::{CredentialSource, ModelProxyConfig};
+use testkit::ledger::MemoryLedger;
 
 use crate::support::{Provider, TOKEN, connect, json, prompt, read};
-
-/// Keeps nothing.
-struct NoLedger;
-
-#[async_trait]
-impl Ledger for NoLedger {
-    async fn spent(&self) -> Result<Spent> {
-        Ok(Spent::default())
-    }
-
-    async fn charge(&self, _spending: Spending) -> Result<()> {
-        Ok(())
-    }
-
-    async fn decisions(&self) -> Result<Vec<EgressDecision>> {
-        Ok(Vec::new())
-    }
-
-    async fn record(&self, _event: DoorEvent) -> Result<()> {
-        Ok(())
-    }
-}
 
 #[tokio::test]
 async fn a_session_is_admitted_served_counted_and_dismissed() {
     let provider =
         Provider::start(async |_| json(200, r#"{"usage":{"input_tokens":1,"output_tokens":2}}"#)).await;
-    let gateway = SessionGateway::new(ModelProxyConfig {
-        base_url: provider.base.clone(),
-        credential: CredentialSource::default(),
-        limits: Limits::default(),
-    });
+    let gateway = SessionGateway::new(ModelProxyConfig::messages(
+        provider.base.clone(),
+        CredentialSource::default(),
+    ));
     let session = SessionId::new();
     let grant = |credential: &str| SessionGrant {
         token: TOKEN.into(),
@@ -54,7 +27,7 @@ async fn a_session_is_admitted_served_counted_and_dismissed() {
         sealed: true,
         allow: Vec::new(),
         budget: Budget::default(),
-        ledger: Arc::new(NoLedger),
+        ledger: Arc::new(MemoryLedger::default()),
     };
 
     let error = gateway.admit(&session, grant("bad key")).await.unwrap_err();
@@ -66,8 +39,8 @@ async fn a_session_is_admitted_served_counted_and_dismissed() {
         .await
         .unwrap()
         .doors;
-    assert_eq!(doors.len(), 1);
-    assert_eq!((doors[0].name.as_str(), doors[0].port), (MODEL_DOOR, MODEL_PORT));
+    let door = doors.iter().find(|door| door.name == MODEL_DOOR).unwrap();
+    assert_eq!(door.port, MODEL_PORT);
 
     let (inside, outside) = tokio::io::duplex(4096);
     let served = tokio::spawn(gateway.serve(&session, MODEL_DOOR, Box::new(outside)));

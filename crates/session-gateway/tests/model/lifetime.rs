@@ -36,7 +36,7 @@ async fn begin(response: Response<Incoming>, sender: &mpsc::Sender<std::io::Resu
 #[tokio::test]
 async fn a_forgotten_session_is_cut_off_at_once() {
     let (provider, sender) = by_hand().await;
-    let fixture = Fixture::new(&provider.base);
+    let fixture = Fixture::new(&provider.base).await;
     let body = begin(fixture.send(prompt()).await, &sender).await;
     fixture.proxy.forget(&fixture.session);
     assert!(body.collect().await.is_err());
@@ -55,7 +55,7 @@ async fn a_forgotten_session_is_cut_off_at_once() {
 #[tokio::test]
 async fn a_client_that_ends_its_side_still_gets_its_answer() {
     let provider = Provider::start(async |_| json(200, "{\"late\":1}")).await;
-    let fixture = Fixture::new(&provider.base);
+    let fixture = Fixture::new(&provider.base).await;
     let request =
         format!("POST /v1/messages HTTP/1.1\r\nx-api-key: {TOKEN}\r\ncontent-length: 2\r\n\r\n{{}}");
     let answer = fixture.send_raw(request.as_bytes()).await;
@@ -68,7 +68,7 @@ async fn a_client_that_ends_its_side_still_gets_its_answer() {
 #[tokio::test]
 async fn an_expected_100_is_given_here() {
     let provider = Provider::start(async |_| json(200, "{}")).await;
-    let fixture = Fixture::new(&provider.base);
+    let fixture = Fixture::new(&provider.base).await;
     let mut inside = fixture.dial();
     let head =
         "POST /v1/messages HTTP/1.1\r\nexpect: 100-continue\r\ncontent-length: 2\r\nconnection: close\r\n";
@@ -88,7 +88,7 @@ async fn an_expected_100_is_given_here() {
 #[tokio::test]
 async fn a_client_that_goes_away_frees_its_place() {
     let (provider, sender) = by_hand().await;
-    let fixture = Fixture::new(&provider.base);
+    let fixture = Fixture::new(&provider.base).await;
     let mut usage = fixture.proxy.watch_usage(&fixture.session).unwrap();
     let body = begin(fixture.send(prompt()).await, &sender).await;
     drop(body);
@@ -100,7 +100,7 @@ async fn a_client_that_goes_away_frees_its_place() {
 #[tokio::test]
 async fn shutdown_lets_a_request_end() {
     let (provider, sender) = by_hand().await;
-    let fixture = Fixture::new(&provider.base);
+    let fixture = Fixture::new(&provider.base).await;
     let (stop, stopped) = oneshot::channel::<()>();
     let (inside, outside) = tokio::io::duplex(4096);
     let (proxy, session) = (fixture.proxy.clone(), fixture.session);
@@ -125,7 +125,7 @@ async fn shutdown_cuts_what_does_not_end_and_what_is_idle() {
         drain_timeout: Duration::from_millis(50),
         ..Limits::default()
     };
-    let fixture = Fixture::with_limits(&provider.base, limits);
+    let fixture = Fixture::with_limits(&provider.base, limits).await;
     let (stop, stopped) = oneshot::channel::<()>();
     let (inside, outside) = tokio::io::duplex(4096);
     let (proxy, session) = (fixture.proxy.clone(), fixture.session);
@@ -155,7 +155,7 @@ async fn an_idle_connection_ends_without_an_error() {
         head_timeout: Duration::from_millis(50),
         ..Limits::default()
     };
-    let fixture = Fixture::with_limits(&provider.base, limits);
+    let fixture = Fixture::with_limits(&provider.base, limits).await;
     let (inside, outside) = tokio::io::duplex(4096);
     let (proxy, session) = (fixture.proxy.clone(), fixture.session);
     let served = tokio::spawn(async move { proxy.serve(&session, outside, std::future::pending()).await });

@@ -4,9 +4,12 @@
 
 mod accounts;
 mod admission;
+mod bedrock;
 mod forwarding;
 mod gateway;
 mod lifetime;
+mod retries;
 mod secrets;
 mod support;
 mod usage;
+mod vertex;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use hyper::Response;
 use session_gateway::SessionGateway;
-use session_gateway::model::{CredentialSource, Limits, ModelProxyConfig};
+use session_gateway::model::{CredentialSource, ModelProxyConfig};
 
 use crate::support::{Fixture, KEY, Provider, TOKEN, credential, error_of, full, json, prompt, read};
 
@@ -27,7 +27,7 @@ async fn an_answer_that_repeats_the_key_is_masked_at_every_split() {
     let answer = echo();
     for at in 1..answer.len() {
         let provider = Provider::start_raw(vec![answer[..at].to_vec(), answer[at..].to_vec()]).await;
-        let fixture = Fixture::new(&provider.base);
+        let fixture = Fixture::new(&provider.base).await;
         let request =
             format!("POST /v1/messages HTTP/1.1\r\nx-api-key: {TOKEN}\r\ncontent-length: 0\r\n\r\n");
         let text = fixture.send_raw(request.as_bytes()).await;
@@ -56,7 +56,7 @@ async fn a_redirect_is_not_followed_and_not_passed_on() {
             async move { answer.body(full("")).unwrap() }
         })
         .await;
-        let response = Fixture::new(&provider.base).send(prompt()).await;
+        let response = Fixture::new(&provider.base).await.send(prompt()).await;
         assert!(!response.headers().contains_key("location"));
         assert_eq!(error_of(response).await.0, 502);
     }
@@ -72,7 +72,7 @@ async fn an_answer_that_cannot_be_read_is_not_passed_on() {
             .unwrap()
     })
     .await;
-    let response = Fixture::new(&provider.base).send(prompt()).await;
+    let response = Fixture::new(&provider.base).await.send(prompt()).await;
     assert_eq!(response.headers()["x-cofferdam-refusal"], "upstream_encoded");
     assert_eq!(error_of(response).await.0, 502);
 }
@@ -80,19 +80,15 @@ async fn an_answer_that_cannot_be_read_is_not_passed_on() {
 #[tokio::test]
 async fn debug_output_shows_no_key_and_no_token() {
     let provider = Provider::start(async |_| json(200, "{}")).await;
-    let fixture = Fixture::new(&provider.base);
-    fixture
-        .proxy
-        .register(fixture.session, TOKEN.into(), Some(credential(KEY)))
-        .unwrap();
-    let config = ModelProxyConfig {
-        base_url: provider.base.clone(),
-        credential: CredentialSource::new(Some(credential(KEY))),
-        limits: Limits::default(),
-    };
+    let fixture = Fixture::new(&provider.base).await;
+    fixture.register(fixture.session, TOKEN, Some(KEY)).await.unwrap();
+    let config = ModelProxyConfig::messages(
+        provider.base.clone(),
+        CredentialSource::new(Some(credential(KEY))),
+    );
     let short = fixture
-        .proxy
-        .register(fixture.session, "canary-token".into(), None)
+        .register(fixture.session, "canary-token", None)
+        .await
         .unwrap_err();
     let shown = format!(
         "{:?} {:?} {:?} {:?} {config:?} {:?} {short:?} {short}",
@@ -129,10 +125,10 @@ async fn the_log_at_its_loudest_shows_no_key_and_no_token() {
     let _guard = tracing::subscriber::set_default(subscriber.finish());
 
     let provider = Provider::start_raw(vec![echo()]).await;
-    let fixture = Fixture::new(&provider.base);
+    let fixture = Fixture::new(&provider.base).await;
     read(fixture.send(prompt()).await).await;
     let broken = Provider::start_raw(vec![format!("HTTP/1.1 {KEY}\r\n\r\n").into_bytes()]).await;
-    read(Fixture::new(&broken.base).send(prompt()).await).await;
+    read(Fixture::new(&broken.base).await.send(prompt()).await).await;
     fixture.credential.rotate(None);
     read(fixture.send(prompt()).await).await;
 

@@ -15,8 +15,14 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use secrecy::SecretString;
+use session_core::budget::Budget;
+use session_core::gateway::{ModelApi, ProviderAccount};
 use session_core::id::SessionId;
-use session_gateway::model::{BaseUrl, Credential, CredentialSource, Limits, ModelProxy, ModelProxyConfig};
+use session_gateway::GatewayError;
+use session_gateway::model::{
+    Access, BaseUrl, Credential, CredentialSource, Limits, ModelProxy, ModelProxyConfig, RetryPolicy, Terms,
+};
+use testkit::ledger::MemoryLedger;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -44,6 +50,13 @@ pub(crate) fn pieces() -> (mpsc::Sender<std::io::Result<Bytes>>, TestBody) {
     let stream = futures::stream::poll_fn(move |cx| receiver.poll_recv(cx));
     let frames = futures::StreamExt::map(stream, |piece| piece.map(Frame::data));
     (sender, StreamBody::new(frames).boxed_unsync())
+}
+
+/// A piece, and then what comes.
+pub(crate) fn chain(first: Bytes, rest: TestBody) -> TestBody {
+    let first = futures::stream::once(async move { Ok(Frame::data(first)) });
+    let rest = http_body_util::BodyStream::new(rest);
+    StreamBody::new(futures::StreamExt::chain(first, rest)).boxed_unsync()
 }
 
 /// A JSON answer.
@@ -129,33 +142,81 @@ pub(crate) fn credential(key: &str) -> Credential {
     Credential::api_key(&SecretString::from(key)).unwrap()
 }
 
+/// What a session is let in with.
+pub(crate) fn access(token: &str, account: Option<ProviderAccount>, ledger: &MemoryLedger) -> Access {
+    Access {
+        token: token.into(),
+        account,
+        terms: Terms {
+            budget: Budget::default(),
+            ledger: Arc::new(ledger.clone()),
+        },
+    }
+}
+
+/// Asks each provider once, and at once: what tests are about that are not about retries.
+pub(crate) const ONCE: RetryPolicy = RetryPolicy {
+    attempts: 1,
+    first_wait: Duration::ZERO,
+    longest_wait: Duration::ZERO,
+    pause: Duration::ZERO,
+};
+
 /// A proxy with one session.
 pub(crate) struct Fixture {
     pub(crate) proxy: ModelProxy,
     pub(crate) credential: CredentialSource,
     pub(crate) session: SessionId,
+    pub(crate) ledger: MemoryLedger,
+    pub(crate) api: ModelApi,
 }
 
 impl Fixture {
-    pub(crate) fn new(base: &BaseUrl) -> Self {
-        Self::with_limits(base, Limits::default())
+    pub(crate) async fn new(base: &BaseUrl) -> Self {
+        Self::with_limits(base, Limits::default()).await
     }
 
-    pub(crate) fn with_limits(base: &BaseUrl, limits: Limits) -> Self {
+    pub(crate) async fn with_limits(base: &BaseUrl, limits: Limits) -> Self {
         let credential = CredentialSource::new(Some(credential(KEY)));
         let config = ModelProxyConfig {
-            base_url: base.clone(),
-            credential: credential.clone(),
+            retry: ONCE,
             limits,
+            ..ModelProxyConfig::messages(base.clone(), credential.clone())
         };
+        let mut fixture = Self::with(config, None).await;
+        fixture.credential = credential;
+        fixture
+    }
+
+    /// A proxy of this kind with one session, which may have an account of its own.
+    pub(crate) async fn with(config: ModelProxyConfig, account: Option<ProviderAccount>) -> Self {
         let proxy = ModelProxy::new(config);
         let session = SessionId::new();
-        proxy.register(session, TOKEN.into(), None).unwrap();
+        let ledger = MemoryLedger::default();
+        let api = proxy
+            .register(session, access(TOKEN, account, &ledger))
+            .await
+            .unwrap();
         Self {
             proxy,
-            credential,
+            credential: CredentialSource::default(),
             session,
+            ledger,
+            api,
         }
+    }
+
+    /// Registers a session, this one or another.
+    pub(crate) async fn register(
+        &self,
+        session: SessionId,
+        token: &str,
+        key: Option<&str>,
+    ) -> Result<ModelApi, GatewayError> {
+        let account = key.map(|key| ProviderAccount::ApiKey(key.into()));
+        self.proxy
+            .register(session, access(token, account, &self.ledger))
+            .await
     }
 
     /// A connection from inside, as bytes.

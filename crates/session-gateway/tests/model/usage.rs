@@ -20,7 +20,7 @@ async fn a_stream_is_counted_while_it_runs_and_passes_unchanged() {
         }
     })
     .await;
-    let fixture = Fixture::new(&provider.base);
+    let fixture = Fixture::new(&provider.base).await;
     let mut usage = fixture.proxy.watch_usage(&fixture.session).unwrap();
     let answer = fixture.send(prompt()).await;
 
@@ -48,7 +48,7 @@ async fn a_stream_is_counted_while_it_runs_and_passes_unchanged() {
 async fn documents_add_up_and_only_messages_count() {
     const BODY: &str = r#"{"content":[],"usage":{"input_tokens":3,"output_tokens":4}}"#;
     let provider = Provider::start(async |_| json(200, BODY)).await;
-    let fixture = Fixture::new(&provider.base);
+    let fixture = Fixture::new(&provider.base).await;
     for path in ["/v1/messages", "/v1/messages", "/v1/messages/count_tokens"] {
         let mut request = prompt();
         *request.uri_mut() = path.parse().unwrap();

@@ -37,7 +37,7 @@ const SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";
 /// How long a token may take.
 const TOKEN_TIMEOUT: Duration = Duration::from_secs(20);
 /// What was set up or failed less than this ago is not set up again: a session can make requests in plenty.
-const SETTLED: Duration = Duration::from_secs(5);
+const SETTLED: Duration = Duration::from_secs(1);
 /// Longest file of credentials.
 const MAX_FILE: u64 = 64 * 1024;
 

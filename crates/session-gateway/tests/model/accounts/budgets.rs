@@ -43,7 +43,10 @@ async fn a_spent_budget_is_said_once_for_all_and_not_retried() {
         limit: BudgetLimit::Cost,
         today: false,
     };
-    assert_eq!(fixture.ledger.wait_for_events(1).await, [spent.clone()]);
+    assert_eq!(
+        fixture.ledger.wait_for_events(1).await,
+        std::slice::from_ref(&spent)
+    );
 
     // A higher limit lets it go on, at once; when that is spent too, it is said again.
     let raised = cost(2 * ANSWER_COSTS);

@@ -21,7 +21,7 @@ const SEARCH_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long before their end credentials are replaced.
 const AHEAD: Duration = Duration::from_secs(300);
 /// What was found or not found less than this ago is not searched for again: a session can make requests in plenty.
-const SETTLED: Duration = Duration::from_secs(5);
+const SETTLED: Duration = Duration::from_secs(1);
 
 /// The credentials of one provider.
 pub(crate) struct AwsKeys {
