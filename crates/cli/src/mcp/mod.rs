@@ -146,9 +146,9 @@ mod tests {
         stop: &CancellationToken,
     ) -> ExitStatus {
         let signals = stream::iter(signals).chain(stream::pending()).boxed();
-        until_interrupted_twice(Box::pin(serving), signals, stop.clone())
-            .await
-            .unwrap()
+        let ended = until_interrupted_twice(Box::pin(serving), signals, stop.clone());
+        let ended = tokio::time::timeout(std::time::Duration::from_secs(5), ended).await;
+        ended.expect("it ends").unwrap()
     }
 
     #[tokio::test]
