@@ -347,6 +347,33 @@ async fn a_cost_that_is_no_number_counts_nothing() {
     assert_eq!(record.info.cost_usd, 0.1 + 0.2);
 }
 
+/// Whoever takes a turn back that waits must not end one that another process has just started.
+#[tokio::test]
+async fn a_turn_that_was_started_meanwhile_is_not_ended_as_one_that_waits() {
+    let home = Home::new();
+    let (store, other) = (home.open().await, home.open().await);
+    let session = ready(&store).await;
+    let turn = store.insert_turn(&session, turn("x")).await.unwrap().into_turn();
+    let taken_back = || Batch {
+        expect_turn: Some(TurnStatus::Queued),
+        ..update(turn.id, TurnStatus::Interrupted, Some(outcome(None)))
+    };
+    other
+        .commit(&session, update(turn.id, TurnStatus::Running, None))
+        .await
+        .unwrap();
+    let events = all_events(&store, &session).await;
+    assert_eq!(
+        kind_of(store.commit(&session, taken_back()).await),
+        ErrorKind::StateConflict
+    );
+    assert_eq!(
+        store.running_turn(&session).await.unwrap().map(|turn| turn.id),
+        Some(turn.id)
+    );
+    assert_eq!(all_events(&store, &session).await, events);
+}
+
 #[tokio::test]
 async fn a_repeated_prompt_finds_its_turn_and_another_one_is_refused() {
     let home = Home::new();
