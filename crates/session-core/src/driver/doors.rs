@@ -59,6 +59,11 @@ impl Driver {
         Ok(self.admission.insert(admission))
     }
 
+    /// Programs of a session with a network of its own need nothing of the gateway.
+    fn needs_admission(&self, record: &SessionRecord) -> bool {
+        self.admission.is_none() && record.info.network == NetworkMode::Sealed
+    }
+
     fn grant(&self, record: &SessionRecord) -> SessionGrant {
         let info = &record.info;
         SessionGrant {
@@ -116,18 +121,26 @@ impl Driver {
     /// The link with what programs need beside it: a way out, if they have one, and the environment that leads there.
     ///
     /// A gateway that does not let the session in is no reason not to run a program: most need no way out.
-    pub(super) async fn ready_for_programs(&mut self) -> Result<Linked> {
-        let (link, _) = self.connect().await?;
-        let record = self.record().await?;
-        if record.info.network == NetworkMode::Sealed {
-            match self.admit(&record).await {
-                Ok(_) => self.serve_egress(&link, Place::IfFree).await,
-                Err(error) => {
-                    tracing::warn!(session = %self.id, %error, "programs have no way out of the session");
-                }
+    pub(super) async fn ready_for_programs(&mut self, record: &SessionRecord) -> Result<Linked> {
+        let (gateway, id) = (self.foundation.gateway.clone(), self.id);
+        let grant = self.needs_admission(record).then(|| self.grant(record));
+        // While the container dials.
+        let admitting = async {
+            match grant {
+                Some(grant) => gateway.admit(&id, grant).await.map(Some),
+                None => Ok(None),
+            }
+        };
+        let (linked, admitted) = tokio::join!(self.connect(), admitting);
+        let (link, _) = linked?;
+        match admitted {
+            Ok(admission) => self.admission = admission.or(self.admission.take()),
+            Err(error) => {
+                tracing::warn!(session = %self.id, %error, "programs have no way out of the session");
             }
         }
-        self.publish(&record).ok_or_else(|| {
+        self.serve_egress(&link, Place::IfFree).await;
+        self.publish(record).ok_or_else(|| {
             Error::new(
                 ErrorKind::LinkLost,
                 "reach the session",
@@ -170,7 +183,10 @@ impl Driver {
             }
         };
         let served = match link.open_doors(vec![door]).await {
-            Ok(()) => Served::Egress { _lock: lock },
+            Ok(()) => {
+                tracing::debug!(session = %self.id, "the way out is served here");
+                Served::Egress { _lock: lock }
+            }
             Err(error) => {
                 tracing::warn!(session = %self.id, %error, "the egress door cannot be opened");
                 Served::Refused

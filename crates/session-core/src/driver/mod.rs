@@ -22,6 +22,7 @@ mod connect;
 mod create;
 mod destroy;
 mod doors;
+mod handle;
 mod inbox;
 mod interrupt;
 mod ledger;
@@ -37,13 +38,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use session_link::Link;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
 pub(crate) use self::create::{LaunchPlan, send_archive};
+pub(crate) use self::handle::DriverHandle;
 use crate::activity::{Activity, StallCause, WatchdogPolicy};
 use crate::agent::AgentDriver;
-use crate::ambient::Ambient;
 use crate::driver::connect::{Connection, Linked};
 use crate::driver::inbox::Inbox;
 use crate::driver::interrupt::ForeignInterrupt;
@@ -91,20 +92,13 @@ pub(crate) struct Foundation {
     pub(crate) watchdog: WatchdogPolicy,
 }
 
-/// A way to a session's task.
-#[derive(Clone)]
-pub(crate) struct DriverHandle {
-    requests: mpsc::Sender<Request>,
-    link: watch::Receiver<Option<Linked>>,
-}
-
 type Answer<T> = oneshot::Sender<Result<T>>;
 
 pub(crate) enum Request {
     Create(Box<LaunchPlan>, Answer<()>),
     Link(Answer<(Link, Carrier)>),
     /// A link for programs, and what they find around them.
-    Programs(Answer<Linked>),
+    Programs(Box<SessionRecord>, Answer<Linked>),
     /// Turns wait in the store.
     Work(Option<ProviderAccount>),
     Interrupt(Answer<bool>),
@@ -119,90 +113,6 @@ pub(crate) enum Request {
     Refresh(Answer<()>),
     /// Somebody wants to know what the agent does, and on what it hangs.
     Activity(Answer<(Option<Activity>, Option<StallCause>)>),
-}
-
-impl DriverHandle {
-    /// Starts the task of a session; `record` is its record as stored. The returned future is the task.
-    pub(crate) fn new(
-        foundation: Foundation,
-        record: &SessionRecord,
-        shutdown: tokio_util::sync::CancellationToken,
-    ) -> (Self, impl Future<Output = ()> + Send + 'static) {
-        let (requests, inbox) = mpsc::channel(QUEUE);
-        let (link_out, link) = watch::channel(None);
-        let driver = Driver {
-            id: record.info.id,
-            container: record.container.clone(),
-            foundation,
-            link_out,
-            connection: None,
-            agent: None,
-            account: None,
-            admission: None,
-            wants_work: false,
-            retry: Retry::default(),
-            foreign_interrupt: None,
-            start_again: None,
-            ended: false,
-        };
-        (Self { requests, link }, driver.run(Inbox::new(inbox), shutdown))
-    }
-
-    /// Whether the task has ended.
-    pub(crate) fn is_ended(&self) -> bool {
-        self.requests.is_closed()
-    }
-
-    /// Asks the task and waits for its answer.
-    pub(crate) async fn ask<T>(&self, request: impl FnOnce(Answer<T>) -> Request) -> Result<T> {
-        let (answer, reply) = oneshot::channel();
-        self.requests.send(request(answer)).await.map_err(|_| ended())?;
-        reply.await.map_err(|_| ended())?
-    }
-
-    /// Tells the task; it answers by what it does.
-    pub(crate) async fn tell(&self, request: Request) -> Result<()> {
-        self.requests.send(request).await.map_err(|_| ended())
-    }
-
-    /// Tells the task that there may be work, unless it has so much to do that it will look by itself.
-    pub(crate) fn nudge(&self, account: Option<ProviderAccount>) {
-        let _ = self.requests.try_send(Request::Work(account));
-    }
-
-    /// The link, made if there is none. Does not pass through the task when it is up.
-    pub(crate) async fn link(&self) -> Result<(Link, Carrier)> {
-        match self.current() {
-            Some(linked) => Ok((linked.link, linked.carrier)),
-            None => self.ask(Request::Link).await,
-        }
-    }
-
-    /// The link for running programs, and what they find around them. Does not pass through the task but for the first
-    /// time.
-    pub(crate) async fn link_for_programs(&self) -> Result<(Link, Arc<Ambient>)> {
-        let linked = match self.current() {
-            Some(linked) if linked.ambient.is_some() => linked,
-            _ => self.ask(Request::Programs).await?,
-        };
-        Ok((linked.link, linked.ambient.unwrap_or_default()))
-    }
-
-    fn current(&self) -> Option<Linked> {
-        let current = self.link.borrow();
-        current
-            .as_ref()
-            .filter(|linked| !linked.link.is_closed())
-            .cloned()
-    }
-}
-
-fn ended() -> Error {
-    Error::new(
-        ErrorKind::StateConflict,
-        "reach the session",
-        "the session was destroyed or the manager stops",
-    )
 }
 
 /// The task's own state.
@@ -229,6 +139,24 @@ struct Driver {
 }
 
 impl Driver {
+    fn new(foundation: Foundation, record: &SessionRecord, link_out: watch::Sender<Option<Linked>>) -> Self {
+        Self {
+            id: record.info.id,
+            container: record.container.clone(),
+            foundation,
+            link_out,
+            connection: None,
+            agent: None,
+            account: None,
+            admission: None,
+            wants_work: false,
+            retry: Retry::default(),
+            foreign_interrupt: None,
+            start_again: None,
+            ended: false,
+        }
+    }
+
     async fn run(mut self, mut inbox: Inbox, shutdown: tokio_util::sync::CancellationToken) {
         while !self.ended {
             if self.has_time_for_work() {
@@ -280,11 +208,11 @@ impl Driver {
                 urgent = inbox.urgent() => inbox.put_back(Request::Link(answer), urgent),
                 outcome = self.connect() => drop(answer.send(outcome)),
             },
-            Request::Programs(answer) => tokio::select! {
+            Request::Programs(record, answer) => tokio::select! {
                 biased;
                 // As above: what was opened for it is opened again, or is open still.
-                urgent = inbox.urgent() => inbox.put_back(Request::Programs(answer), urgent),
-                outcome = self.ready_for_programs() => drop(answer.send(outcome)),
+                urgent = inbox.urgent() => inbox.put_back(Request::Programs(record, answer), urgent),
+                outcome = self.ready_for_programs(&record) => drop(answer.send(outcome)),
             },
             Request::Work(account) => {
                 if account.is_some() {

@@ -45,7 +45,7 @@ impl SessionManager {
         let record = self.record(session, OPERATION).await?;
         record.info.state.permits(Operation::Command)?;
         let id = CommandId::new();
-        let (link, ambient) = self.driver(&record).link_for_programs().await?;
+        let (link, ambient) = self.driver(&record).link_for_programs(&record).await?;
         let spec = spawn_spec(&id, &record.info, &request, &ambient)?;
         let process = link
             .run(spec)
