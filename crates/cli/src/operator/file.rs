@@ -214,7 +214,7 @@ fn root() -> String {
 
 fn amount(value: f64, unit: f64) -> Result<u64> {
     let scaled = value * unit;
-    if !scaled.is_finite() || scaled < 1.0 || scaled > 1e18 {
+    if !(1.0..=1e18).contains(&scaled) {
         return Err(refuse(
             "an amount of a budget is not a positive number",
             "leave a limit out to have none",

@@ -9,6 +9,7 @@ mod client;
 mod delegation;
 mod departures;
 mod engine;
+mod packages;
 mod tools;
 mod world;
 
@@ -30,7 +31,12 @@ const LIMIT: Duration = Duration::from_secs(240);
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
-    let tests = [delegation::tests(), tools::tests(), departures::tests()];
+    let tests = [
+        delegation::tests(),
+        tools::tests(),
+        departures::tests(),
+        packages::tests(),
+    ];
     let conclusion = libtest_mimic::run(&arguments, tests.into_iter().flatten().collect());
     conclusion.exit_code()
 }

@@ -3,6 +3,7 @@
 //! One test at a time: each makes containers, and some measure. Every test has a state directory, a model and a key of its own,
 //! and fails when anything of it is left on the engine.
 
+mod clones;
 mod commands;
 mod failures;
 mod flood;
@@ -15,6 +16,7 @@ mod outside;
     reason = "it answers whoever started it on its standard output"
 )]
 mod owner;
+mod providers;
 mod seal;
 mod secrets;
 mod takeover;
@@ -51,7 +53,9 @@ fn main() -> ExitCode {
         takeover::tests(),
         isolation::tests(),
         seal::tests(),
+        clones::tests(),
         secrets::tests(),
+        providers::tests(),
         workspaces::tests(),
         commands::tests(),
         flood::tests(),
@@ -71,21 +75,33 @@ fn test<F>(
 where
     F: Future<Output = Outcome> + Send + 'static,
 {
+    test_in(name, move || World::open(script()), body)
+}
+
+/// A test in a world of its own kind.
+fn test_in<W, F>(
+    name: &'static str,
+    world: impl FnOnce() -> W + Send + 'static,
+    body: impl FnOnce(Arc<World>) -> F + Send + 'static,
+) -> Trial
+where
+    W: Future<Output = Result<World, Box<dyn std::error::Error + Send + Sync>>>,
+    F: Future<Output = Outcome> + Send + 'static,
+{
     Trial::test(name, move || {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-        runtime.block_on(run(script(), body))
+        runtime.block_on(run(world(), body))
     })
 }
 
-async fn run<F>(script: Script, body: impl FnOnce(Arc<World>) -> F + Send + 'static) -> Result<(), Failed>
+async fn run<F>(
+    world: impl Future<Output = Result<World, Box<dyn std::error::Error + Send + Sync>>>,
+    body: impl FnOnce(Arc<World>) -> F + Send + 'static,
+) -> Result<(), Failed>
 where
     F: Future<Output = Outcome> + Send + 'static,
 {
-    let world = Arc::new(
-        World::open(script)
-            .await
-            .map_err(|error| Failed::from(chain(&*error)))?,
-    );
+    let world = Arc::new(world.await.map_err(|error| Failed::from(chain(&*error)))?);
     // A task of its own, so that a panic in it does not keep us from cleaning up.
     let mut task = tokio::spawn(body(Arc::clone(&world)));
     let outcome = match tokio::time::timeout(LIMIT, &mut task).await {

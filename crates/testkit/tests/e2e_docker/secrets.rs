@@ -58,7 +58,7 @@ async fn echoed(world: Arc<World>) -> Outcome {
     expect_nowhere(&world, &session).await
 }
 
-async fn expect_nowhere(world: &World, session: &SessionId) -> Outcome {
+pub(crate) async fn expect_nowhere(world: &World, session: &SessionId) -> Outcome {
     let key = &world.key;
     let inspected = outside::inspect(session).await?.to_string();
     assert!(!key.is_in(inspected.as_bytes()), "inspect");

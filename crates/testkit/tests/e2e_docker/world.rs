@@ -26,7 +26,7 @@ use session_gateway::SessionGateway;
 use session_gateway::model::{Credential, CredentialSource, ModelProxyConfig};
 use tempfile::TempDir;
 use testkit::canary::Canary;
-use testkit::model::{ModelServer, Script};
+use testkit::model::{ModelServer, Script, Surface};
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::Outcome;
@@ -47,12 +47,25 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) async fn open(script: Script) -> Result<Self> {
+        Self::open_at(Surface::Messages, script, |model, key| {
+            vendor(&model.url(), key.text())
+        })
+        .await
+    }
+
+    /// A model with another API, and a gateway that knows how to reach it.
+    pub(crate) async fn open_at(
+        surface: Surface,
+        script: Script,
+        config: impl FnOnce(&ModelServer, &Canary) -> Result<ModelProxyConfig>,
+    ) -> Result<Self> {
         log().clear();
-        let model = ModelServer::start(script).await?;
+        let model = ModelServer::start_as(surface, script).await?;
         let key = Canary::new();
         let state = state_dir()?;
         let runtime: Arc<dyn ContainerRuntime> = Arc::new(DockerRuntime::connect(DockerOptions::default())?);
-        let manager = open_manager(state.path(), Arc::clone(&runtime), &model.url(), key.text()).await?;
+        let config = config(&model, &key)?;
+        let manager = open_on(state.path(), Arc::clone(&runtime), config, |_| {}).await?;
         Ok(Self {
             state,
             manager,
@@ -80,6 +93,11 @@ impl World {
     /// The same, with a watchdog of its own.
     pub(crate) async fn watching_manager(&self, watchdog: WatchdogPolicy) -> Result<SessionManager> {
         self.manager_with(|options| options.watchdog = watchdog).await
+    }
+
+    /// The same, on another gateway.
+    pub(crate) async fn manager_on(&self, gateway: SessionGateway) -> Result<SessionManager> {
+        open_behind(self.state.path(), Arc::clone(&self.runtime), gateway, |_| {}).await
     }
 
     /// The same, with options of its own.
@@ -283,11 +301,32 @@ async fn open_with(
     key: &str,
     change: impl FnOnce(&mut ManagerOptions),
 ) -> Result<SessionManager> {
+    open_on(state, runtime, vendor(model, key)?, change).await
+}
+
+fn vendor(model: &str, key: &str) -> Result<ModelProxyConfig> {
     let key = Credential::api_key(&SecretString::from(key))?;
-    let gateway = SessionGateway::new(ModelProxyConfig::messages(
+    Ok(ModelProxyConfig::messages(
         model.parse()?,
         CredentialSource::new(Some(key)),
-    ));
+    ))
+}
+
+async fn open_on(
+    state: &Path,
+    runtime: Arc<dyn ContainerRuntime>,
+    config: ModelProxyConfig,
+    change: impl FnOnce(&mut ManagerOptions),
+) -> Result<SessionManager> {
+    open_behind(state, runtime, SessionGateway::new(config), change).await
+}
+
+async fn open_behind(
+    state: &Path,
+    runtime: Arc<dyn ContainerRuntime>,
+    gateway: SessionGateway,
+    change: impl FnOnce(&mut ManagerOptions),
+) -> Result<SessionManager> {
     let image: ImageRef = runtime_docker::DEFAULT_TOOLBOX_IMAGE.parse()?;
     let paths = HostPaths {
         home: None,
