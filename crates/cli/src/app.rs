@@ -48,7 +48,7 @@ impl Invocation {
         environment: &dyn Environment,
         streams: Streams,
     ) -> Result<Self, ExitStatus> {
-        let parsed = Cli::try_parse_from(args);
+        let parsed = Cli::try_parse_from(args).and_then(Cli::checked);
         let global = parsed.as_ref().ok().map(|cli| cli.global.clone());
         let output = OutputSettings::resolve(
             global.as_ref().is_some_and(|global| global.json),
@@ -163,6 +163,8 @@ impl Invocation {
             Command::Cp(args) => commands::cp(args, api, console).await,
             Command::Logs(args) => commands::logs(args, api, console).await,
             Command::Ls(args) => commands::ls(args, api, console).await,
+            Command::Egress(command) => commands::egress(command, api, console).await,
+            Command::Usage(args) => commands::usage(args, api, console).await,
             Command::Inspect(args) => commands::inspect(&args.session, api, console).await,
             Command::Diff(args) => commands::diff(args, api, console).await,
             Command::Interrupt(args) => commands::interrupt(&args.session, api, console).await,
@@ -271,7 +273,7 @@ fn session_request(args: &SessionArgs, settings: &Settings, current_dir: &Path) 
         workspace: workspace(args, current_dir),
         image: args.image.clone(),
         network: match args.network {
-            session::Network::Sealed => NetworkMode::Sealed,
+            session::Network::Sealed | session::Network::Allow => NetworkMode::Sealed,
             session::Network::Open => NetworkMode::Open,
         },
         limits: limits(args),
@@ -285,6 +287,9 @@ fn session_request(args: &SessionArgs, settings: &Settings, current_dir: &Path) 
             })
             .collect(),
         model: args.model.clone().or_else(|| settings.model.clone()),
+        small_model: args.small_model.clone(),
+        allow: args.allow.clone(),
+        budget: args.budget.budget(),
         env: args.env.iter().cloned().collect(),
         labels: args.label.iter().cloned().collect(),
         ..CreateSession::default()

@@ -26,6 +26,11 @@ pub fn markdown(program: Program) -> String {
     section(&mut text, &root, 2);
     for command in root.get_subcommands().filter(|command| !command.is_hide_set()) {
         section(&mut text, command, 2);
+        let below = command.get_subcommands().filter(|below| !below.is_hide_set());
+        // clap's own `help` of a group is nothing of its own.
+        for below in below.filter(|below| below.get_name() != "help") {
+            section(&mut text, below, 3);
+        }
     }
     let _ = write!(
         text,
@@ -104,7 +109,7 @@ fn section(text: &mut String, command: &Command, level: usize) {
         "\n```text\n{}\n```\n",
         usage.trim_start_matches("Usage:").trim()
     );
-    let is_root = command.get_subcommands().next().is_some();
+    let is_root = !name.contains(' ') && command.get_subcommands().next().is_some();
     let own: Vec<&Arg> = command
         .get_arguments()
         .filter(|arg| !arg.is_hide_set() && (is_root || !arg.is_global_set()))

@@ -182,6 +182,14 @@ pub struct LsArgs {
     pub label: Vec<(String, String)>,
 }
 
+/// `cofferdam usage`.
+#[derive(Debug, Clone, Args)]
+pub struct UsageArgs {
+    /// The session: its id, the start of its id, or its name; all sessions together without it
+    #[arg(value_name = "SESSION")]
+    pub session: Option<String>,
+}
+
 /// `cofferdam diff`.
 #[derive(Debug, Clone, Args)]
 pub struct DiffArgs {

@@ -2,16 +2,19 @@
 //! command's own module.
 
 mod commands;
+mod egress;
 pub mod session;
 
 use std::path::PathBuf;
 
+use clap::error::ErrorKind;
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 pub use self::commands::{
     ClientChoice, CompletionsArgs, ConfigArgs, CpArgs, DiffArgs, DoctorArgs, ExecArgs, HelpArgs, LogsArgs,
-    LsArgs, ManArgs, OutputArgs, PromptArgs, RmArgs, RunArgs,
+    LsArgs, ManArgs, OutputArgs, PromptArgs, RmArgs, RunArgs, UsageArgs,
 };
+pub use self::egress::{DecideArgs, EgressCommand, EgressLogArgs, WhichArgs};
 pub use self::session::{SessionArgs, WorkspaceArgs};
 use crate::mcp;
 use crate::settings::ColorChoice;
@@ -37,6 +40,24 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+}
+
+impl Cli {
+    /// Refuses flags that contradict one another, before anything is opened.
+    ///
+    /// # Errors
+    /// A usage error, printed as clap prints its own.
+    pub fn checked(self) -> Result<Self, clap::Error> {
+        let contradiction = match &self.command {
+            Command::Run(args) => args.session.contradiction(),
+            Command::Create(args) => args.contradiction(),
+            _ => None,
+        };
+        match contradiction {
+            Some(message) => Err(command().error(ErrorKind::ArgumentConflict, message)),
+            None => Ok(self),
+        }
+    }
 }
 
 /// Flags of every command.
@@ -97,6 +118,14 @@ pub enum Command {
     Inspect(TargetArgs),
     /// Show what changed in a session's workspace, as a patch
     Diff(DiffArgs),
+    /// See what sessions reach and are denied, and decide about it
+    ///
+    /// A session reaches the hosts that it was given, and no others. What it was denied waits here for a decision, which
+    /// holds from the next connection on.
+    #[command(subcommand)]
+    Egress(EgressCommand),
+    /// Show what was used of the model, by a session or by all
+    Usage(UsageArgs),
     /// Interrupt the turn that runs and take back those that wait
     Interrupt(TargetArgs),
     /// Freeze a session's processes

@@ -4,10 +4,14 @@ use std::path::PathBuf;
 
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
+use session_core::budget::Budget;
+use session_core::egress::AllowEntry;
 use session_core::id::ImageRef;
 use session_core::runtime::HostMount;
 
-use crate::parse::{parse_bind, parse_cpus, parse_environment, parse_label, parse_size};
+use crate::parse::{
+    parse_allow, parse_bind, parse_cpus, parse_environment, parse_label, parse_minutes, parse_size, parse_usd,
+};
 
 /// What a new session shall be.
 #[derive(Debug, Clone, Args)]
@@ -24,9 +28,20 @@ pub struct SessionArgs {
     /// The model [default: $ANTHROPIC_MODEL, else the agent's own choice]
     #[arg(long, value_name = "MODEL", value_parser = NonEmptyStringValueParser::new())]
     pub model: Option<String>,
-    /// What the session can reach by itself: nothing but the model (sealed), or everything (open)
+    /// The model for small tasks [default: $ANTHROPIC_SMALL_FAST_MODEL, else the agent's own choice]
+    #[arg(long, value_name = "MODEL", value_parser = NonEmptyStringValueParser::new())]
+    pub small_model: Option<String>,
+    /// What the session can reach: nothing but the model (sealed), the hosts of --allow too (allow), or everything (open);
+    /// --allow alone means allow
     #[arg(long, value_name = "MODE", default_value = "sealed")]
     pub network: Network,
+    /// A host that the session may reach, or a preset: example.com, *.example.com, example.com:8443, npm, pypi, crates,
+    /// debian, git
+    #[arg(long, value_name = "ENTRY", value_parser = parse_allow)]
+    pub allow: Vec<AllowEntry>,
+    /// How much of the model it may use.
+    #[command(flatten)]
+    pub budget: BudgetArgs,
     /// The most memory, swap included, such as 512m or 4g [default: 4g]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub memory: Option<u64>,
@@ -62,7 +77,7 @@ pub struct WorkspaceArgs {
     /// Start with an empty workspace
     #[arg(long, conflicts_with = "clone")]
     pub empty: bool,
-    /// Clone a git repository inside the session; needs --network open
+    /// Clone a git repository inside the session; its host has to be allowed, for example with --allow git
     #[arg(long, value_name = "URL")]
     pub clone: Option<String>,
     /// The branch, tag or commit to clone
@@ -70,11 +85,58 @@ pub struct WorkspaceArgs {
     pub reference: Option<String>,
 }
 
+/// How much of the model a session may use in its whole life.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct BudgetArgs {
+    /// The most money that the session may spend on its model, in US dollars, such as 2.50
+    #[arg(long, value_name = "USD", value_parser = parse_usd)]
+    pub budget_usd: Option<u64>,
+    /// The most tokens, of all kinds together
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
+    pub budget_tokens: Option<u64>,
+    /// The most requests to the model
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
+    pub budget_requests: Option<u64>,
+    /// The most minutes with a request to the model under way, such as 30 or 1.5
+    #[arg(long, value_name = "MINUTES", value_parser = parse_minutes)]
+    pub budget_minutes: Option<u64>,
+}
+
+impl BudgetArgs {
+    /// The budget.
+    pub fn budget(&self) -> Budget {
+        Budget {
+            cost_microusd: self.budget_usd,
+            tokens: self.budget_tokens,
+            requests: self.budget_requests,
+            model_ms: self.budget_minutes,
+        }
+    }
+}
+
+impl SessionArgs {
+    /// What contradicts itself in these flags, when something does.
+    pub fn contradiction(&self) -> Option<&'static str> {
+        match self.network {
+            Network::Allow if self.allow.is_empty() => Some(
+                "--network allow needs at least one --allow: name what the session may reach, for example --allow npm \
+                 or --allow docs.example.com",
+            ),
+            Network::Open if !self.allow.is_empty() => Some(
+                "--allow cannot be used with --network open: an open session reaches everything, and nothing judges it",
+            ),
+            _ => None,
+        }
+    }
+}
+
 /// What a session can reach by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Network {
     /// Nothing but the model: no network device other than loopback.
     Sealed,
+    /// The model and the hosts that are allowed.
+    Allow,
     /// Everything, unrestricted.
     Open,
 }

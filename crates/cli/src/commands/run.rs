@@ -101,11 +101,11 @@ pub async fn run(settings: RunSettings, api: &dyn SessionApi, console: &mut Cons
 
 fn announce(session: &SessionInfo, printer: &Printer) {
     let paint = printer.err_paint();
-    let network = match session.network {
-        session_core::runtime::NetworkMode::Sealed => "sealed",
-        session_core::runtime::NetworkMode::Open => "open network",
-    };
-    let what = format!("{network}, {}", render::workspace(&session.workspace));
+    let what = format!(
+        "{}, {}",
+        render::network(session),
+        render::workspace(&session.workspace)
+    );
     printer.note(format_args!(
         "{} {}",
         paint.bold(format_args!("session {}", render::short_id(session))),

@@ -1,9 +1,11 @@
 //! Values of the command line: pure functions from text to a typed value, with messages that show the right form.
 
 mod copy;
+mod host;
 mod pair;
 mod quantity;
 
 pub use self::copy::{CopyEnd, parse_copy_end};
+pub use self::host::{parse_allow, parse_rule};
 pub use self::pair::{parse_bind, parse_environment, parse_label};
-pub use self::quantity::{format_bytes, parse_cpus, parse_duration, parse_size};
+pub use self::quantity::{format_bytes, parse_cpus, parse_duration, parse_minutes, parse_size, parse_usd};

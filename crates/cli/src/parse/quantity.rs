@@ -64,6 +64,21 @@ pub fn parse_cpus(text: &str) -> Result<u32, String> {
         .ok_or_else(|| "write a number of CPUs such as 2 or 0.5".to_owned())
 }
 
+/// Reads an amount of US dollars such as `5` or `2.50`, in millionths of a dollar.
+pub fn parse_usd(text: &str) -> Result<u64, String> {
+    let text = text.trim();
+    scaled(text.strip_prefix('$').unwrap_or(text), 1_000_000)
+        .filter(|micros| *micros > 0)
+        .ok_or_else(|| "write an amount of US dollars such as 5 or 2.50".to_owned())
+}
+
+/// Reads a number of minutes such as `30` or `1.5`, in milliseconds.
+pub fn parse_minutes(text: &str) -> Result<u64, String> {
+    scaled(text.trim(), 60_000)
+        .filter(|millis| *millis > 0)
+        .ok_or_else(|| "write a number of minutes such as 30 or 1.5".to_owned())
+}
+
 /// Bytes for people: the same units that [`parse_size`] reads.
 pub fn format_bytes(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
@@ -173,6 +188,21 @@ mod tests {
         assert_eq!(parse_cpus(".25"), Ok(250));
         for bad in ["", "0", "0.0001", "two", "-1", "99999999999"] {
             assert!(parse_cpus(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn budgets() {
+        assert_eq!(parse_usd("5"), Ok(5_000_000));
+        assert_eq!(parse_usd("$2.50"), Ok(2_500_000));
+        assert_eq!(parse_usd("0.000001"), Ok(1));
+        assert_eq!(parse_minutes("30"), Ok(1_800_000));
+        assert_eq!(parse_minutes("1.5"), Ok(90_000));
+        for bad in ["", "0", "-1", "$", "1e3", "five", "99999999999999", "1,50"] {
+            assert!(parse_usd(bad).is_err(), "{bad}");
+        }
+        for bad in ["", "0", "-1", "30m", "999999999999999999"] {
+            assert!(parse_minutes(bad).is_err(), "{bad}");
         }
     }
 

@@ -2,19 +2,23 @@
 //! made safe here and nowhere later.
 
 mod diff;
+mod doors;
 mod outcome;
 mod session;
 mod table;
 mod timeline;
 mod tool;
+mod usage;
 
 use std::time::Duration;
 
 pub use self::diff::{changed_files, patch};
+pub use self::doors::{activity, allowed, denial_reason, stall};
 pub use self::outcome::outcome;
-pub use self::session::{age, details, short_id, state, workspace};
+pub use self::session::{Closely, age, details, network, short, short_id, state, workspace};
 pub use self::table::Table;
 pub use self::timeline::{Clock, Timeline};
+pub use self::usage::{budget, spending, usd, used_up};
 
 /// A span of time in at most two units: `0.4s`, `12s`, `3m05s`, `2h10m`.
 pub fn duration(span: Duration) -> String {

@@ -2,18 +2,25 @@
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
+use session_core::budget::Spending;
+use session_core::id::SessionId;
 use session_core::runtime::NetworkMode;
 use session_core::session::{Carrier, SessionDetails, SessionInfo, WorkspaceSource};
 use session_core::state::SessionState;
 
-use super::{count, duration, thousands};
+use super::{count, doors, duration, thousands, usage};
 use crate::parse::format_bytes;
 use crate::printer::Paint;
 use crate::sanitize;
 
 /// The first part of an id: enough to name a session among the few hundred that a host has.
+pub fn short(id: &SessionId) -> String {
+    id.to_string().chars().take(8).collect()
+}
+
+/// The first part of a session's id.
 pub fn short_id(info: &SessionInfo) -> String {
-    info.id.to_string().chars().take(8).collect()
+    short(&info.id)
 }
 
 /// The state with its cause.
@@ -48,8 +55,29 @@ pub fn workspace(source: &WorkspaceSource) -> String {
     }
 }
 
+/// What a session can reach.
+pub fn network(info: &SessionInfo) -> String {
+    match info.network {
+        NetworkMode::Open => "open".to_owned(),
+        NetworkMode::Sealed if info.allow.is_empty() => "sealed".to_owned(),
+        NetworkMode::Sealed => format!("allow {}", doors::allowed(&info.allow)),
+    }
+}
+
+/// A session looked at closely, with what its doors know of it.
+#[derive(Debug)]
+pub struct Closely<'a> {
+    /// What the session says.
+    pub details: &'a SessionDetails,
+    /// What it used of the model.
+    pub used: &'a Spending,
+    /// How many hosts wait for a decision.
+    pub waiting: usize,
+}
+
 /// Everything about a session, a fact a line.
-pub fn details(details: &SessionDetails, zone: &TimeZone, paint: Paint) -> String {
+pub fn details(closely: &Closely<'_>, zone: &TimeZone, paint: Paint) -> String {
+    let details = closely.details;
     let info = &details.info;
     let clock = |at: Timestamp| {
         at.to_zoned(zone.clone())
@@ -79,13 +107,35 @@ pub fn details(details: &SessionDetails, zone: &TimeZone, paint: Paint) -> Strin
     facts.push((
         "network",
         match info.network {
-            NetworkMode::Sealed => "sealed (loopback only)".to_owned(),
+            NetworkMode::Sealed if info.allow.is_empty() => "sealed (loopback only)".to_owned(),
+            NetworkMode::Sealed => "sealed (loopback, and the hosts that are allowed)".to_owned(),
             NetworkMode::Open => "open (unrestricted)".to_owned(),
         },
     ));
+    facts.extend(info.allow.iter().map(|entry| ("allow", entry.to_string())));
+    if closely.waiting > 0 {
+        let hosts = count(closely.waiting as u64, "host");
+        facts.push((
+            "denied",
+            format!("{hosts} to decide about: cofferdam egress pending {}", info.id),
+        ));
+    }
     facts.push(("limits", limits(info)));
     facts.push(("user", format!("{}:{}", info.user.uid, info.user.gid)));
     facts.push(("agent", agent(info)));
+    if let Some(doing) = &details.activity {
+        facts.push(("activity", doors::activity(doing)));
+    }
+    if let Some(cause) = details.stall {
+        facts.push(("stalled", format!("{} [{}]", doors::stall(cause), cause.as_str())));
+    }
+    if let Some(budget) = usage::budget(&info.budget) {
+        let percent = usage::used_up(&info.budget, closely.used).unwrap_or_default();
+        facts.push(("budget", format!("{budget}; {percent}% used up")));
+    }
+    if *closely.used != Spending::default() {
+        facts.push(("used", usage::spending(closely.used)));
+    }
     facts.extend(pairs("env", &info.env));
     facts.extend(pairs("label", &info.labels));
     facts.push(("container", sanitize::one_line(&details.container).into_owned()));
@@ -133,14 +183,16 @@ fn limits(info: &SessionInfo) -> String {
 }
 
 fn agent(info: &SessionInfo) -> String {
-    match &info.model {
-        Some(model) => format!(
-            "{} ({})",
-            sanitize::one_line(&info.agent),
-            sanitize::one_line(model)
-        ),
-        None => sanitize::one_line(&info.agent).into_owned(),
+    let models: Vec<_> = [&info.model, &info.small_model]
+        .into_iter()
+        .flatten()
+        .map(|model| sanitize::one_line(model))
+        .collect();
+    let agent = sanitize::one_line(&info.agent);
+    if models.is_empty() {
+        return agent.into_owned();
     }
+    format!("{agent} ({})", models.join(", "))
 }
 
 fn pairs<'a>(

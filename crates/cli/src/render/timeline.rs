@@ -16,7 +16,7 @@ use jiff::tz::TimeZone;
 use session_core::event::{Event, EventKind};
 use session_core::state::SessionState;
 
-use super::{duration, outcome, state, tool};
+use super::{doors, duration, outcome, state, tool};
 use crate::parse::format_bytes;
 use crate::printer::Paint;
 use crate::sanitize;
@@ -67,7 +67,10 @@ impl Timeline {
     pub fn render(&mut self, event: &Event) -> Option<String> {
         let start = *self.start.get_or_insert(event.at);
         self.follow(&event.kind);
-        let body = self.body(&event.kind)?;
+        let body = match doors::door(event, self.paint, self.verbose) {
+            Some(line) => line,
+            None => self.body(&event.kind)?,
+        };
         let stamp = self.stamp(event.at, start);
         let indent = " ".repeat(stamp.chars().count() + 3);
         let mut lines = body.split('\n');
@@ -102,6 +105,9 @@ impl Timeline {
             EventKind::ToolCall { tool, .. } => Some(format!("running {tool}")),
             EventKind::Progress { message } => Some(message.clone()),
             EventKind::ModelRetry { .. } => Some("waiting for the model".to_owned()),
+            EventKind::PermissionAsked { .. } => Some("waiting for a permission".to_owned()),
+            EventKind::AgentStalled { cause, .. } => Some(doors::stall(*cause).to_owned()),
+            EventKind::AgentRecovered { .. } => Some("going on".to_owned()),
             EventKind::TurnFinished { .. } => None,
             _ => return,
         };
@@ -171,6 +177,8 @@ impl Timeline {
                 entries,
                 format_bytes(*bytes)
             )),
+            // Without -v it is no news that a host was reached which is allowed.
+            EventKind::EgressAllowed { .. } => return None,
             other => return self.verbose.then(|| self.detail(other)),
         })
     }

@@ -1,6 +1,8 @@
 //! Nothing that comes out of a session steers the terminal of who looks at it.
 
 use serde_json::json;
+use session_core::activity::Activity;
+use session_core::egress::DenialReason;
 use session_core::error::{Error, ErrorKind};
 use session_core::event::EventKind;
 use session_core::session::{ChangedFile, WorkspaceDiff};
@@ -66,6 +68,21 @@ fn evil() -> Vec<EventKind> {
             bytes: 1,
             entries: 1,
         },
+        EventKind::EgressAllowed {
+            host: text(),
+            port: 1,
+            rule: text(),
+        },
+        EventKind::EgressDenied {
+            host: text(),
+            port: 1,
+            reason: DenialReason::NotAllowed,
+        },
+        EventKind::PermissionAsked {
+            call: text(),
+            tool: text(),
+        },
+        EventKind::ProviderChanged { to: text() },
         EventKind::Progress { message: text() },
         EventKind::Problem { error: report() },
         EventKind::StateChanged {
@@ -91,6 +108,10 @@ fn evil_fake() -> Fake {
         truncated: false,
     };
     fake.sessions[0] = fixtures::session('f', Some("fix-it"), json!({"state": "failed", "cause": EVIL}));
+    fake.activity = Some(Activity::ToolRunning {
+        tool: EVIL.to_owned(),
+        for_ms: 1,
+    });
     fake.sessions[0].labels.insert(EVIL.to_owned(), EVIL.to_owned());
     fake
 }
@@ -113,6 +134,8 @@ async fn texts_from_sessions_are_escaped() {
         "diff fix-it",
         "diff --name-status fix-it",
         "inspect fix-it",
+        "egress log fix-it",
+        "egress log",
         "ls -a",
         "inspect \x1b[2J\u{202e}evil",
         "help \x1b[2Jevil",

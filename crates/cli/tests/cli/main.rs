@@ -7,6 +7,7 @@
 
 mod config;
 mod doctor;
+mod egress;
 mod escape;
 mod exec;
 mod files;

@@ -20,6 +20,20 @@ async fn wrong_command_lines_end_with_2_and_do_nothing() {
         "run --pids 1 x",
         "run --timeout never x",
         "run --network host x",
+        "run --network allow x",
+        "create --network allow",
+        "run --network open --allow npm x",
+        "create --allow *.com",
+        "create --allow 10.0.0.1",
+        "create --budget-usd 0",
+        "create --budget-tokens 0",
+        "create --budget-requests -1",
+        "create --budget-minutes soon",
+        "egress",
+        "egress nonsense",
+        "egress approve",
+        "egress approve fix-it npm",
+        "egress deny fix-it https://example.com/",
         "run --image ../evil x",
         "run --env NOVALUE x",
         "run --ref main x",
@@ -47,6 +61,18 @@ async fn values_show_the_right_form() {
     let user = User::new(Fake::new());
     let outcome = user.runs("run --memory lots x").await;
     snapshot!("usage_memory", user, outcome);
+    for (line, said) in [
+        ("create --network allow", "needs at least one --allow"),
+        (
+            "create --network open --allow npm",
+            "cannot be used with --network open",
+        ),
+        ("create --allow *.com", "too wide"),
+        ("egress approve fix-it npm", "--allow npm"),
+    ] {
+        let outcome = user.runs(line).await;
+        assert!(outcome.stderr().contains(said), "{line}: {}", outcome.stderr());
+    }
     let outcome = user.runs("exec -e SECRET fix-it true").await;
     assert!(
         outcome.stderr().contains("never taken over"),
@@ -62,6 +88,8 @@ async fn help_is_data() {
         "--help",
         "help",
         "help run",
+        "help egress",
+        "egress approve --help",
         "run --help",
         "help environment",
         "help exit-codes",
@@ -85,7 +113,7 @@ async fn man_pages_are_written() {
     let user = User::new(Fake::new());
     let outcome = user.runs_args(&["man", dir.path().to_str().unwrap()]).await;
     assert_eq!(outcome.code, 0, "{}", outcome.stderr());
-    for page in ["cofferdam.1", "cofferdam-run.1", "cofferdam-exec.1"] {
+    for page in ["cofferdam.1", "cofferdam-run.1", "cofferdam-egress-approve.1"] {
         assert!(dir.path().join(page).exists(), "{page}");
     }
     assert!(!dir.path().join("cofferdam-__own-turn.1").exists());

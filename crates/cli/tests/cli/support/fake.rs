@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use cli::interrupts::Interrupt;
 use futures::{StreamExt, TryStreamExt, stream};
+use session_core::activity::{Activity, StallCause};
 use session_core::api::{ArchiveStream, EventStream, SessionApi};
 use session_core::budget::Spent;
 use session_core::command::{
@@ -61,6 +62,8 @@ pub(crate) struct Fake {
     pub(crate) waiting_hosts: Vec<EgressRequest>,
     pub(crate) decisions: Vec<EgressDecision>,
     pub(crate) spent: Spent,
+    /// What its agent is doing; it hangs then.
+    pub(crate) activity: Option<Activity>,
     failures: HashMap<&'static str, ErrorKind>,
     calls: Mutex<Vec<String>>,
     received: Mutex<Vec<u8>>,
@@ -93,6 +96,7 @@ impl Fake {
             waiting_hosts: Vec::new(),
             decisions: Vec::new(),
             spent: Spent::default(),
+            activity: None,
             failures: HashMap::new(),
             calls: Mutex::default(),
             received: Mutex::default(),
@@ -319,6 +323,9 @@ impl SessionApi for Fake {
         info.env = request.env;
         info.labels = request.labels;
         info.model = request.model;
+        info.small_model = request.small_model;
+        info.allow = request.allow;
+        info.budget = request.budget;
         if let Some(limits) = request.limits {
             info.limits = limits;
         }
@@ -355,8 +362,8 @@ impl SessionApi for Fake {
                 oom_kills: 0,
                 uptime_ms: 185_000,
             }),
-            activity: None,
-            stall: None,
+            activity: self.activity.clone(),
+            stall: self.activity.as_ref().map(|_| StallCause::ModelUnreachable),
             model_usage: session_core::gateway::ModelUsage::default(),
         })
     }
@@ -472,7 +479,10 @@ impl SessionApi for Fake {
 
     async fn egress_requests(&self, session: Option<&SessionId>) -> Result<Vec<EgressRequest>> {
         self.called("egress_requests", format_args!("{session:?}"))?;
-        Ok(self.waiting_hosts.clone())
+        let asked = self.waiting_hosts.iter().cloned();
+        Ok(asked
+            .filter(|request| session.is_none_or(|session| request.session == *session))
+            .collect())
     }
 
     async fn decide_egress(&self, decision: DecideEgress) -> Result<EgressDecision> {

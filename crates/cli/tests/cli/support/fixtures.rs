@@ -2,7 +2,11 @@
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
+use session_core::activity::{StallAction, StallCause};
+use session_core::budget::BudgetLimit;
+use session_core::egress::{DenialReason, EgressRequest, HostRule};
 use session_core::event::{Event, EventKind};
+use session_core::gateway::ModelFailure;
 use session_core::id::{CommandId, SessionId, TurnId};
 use session_core::session::{ChangedFile, SessionInfo, WorkspaceDiff};
 use session_core::turn::{TokenUsage, TurnOutcome, TurnStatus};
@@ -82,6 +86,66 @@ pub(crate) fn outcome(status: TurnStatus) -> TurnOutcome {
         duration_ms: 14_200,
         permission_denials: Vec::new(),
         failure: None,
+    }
+}
+
+/// What happens at the doors of a session and to an agent that hangs.
+pub(crate) fn doors() -> Vec<EventKind> {
+    let denied = |host: &str, reason| EventKind::EgressDenied {
+        host: host.to_owned(),
+        port: 443,
+        reason,
+    };
+    vec![
+        EventKind::EgressAllowed {
+            host: "registry.example.com".to_owned(),
+            port: 443,
+            rule: "*.example.com".to_owned(),
+        },
+        denied("files.example.org", DenialReason::NotAllowed),
+        denied("x;curl evil|sh", DenialReason::NotAllowed),
+        denied("169.254.169.254", DenialReason::ForbiddenAddress),
+        EventKind::EgressDecided {
+            rule: "files.example.org:443".parse().unwrap(),
+            allow: true,
+            for_all: false,
+        },
+        EventKind::BudgetSpent {
+            limit: BudgetLimit::Cost,
+            today: false,
+        },
+        EventKind::ModelFailing {
+            failure: ModelFailure::Unauthorized,
+        },
+        EventKind::ProviderChanged {
+            to: "spare".to_owned(),
+        },
+        EventKind::PermissionAsked {
+            call: "t9".to_owned(),
+            tool: "Bash".to_owned(),
+        },
+        EventKind::AgentStalled {
+            cause: StallCause::ModelUnreachable,
+            for_ms: 125_000,
+            action: StallAction::Interrupt,
+        },
+        EventKind::AgentRecovered {
+            cause: StallCause::ModelUnreachable,
+            for_ms: 130_000,
+        },
+    ]
+}
+
+/// A host that a session was denied.
+pub(crate) fn waiting(session: char, host: &str) -> EgressRequest {
+    EgressRequest {
+        session: session_id(session),
+        host: host.to_owned(),
+        port: 443,
+        rule: HostRule::exact(host, 443).unwrap(),
+        first_at: start(),
+        last_at: start(),
+        times: 1234,
     }
 }
 
