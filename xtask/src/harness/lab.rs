@@ -12,6 +12,7 @@ use session_core::manager::{ManagerOptions, SessionManager};
 use session_core::policy::mounts::HostPaths;
 use session_core::state_dir::StateDir;
 use session_gateway::SessionGateway;
+use session_gateway::egress::EgressConfig;
 use session_gateway::model::{BaseUrl, Credential, CredentialSource, ModelProxyConfig};
 use tempfile::TempDir;
 use xtask::error::{Context, Result};
@@ -50,8 +51,18 @@ impl State {
     }
 }
 
-/// Opens a manager on a state directory.
+/// Opens a manager on a state directory. Its sessions reach nothing but their model.
 pub(crate) async fn manager(state: &Path, host: &str, provider: &Provider) -> Result<SessionManager> {
+    manager_with(state, host, provider, EgressConfig::default()).await
+}
+
+/// The same with an egress door of its own.
+pub(crate) async fn manager_with(
+    state: &Path,
+    host: &str,
+    provider: &Provider,
+    egress: EgressConfig,
+) -> Result<SessionManager> {
     let doing = || "cannot put a manager together".to_owned();
     let runtime = DockerRuntime::connect(DockerOptions {
         host: Some(host.to_owned()),
@@ -63,10 +74,8 @@ pub(crate) async fn manager(state: &Path, host: &str, provider: &Provider) -> Re
         None => BaseUrl::default(),
     };
     let key = Credential::api_key(&provider.key).context(doing)?;
-    let gateway = SessionGateway::new(ModelProxyConfig::messages(
-        base_url,
-        CredentialSource::new(Some(key)),
-    ));
+    let model = ModelProxyConfig::messages(base_url, CredentialSource::new(Some(key)));
+    let gateway = SessionGateway::new(model).with_egress(egress);
     let image = DEFAULT_TOOLBOX_IMAGE.parse().context(doing)?;
     let paths = HostPaths {
         home: xtask::workspace::env("HOME").map(PathBuf::from),

@@ -4,6 +4,7 @@
 
 mod bench;
 mod demo;
+mod hosts;
 mod lab;
 mod raw;
 

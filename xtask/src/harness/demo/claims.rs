@@ -21,10 +21,7 @@ impl<'a> Claims<'a> {
     /// Shows a claim and whether it holds, with what was seen.
     pub(super) fn check(&mut self, claim: &str, holds: bool, seen: &str) {
         let separator = if seen.is_empty() { "" } else { ": " };
-        let line = format!(
-            "{claim}{separator}{}",
-            seen.escape_debug().to_string().replace("\\\"", "\"")
-        );
+        let line = format!("{claim}{separator}{}", shown(seen));
         if holds {
             self.reporter.notice(&format!("  ✓ {line}"));
         } else {
@@ -43,6 +40,19 @@ impl<'a> Claims<'a> {
     }
 }
 
+/// What comes out of a container is data: it cannot drive the terminal.
+pub(super) fn shown(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() {
+            shown.extend(c.escape_debug());
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -52,10 +62,10 @@ mod tests {
         let reporter = Reporter::new();
         let mut claims = Claims::new(&reporter);
         claims.check("it holds", true, "");
-        claims.check("it does not", false, "seen \x1b[31m");
+        claims.check("it does not", false, "seen \x1b[31m 'and' \"said\"");
         let report = claims.verdict().expect_err("one is broken").report();
         assert!(
-            report.contains("1 claims") && report.contains("it does not: seen \\u{1b}"),
+            report.contains("1 claims") && report.contains("it does not: seen \\u{1b}[31m 'and' \"said\""),
             "{report}"
         );
     }

@@ -2,6 +2,7 @@
 //! checked before the eyes of the user.
 
 mod claims;
+mod egress;
 mod seal;
 mod secrets;
 mod story;
@@ -25,7 +26,8 @@ use xtask::workspace;
 
 use self::claims::Claims;
 use self::traces::Traces;
-use crate::lab::{Provider, State, manager};
+use crate::hosts;
+use crate::lab::{Provider, State, manager_with};
 use crate::raw::Engine;
 
 /// How much of a command's output is looked at.
@@ -74,7 +76,7 @@ impl<'a> Demo<'a> {
         Ok(Self {
             reporter,
             engine: Engine::connect(host).await?,
-            manager: manager(state.path(), host, &provider).await?,
+            manager: manager_with(state.path(), host, &provider, hosts::here_as(egress::HOST)).await?,
             state,
             model,
             key,
@@ -136,7 +138,9 @@ impl<'a> Demo<'a> {
             self.state.path(),
             claims,
         )
-        .await
+        .await?;
+        self.reporter.notice("\nA host that is not allowed");
+        egress::check(&self.manager, &session.id, self.reporter, claims).await
     }
 
     async fn test(
