@@ -11,7 +11,6 @@ use tokio_util::task::TaskTracker;
 use crate::book::Book;
 use crate::keeper::Keeper;
 use crate::options::McpOptions;
-use crate::tasks::leaving::Leaving;
 use crate::watch::Changes;
 
 /// See the module.
@@ -23,8 +22,6 @@ pub(crate) struct Core {
     pub(crate) book: Book,
     /// That the list of sessions changed.
     pub(crate) changes: Changes,
-    /// Prompts that are being taken back.
-    pub(crate) leaving: Leaving,
     /// Owns everything that runs beside a request; the server's end waits for it.
     pub(crate) tasks: TaskTracker,
     /// The server ends.
@@ -43,7 +40,6 @@ impl Core {
             keeper,
             book: Book::new(options.kept_output),
             changes: Changes::new(),
-            leaving: Leaving::default(),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
             unheard: CancellationToken::new(),

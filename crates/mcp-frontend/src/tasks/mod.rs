@@ -5,7 +5,6 @@
 
 pub(crate) mod commands;
 pub(crate) mod extension;
-pub(crate) mod leaving;
 pub(crate) mod turns;
 pub(crate) mod view;
 

@@ -13,7 +13,6 @@ use crate::activity;
 use crate::call::{Call, Stop};
 use crate::core::Core;
 use crate::failure::Failure;
-use crate::tasks::leaving::Place;
 
 /// Follows a turn to its end and tells the client what the agent does. A client that gives up interrupts the agent; the
 /// session stays usable.
@@ -21,7 +20,7 @@ pub(crate) async fn follow(call: &Call, turn: &TurnInfo) -> Result<TurnOutcome, 
     let guard = TakeBack {
         core: &call.core,
         turn,
-        place: Some(call.core.leaving.enter(turn.session, call.cancelled.clone())),
+        armed: true,
     };
     let outcome = attend(call, turn).await;
     // Whatever else went wrong is not the agent's fault: its work goes on and can be found again.
@@ -82,23 +81,21 @@ async fn attend(call: &Call, turn: &TurnInfo) -> Result<TurnOutcome, Stop> {
 struct TakeBack<'a> {
     core: &'a Arc<Core>,
     turn: &'a TurnInfo,
-    /// What others that come after it wait for; gone when nothing is to be taken back.
-    place: Option<Place>,
+    armed: bool,
 }
 
 impl TakeBack<'_> {
     fn disarm(mut self) {
-        self.place = None;
+        self.armed = false;
     }
 }
 
 impl Drop for TakeBack<'_> {
     fn drop(&mut self) {
-        if let Some(place) = self.place.take() {
+        if self.armed {
             let (core, turn) = (self.core.clone(), self.turn.clone());
             // The tracker owns the work: it outlives this call, and the server's end waits for it.
             self.core.tasks.spawn(async move {
-                let _place = place;
                 if let Err(error) = take_back(&core, &turn).await {
                     tracing::warn!(session = %turn.session, turn = %turn.id, %error, "a prompt could not be taken back");
                 }

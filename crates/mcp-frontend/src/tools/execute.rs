@@ -88,7 +88,6 @@ pub(super) async fn accept(args: &Args, call: &Call, waits: bool) -> Result<Turn
         time_limit: args.timeout_seconds.map(Seconds::duration).or(default),
         idempotency_key: given(args.idempotency_key.as_deref()).map(str::to_owned),
     };
-    call.core.leaving.settle(&id).await;
     let turn = call.core.api.prompt(&id, request).await?;
     if !waits || call.takes_tasks {
         keeper::keep(call, &turn).await;
