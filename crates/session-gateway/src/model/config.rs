@@ -7,10 +7,10 @@ use session_core::budget::Budget;
 
 use super::accounts::PriceTable;
 use super::base_url::BaseUrl;
-use super::credential::CredentialSource;
 use super::provider::{AwsSources, ProviderConfig};
 use super::queue::Sharing;
 use super::retry::RetryPolicy;
+use super::source::CredentialSource;
 
 /// How a [`ModelProxy`](super::ModelProxy) works. `Default` is the vendor's address without a credential.
 #[derive(Debug, Clone)]

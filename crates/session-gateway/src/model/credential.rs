@@ -1,22 +1,16 @@
-//! The real credential: held on the host, put into a request at the last moment, replaced without a restart.
-//!
-//! A credential is looked up when a request is forwarded and not before, so a rotated key is used at the next request of
-//! every session; one that a provider refuses is read anew once, where there is something to read (see
-//! [`CredentialReader`]). Each one carries the pattern with which answers are searched for it (see `redact`).
+//! The real credential: held on the host, and put into a request at the last moment. Each one carries the pattern with which
+//! answers are searched for it (see `redact`).
 
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
-use std::time::Duration;
 
-use async_trait::async_trait;
 use hyper::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 use subtle::ConstantTimeEq;
-use tokio::sync::watch;
 
 use super::redact::Needle;
-use crate::error::{Chain, GatewayError, GatewayErrorKind};
+use crate::error::{GatewayError, GatewayErrorKind};
 
 /// The header in which an API key travels.
 pub(crate) const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
@@ -30,8 +24,6 @@ const ANTHROPIC_BETA: HeaderName = HeaderName::from_static("anthropic-beta");
 const OAUTH_BETA: &str = "oauth-2025-04-20";
 /// How a subscription's token begins, as `claude setup-token` gives it.
 const SUBSCRIPTION_PREFIX: &str = "sk-ant-oat";
-/// How long reading a credential anew may take.
-const READ_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Fields in which no credential can travel: they mean something else.
 const NOT_FOR_CREDENTIALS: [&str; 10] = [
@@ -208,109 +200,6 @@ fn add_beta(headers: &mut HeaderMap) {
     }
 }
 
-/// What a credential can be read from once more, such as a file.
-#[async_trait]
-pub trait CredentialReader: Send + Sync {
-    /// The credential as it is now; `None` when there is none.
-    ///
-    /// # Errors
-    /// Whatever kept it from being read. The credential that is known stays in use then.
-    async fn read(&self) -> Result<Option<Credential>, GatewayError>;
-}
-
-/// A shared place for a credential that can change: clones see the same one.
-#[derive(Clone)]
-pub struct CredentialSource {
-    current: Arc<watch::Sender<Option<Credential>>>,
-    reader: Option<Arc<dyn CredentialReader>>,
-}
-
-impl CredentialSource {
-    /// A source that starts with this credential.
-    pub fn new(credential: Option<Credential>) -> Self {
-        Self {
-            current: Arc::new(watch::Sender::new(credential)),
-            reader: None,
-        }
-    }
-
-    /// A source that is read when it has no credential, and anew when the provider refuses the one that it has.
-    #[must_use]
-    pub fn with_reader(mut self, reader: Arc<dyn CredentialReader>) -> Self {
-        self.reader = Some(reader);
-        self
-    }
-
-    /// Replaces the credential, or takes it away. Requests that are under way go on with the old one.
-    pub fn rotate(&self, credential: Option<Credential>) {
-        self.current.send_replace(credential);
-    }
-
-    /// Whether there is a credential now.
-    pub fn is_configured(&self) -> bool {
-        self.current.borrow().is_some()
-    }
-
-    /// Whether there is one now, or a place from which one is read.
-    pub fn has_source(&self) -> bool {
-        self.reader.is_some() || self.is_configured()
-    }
-
-    pub(crate) fn current(&self) -> Option<Credential> {
-        self.current.borrow().clone()
-    }
-
-    /// Another credential than the refused one, if there is one by now.
-    pub(crate) async fn other_than(&self, refused: &Credential) -> Option<Credential> {
-        let is_other = |credential: &Credential| !credential.is_same(refused);
-        if let Some(rotated) = self.current().filter(is_other) {
-            return Some(rotated);
-        }
-        let read = self.read().await.filter(is_other)?;
-        self.rotate(Some(read.clone()));
-        Some(read)
-    }
-
-    /// The credential, read when there is none in memory yet.
-    pub(crate) async fn get(&self) -> Option<Credential> {
-        if let Some(current) = self.current() {
-            return Some(current);
-        }
-        let read = self.read().await?;
-        self.rotate(Some(read.clone()));
-        Some(read)
-    }
-
-    async fn read(&self) -> Option<Credential> {
-        let read = self.reader.as_ref()?.read();
-        match tokio::time::timeout(READ_TIMEOUT, read).await {
-            Ok(Ok(read)) => read,
-            Ok(Err(error)) => {
-                tracing::warn!(error = %Chain(&error), "the provider's credential cannot be read");
-                None
-            }
-            Err(_elapsed) => {
-                tracing::warn!("the provider's credential could not be read in time");
-                None
-            }
-        }
-    }
-}
-
-impl Default for CredentialSource {
-    fn default() -> Self {
-        Self::new(None)
-    }
-}
-
-impl fmt::Debug for CredentialSource {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CredentialSource")
-            .field("configured", &self.is_configured())
-            .finish_non_exhaustive()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -400,38 +289,6 @@ mod tests {
         assert_eq!(name_of(Some(&azure), "their-own-key"), "api-key");
     }
 
-    struct File(Credential);
-
-    #[async_trait]
-    impl CredentialReader for File {
-        async fn read(&self) -> Result<Option<Credential>, GatewayError> {
-            Ok(Some(self.0.clone()))
-        }
-    }
-
-    #[tokio::test]
-    async fn a_refused_credential_is_read_anew_and_a_rotated_one_is_taken() {
-        let key = |text: &str| Credential::api_key(&text.into()).unwrap();
-        let source = CredentialSource::new(Some(key(CANARY)));
-        assert!(source.other_than(&key(CANARY)).await.is_none());
-        let source = source.with_reader(Arc::new(File(key("key-from-file"))));
-        let other = source.other_than(&key(CANARY)).await.unwrap();
-        assert!(other.is_same(&key("key-from-file")));
-        assert!(source.current().unwrap().is_same(&other), "and kept");
-        assert!(
-            source.other_than(&key("key-from-file")).await.is_none(),
-            "nothing new"
-        );
-        source.rotate(Some(key("rotated-key")));
-        assert!(
-            source
-                .other_than(&key("key-from-file"))
-                .await
-                .unwrap()
-                .is_same(&key("rotated-key"))
-        );
-    }
-
     #[test]
     fn refuses_what_is_no_key() {
         for text in [
@@ -451,18 +308,8 @@ mod tests {
     #[test]
     fn debug_shows_no_key() {
         let credential = Credential::api_key(&CANARY.into()).unwrap();
-        let source = CredentialSource::new(Some(credential.clone()));
         let mut headers = HeaderMap::new();
         credential.apply(&mut headers);
-        assert!(!format!("{credential:?} {source:?} {headers:?}").contains("canary"));
-    }
-
-    #[test]
-    fn clones_of_a_source_rotate_together() {
-        let source = CredentialSource::default();
-        let other = source.clone();
-        assert!(!other.is_configured());
-        source.rotate(Some(Credential::api_key(&CANARY.into()).unwrap()));
-        assert!(other.is_configured());
+        assert!(!format!("{credential:?} {headers:?}").contains("canary"));
     }
 }

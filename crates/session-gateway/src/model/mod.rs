@@ -35,17 +35,19 @@ pub(crate) mod redact;
 mod refusal;
 mod retry;
 mod session;
+mod source;
 mod upstream;
 mod usage;
 
 pub use accounts::{LongPrompt, ModelPrice, PriceTable, Rates, Terms};
 pub use base_url::BaseUrl;
 pub use config::{Limits, ModelProxyConfig};
-pub use credential::{Credential, CredentialReader, CredentialSource};
+pub use credential::Credential;
 pub use provider::{
     AwsSources, BedrockConfig, GoogleSources, MessagesConfig, ProviderConfig, ProviderKind, VertexConfig, WebIdentity,
 };
 pub use proxy::{Access, ModelProxy};
 pub use retry::RetryPolicy;
+pub use source::{CredentialReader, CredentialSource};
 pub use queue::{Rate, Sharing};
 pub use usage::Usage;

@@ -215,7 +215,7 @@ impl GoogleSources {
             (None, Some(own)) if tokio::fs::try_exists(own).await.unwrap_or(true) => Some(own),
             (None, _) => None,
         };
-        let built = match file {
+        match file {
             Some(path) => from_json(read(path).await?),
             None if self.machine_account => {
                 let mut builder = mds::Builder::default().with_scopes([SCOPE]);
@@ -225,8 +225,7 @@ impl GoogleSources {
                 builder.build_access_token_credentials().map_err(unusable)
             }
             None => Err(Refusal::NoCredential),
-        };
-        built
+        }
     }
 }
 

@@ -13,8 +13,9 @@ use tokio::time::Instant;
 
 use super::{AwsSources, BedrockConfig, MessagesConfig, Provider, ProviderConfig, ProviderKind};
 use crate::error::GatewayError;
-use crate::model::credential::{Credential, CredentialSource};
+use crate::model::credential::Credential;
 use crate::model::queue::Sharing;
+use crate::model::source::CredentialSource;
 
 /// The name of a provider for which a session brought its own account.
 const OWN_ACCOUNT: &str = "session account";

@@ -4,7 +4,7 @@ use session_core::gateway::ModelApi;
 
 use super::{Keys, Provider};
 use crate::model::base_url::BaseUrl;
-use crate::model::credential::CredentialSource;
+use crate::model::source::CredentialSource;
 
 /// A provider that speaks the Messages API. What the credential is says how it travels.
 #[derive(Debug, Clone, Default)]

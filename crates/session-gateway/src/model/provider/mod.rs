@@ -27,11 +27,12 @@ use tokio::time::Instant;
 use self::aws::{AwsKey, AwsKeys};
 use self::google::GoogleTokens;
 use super::base_url::BaseUrl;
-use super::credential::{Credential, CredentialSource};
+use super::credential::Credential;
 use super::dialect::Dialect;
 use super::queue::{FairQueue, Sharing};
 use super::redact::Needle;
 use super::refusal::Refusal;
+use super::source::CredentialSource;
 use crate::error::{GatewayError, GatewayErrorKind};
 
 pub use self::aws::{AwsSources, BedrockConfig, WebIdentity};

@@ -9,7 +9,8 @@ use session_core::gateway::ModelApi;
 use super::{Keys, Provider, invalid, is_label};
 use crate::error::GatewayError;
 use crate::model::base_url::BaseUrl;
-use crate::model::credential::{Credential, CredentialSource};
+use crate::model::credential::Credential;
+use crate::model::source::CredentialSource;
 
 pub(super) use self::keys::AwsKeys;
 pub(super) use self::sign::AwsKey;
