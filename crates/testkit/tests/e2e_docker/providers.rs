@@ -64,7 +64,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         test(
             "a_key_that_is_refused_ends_a_turn_at_once",
             || Script::new().fail(ApiFailure::unauthorized()).forever(),
-            |world| ends_at_once(world, "invalid x-api-key"),
+            |world| ends_at_once(world, "Invalid API key"),
         ),
     ]
 }
