@@ -39,7 +39,8 @@ impl StdError for BodyFault {}
 
 /// A body on its way. Trailers do not pass.
 pub(crate) struct PassingBody {
-    inner: Incoming,
+    /// `None` is a body of no bytes.
+    inner: Option<Incoming>,
     session: Arc<Session>,
     redactors: Vec<Redactor>,
     /// What may pass once `held_until` is over.
@@ -53,7 +54,7 @@ pub(crate) struct PassingBody {
 
 impl PassingBody {
     pub(crate) fn new(
-        inner: Incoming,
+        inner: Option<Incoming>,
         session: Arc<Session>,
         needles: &[Arc<Needle>],
         stall_after: Duration,
@@ -106,8 +107,11 @@ impl PassingBody {
 
     /// The next data of the body; time counts only while it is waited for.
     fn poll_inner(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, BodyFault>> {
+        let Some(inner) = self.inner.as_mut() else {
+            return Poll::Ready(Ok(None));
+        };
         loop {
-            let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(cx) else {
+            let Poll::Ready(frame) = Pin::new(&mut *inner).poll_frame(cx) else {
                 if !std::mem::replace(&mut self.waiting, true) {
                     self.stall.as_mut().reset(Instant::now() + self.stall_after);
                 }
@@ -168,11 +172,15 @@ impl Body for PassingBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.kept() == 0 && (self.ended || self.inner.is_end_stream())
+        self.kept() == 0 && (self.ended || self.inner.as_ref().is_none_or(Incoming::is_end_stream))
     }
 
     fn size_hint(&self) -> SizeHint {
-        let (inner, kept) = (self.inner.size_hint(), self.kept() as u64);
+        let none = || SizeHint::with_exact(0);
+        let (inner, kept) = (
+            self.inner.as_ref().map_or_else(none, Incoming::size_hint),
+            self.kept() as u64,
+        );
         let mut hint = SizeHint::new();
         if let Some(upper) = inner.upper() {
             hint.set_upper(upper.saturating_add(kept));

@@ -31,6 +31,8 @@ pub(crate) struct Denial {
     pub(crate) reason: DenialReason,
     /// The rule by which it was denied, if it was a rule.
     pub(crate) rule: Option<HostRule>,
+    /// Whether that rule holds for every session: then nothing that is decided for one changes it.
+    pub(crate) for_all: bool,
 }
 
 /// A request that may pass and did not come through.
@@ -116,7 +118,13 @@ impl Denial {
     }
 
     fn how_to_allow(&self, session: &SessionId) -> String {
-        let approve = |rule: &HostRule| format!("cofferdam egress approve {session} '{rule}'");
+        let approve = |rule: &HostRule| {
+            if self.for_all {
+                format!("cofferdam egress approve all '{rule}'")
+            } else {
+                format!("cofferdam egress approve {session} '{rule}'")
+            }
+        };
         match self.reason {
             DenialReason::NotAllowed => match HostRule::exact(&self.to.host, self.to.port) {
                 Ok(rule) => format!("A person can allow it on the host: {}", approve(&rule)),
@@ -274,6 +282,7 @@ mod tests {
                 to: to(),
                 reason,
                 rule,
+                for_all: false,
             };
             let response = denial.response(&session);
             assert_eq!(response.status(), StatusCode::FORBIDDEN);
@@ -316,6 +325,7 @@ mod tests {
             to: to(),
             reason,
             rule: rule.map(|rule| rule.parse().unwrap()),
+            for_all: false,
         };
         let body = json(denial(DenialReason::NotAllowed, None).response(&session)).await;
         let how = body["error"]["how_to_allow"].as_str().unwrap();

@@ -10,12 +10,13 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::http::request::Parts;
 use hyper::http::uri::PathAndQuery;
 use hyper::{Request, Response, StatusCode, Uri, Version};
 use hyper_util::rt::TokioIo;
+use session_core::egress::HostRule;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
@@ -23,7 +24,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::body::PassingBody;
 use super::config::EgressLimits;
 use super::credential::{Credential, Stand};
-use super::denial::Failure;
+use super::denial::{Destination, Failure};
 use super::dial::{DialFault, Dialer};
 use super::headers;
 use super::session::Session;
@@ -46,6 +47,9 @@ pub(crate) struct Forwarder {
 /// One request that was allowed.
 pub(crate) struct Errand<'a> {
     pub(crate) session: &'a Arc<Session>,
+    /// Where it goes and by which rule, for the session's history.
+    pub(crate) to: &'a Destination,
+    pub(crate) rule: &'a HostRule,
     pub(crate) host: Host,
     /// The port that is dialled.
     pub(crate) port: u16,
@@ -106,7 +110,7 @@ impl Forwarder {
         body: Incoming,
         credential: Option<&Credential>,
     ) -> Request<PassingBody> {
-        let body = PassingBody::new(body, Arc::clone(errand.session), &[], self.stall_timeout);
+        let body = PassingBody::new(Some(body), Arc::clone(errand.session), &[], self.stall_timeout);
         let mut request = Request::new(body);
         *request.method_mut() = parts.method;
         *request.uri_mut() = Uri::from(errand.path.clone());
@@ -136,23 +140,46 @@ impl Forwarder {
             tracing::debug!(session = %errand.session.id, %error, "a plain request failed");
             DialFault::Failed(Failure::Broken)
         };
+        // Before a byte goes: what was sent has left the session, also when nobody waits for the answer.
+        let told = || async { errand.session.reached(errand.to, &errand.rule.to_string()).await };
         if let Some(mut kept) = courier.take(errand) {
+            told().await;
+            let again = self.repeatable(errand, &request);
             match kept.sender.try_send_request(request).await {
                 Ok(answer) => {
                     courier.put(kept);
                     return Ok(answer);
                 }
-                Err(mut error) => match error.take_message() {
-                    // It was closed in the meantime and nothing of the request has gone.
-                    Some(unsent) => request = unsent,
+                // The host closed it in the meantime, as hosts do with connections that they kept for a while. What has
+                // not gone out goes out now, and so does what may be asked twice.
+                Err(mut error) => match error.take_message().or(again) {
+                    Some(unanswered) => request = unanswered,
                     None => return Err(broken(error.into_error())),
                 },
             }
         }
         let mut made = self.connect(errand).await?;
+        told().await;
         let answer = made.sender.send_request(request).await.map_err(broken)?;
         courier.put(made);
         Ok(answer)
+    }
+
+    /// The same request once more, if asking twice is asking once (RFC 9110, 9.2.2) and there is no body to lose.
+    fn repeatable(
+        &self,
+        errand: &Errand<'_>,
+        request: &Request<PassingBody>,
+    ) -> Option<Request<PassingBody>> {
+        if !request.method().is_safe() || !request.body().is_end_stream() {
+            return None;
+        }
+        let body = PassingBody::new(None, Arc::clone(errand.session), &[], self.stall_timeout);
+        let mut again = Request::new(body);
+        *again.method_mut() = request.method().clone();
+        *again.uri_mut() = request.uri().clone();
+        *again.headers_mut() = request.headers().clone();
+        Some(again)
     }
 
     async fn connect(&self, errand: &Errand<'_>) -> Result<Kept, DialFault> {
@@ -218,7 +245,12 @@ impl Forwarder {
                 credential.needles()
             }
         };
-        let body = PassingBody::new(body, Arc::clone(errand.session), needles, self.stall_timeout);
+        let body = PassingBody::new(
+            Some(body),
+            Arc::clone(errand.session),
+            needles,
+            self.stall_timeout,
+        );
         // A new response: the host's reason phrase and other extensions of the connection stay outside.
         let mut response = Response::new(body);
         *response.status_mut() = head.status;

@@ -2,7 +2,7 @@
 
 use hyper::header::{
     ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, EXPECT, HOST, HeaderMap,
-    HeaderName, HeaderValue, LOCATION, SET_COOKIE,
+    HeaderName, HeaderValue, IF_RANGE, LOCATION, RANGE, SET_COOKIE,
 };
 
 use super::target::Host;
@@ -50,8 +50,11 @@ pub(crate) fn without_authorization(headers: &mut HeaderMap) {
     headers.remove(AUTHORIZATION);
 }
 
-/// Asks for answers that can be searched for the credential.
+/// Asks for answers that can be searched for the credential: as they are, and whole, since a part of one may hold a
+/// part of it.
 pub(crate) fn ask_unencoded(headers: &mut HeaderMap) {
+    headers.remove(RANGE);
+    headers.remove(IF_RANGE);
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
 }
 

@@ -18,7 +18,7 @@ pub(crate) enum Verdict<'a> {
     /// A rule allows it.
     Allowed(&'a HostRule),
     /// A person refused it.
-    Refused(&'a HostRule),
+    Refused(&'a EgressDecision),
     /// Nothing names it.
     NotAllowed,
 }
@@ -62,13 +62,13 @@ impl Policy {
                     && decision.session.is_none_or(|of| of == *session)
                     && decision.rule.matches(host, port)
             };
-            decisions.iter().find(holds).map(|decision| &decision.rule)
+            decisions.iter().find(holds)
         };
-        if let Some(rule) = decided(false) {
-            return Verdict::Refused(rule);
+        if let Some(decision) = decided(false) {
+            return Verdict::Refused(decision);
         }
         let listed = self.0.iter().find(|rule| rule.matches(host, port));
-        match listed.or_else(|| decided(true)) {
+        match listed.or_else(|| decided(true).map(|decision| &decision.rule)) {
             Some(rule) => Verdict::Allowed(rule),
             None => Verdict::NotAllowed,
         }
@@ -179,10 +179,7 @@ mod tests {
         assert_eq!(judge(&other, "new.example"), Verdict::NotAllowed);
         assert!(matches!(judge(&own, "all.example"), Verdict::Allowed(_)));
         assert!(matches!(judge(&other, "all.example"), Verdict::Refused(_)));
-        assert_eq!(
-            judge(&own, "listed.example"),
-            Verdict::Refused(&rule("listed.example"))
-        );
+        assert_eq!(judge(&own, "listed.example"), Verdict::Refused(&decisions[2]));
     }
 
     #[test]
@@ -220,7 +217,7 @@ mod tests {
             });
             let listed = listed.iter().any(|rule| rule.matches(&name, port));
             match policy.judge(&own, &decisions, &host(&name), port) {
-                Verdict::Refused(rule) => prop_assert!(says(false) && rule.matches(&name, port)),
+                Verdict::Refused(decision) => prop_assert!(says(false) && decision.rule.matches(&name, port)),
                 Verdict::Allowed(rule) => {
                     prop_assert!(!says(false) && (listed || says(true)) && rule.matches(&name, port));
                 }

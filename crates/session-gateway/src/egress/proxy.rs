@@ -16,7 +16,7 @@ use hyper::service::service_fn;
 use hyper::upgrade::OnUpgrade;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use session_core::egress::{AllowEntry, DenialReason, HostRule};
+use session_core::egress::{AllowEntry, DenialReason, EgressDecision, HostRule};
 use session_core::error::Result as CoreResult;
 use session_core::gateway::Ledger;
 use session_core::id::SessionId;
@@ -239,6 +239,7 @@ impl Visit<'_> {
             to: destination(&host, port),
             reason,
             rule: None,
+            for_all: false,
         };
         self.session.denied(&denial).await;
         Ok(())
@@ -262,10 +263,18 @@ impl Visit<'_> {
             stand,
         } = permit;
         let done = match target.kind {
-            TargetKind::Tunnel => self.open(upgrade, target.host, target.port).await,
+            TargetKind::Tunnel => {
+                let opened = self.open(upgrade, target.host, target.port).await;
+                if opened.is_ok() {
+                    self.session.reached(&to, &rule.to_string()).await;
+                }
+                opened
+            }
             TargetKind::Plain(path) => {
                 let errand = Errand {
                     session: self.session,
+                    to: &to,
+                    rule: &rule,
                     host: target.host,
                     port: to.port,
                     path,
@@ -280,15 +289,13 @@ impl Visit<'_> {
             }
         };
         match done {
-            Ok(answer) => {
-                self.session.reached(&to, &rule.to_string()).await;
-                answer
-            }
+            Ok(answer) => answer,
             Err(DialFault::Forbidden) => {
                 let denial = Denial {
                     to,
                     reason: DenialReason::ForbiddenAddress,
                     rule: Some(rule),
+                    for_all: false,
                 };
                 self.refuse(Refusal::Denied(denial)).await
             }
@@ -306,9 +313,13 @@ impl Visit<'_> {
         // Where the door speaks TLS in the client's place, that is the port that counts.
         let port = stand.as_ref().map_or(target.port, |stand| stand.port);
         let to = destination(&target.host, port);
-        let denied = |reason, rule: Option<&HostRule>| {
-            let (to, rule) = (destination(&target.host, port), rule.cloned());
-            Err(Refusal::Denied(Denial { to, reason, rule }))
+        let denied = |reason, by: Option<&EgressDecision>| {
+            Err(Refusal::Denied(Denial {
+                to: destination(&target.host, port),
+                reason,
+                rule: by.map(|decision| decision.rule.clone()),
+                for_all: by.is_some_and(|decision| decision.session.is_none()),
+            }))
         };
         if self.full || self.session.meter.is_spent() {
             return denied(DenialReason::LimitReached, None);
@@ -323,7 +334,7 @@ impl Visit<'_> {
         let policy = self.session.policy();
         let rule = match policy.judge(&self.session.id, &decisions, &target.host, port) {
             Verdict::Allowed(rule) => rule.clone(),
-            Verdict::Refused(rule) => return denied(DenialReason::Refused, Some(rule)),
+            Verdict::Refused(decision) => return denied(DenialReason::Refused, Some(decision)),
             Verdict::NotAllowed => return denied(DenialReason::NotAllowed, None),
         };
         Ok(Permit {
@@ -410,6 +421,7 @@ fn refusal_of(fault: TargetFault) -> Refusal {
                 HostFault::Malformed => DenialReason::MalformedHost,
             },
             rule: None,
+            for_all: false,
         }),
     }
 }

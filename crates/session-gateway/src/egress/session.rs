@@ -47,13 +47,15 @@ pub(crate) struct Session {
 
 impl Session {
     fn new(id: SessionId, grant: Grant, limits: &EgressLimits) -> Self {
+        // Whoever writes down a number without meaning asks for no limit, not for a panic.
+        let max_connections = limits.max_connections.min(Semaphore::MAX_PERMITS);
         Self {
             id,
             meter: Meter::new(limits.max_bytes, limits.bytes_per_second),
             grant: RwLock::new(grant),
             journal: Journal::default(),
-            connections: Arc::new(Semaphore::new(limits.max_connections)),
-            max_connections: limits.max_connections,
+            connections: Arc::new(Semaphore::new(max_connections)),
+            max_connections,
             forgotten: CancellationToken::new(),
         }
     }

@@ -343,3 +343,18 @@ async fn nothing_goes_to_a_credential_host_in_clear() {
         "TLS handshakes and nothing else"
     );
 }
+
+/// A host that repeats what it is sent must not be made to repeat the credential in parts too small to be recognised.
+#[tokio::test]
+async fn an_answer_with_a_credential_is_whole() {
+    let host = GitHost::start("git.example", |_| ok("hello")).await;
+    let (door, _, authority) = host.door(git());
+    let fields = "range: bytes=0-20\r\nif-range: \"x\"\r\n";
+    door.get(&format!("http://{authority}/team/a"), fields).await;
+    door.get(&format!("http://{authority}/other"), fields).await;
+    let asks_for_a_part = |head: &String| head.to_lowercase().contains("range:");
+    assert_eq!(
+        host.seen().iter().map(asks_for_a_part).collect::<Vec<_>>(),
+        [false, true]
+    );
+}

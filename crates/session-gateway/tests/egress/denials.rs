@@ -85,7 +85,14 @@ async fn a_person_s_refusal_beats_the_list() {
         (&error["reason"], &error["rule"]),
         (&"refused".into(), &authority.clone().into())
     );
-    assert!(error["how_to_allow"].as_str().unwrap().contains("egress approve"));
+    // What is decided for this session takes nothing back that holds for all.
+    let take_back = format!("cofferdam egress approve all '{authority}'");
+    assert!(error["how_to_allow"].as_str().unwrap().ends_with(&take_back));
+    door.book.decide(Some(door.session), &authority, false);
+    let (mut inside, head) = door.connect(&authority).await;
+    let error = denial(&mut inside, &head).await;
+    let take_back = format!("cofferdam egress approve {} '{authority}'", door.session);
+    assert!(error["how_to_allow"].as_str().unwrap().ends_with(&take_back));
 }
 
 #[tokio::test]

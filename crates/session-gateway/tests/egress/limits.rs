@@ -36,6 +36,16 @@ async fn five_hundred_connections_are_open_at_once() {
 }
 
 #[tokio::test]
+async fn a_limit_without_meaning_is_none() {
+    let server = Server::echo().await;
+    let authority = format!("plenty.example:{}", server.port);
+    let door = Door::with_limits(&[&authority], |limits| limits.max_connections = usize::MAX);
+    door.lead_home("plenty.example");
+    let _open = door.tunnel(&authority).await;
+    assert_eq!(door.proxy.usage(&door.session).unwrap().connections, 1);
+}
+
+#[tokio::test]
 async fn one_connection_too_many_is_told_so() {
     let server = Server::echo().await;
     let authority = format!("few.example:{}", server.port);

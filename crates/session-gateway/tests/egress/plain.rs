@@ -49,6 +49,31 @@ async fn bodies_pass_in_both_directions_as_they_come() {
     assert!(answer.contains("content-length: 1000000\r\n") && answer.ends_with(&body));
 }
 
+/// What was sent to a host has left the session, whether it was answered or not: who hangs up hides nothing.
+#[tokio::test]
+async fn a_host_that_was_reached_is_told_before_it_answers() {
+    let (arrived, mut arrives) = tokio::sync::mpsc::channel(1);
+    let server = Server::start(move |mut stream| {
+        let arrived = arrived.clone();
+        async move {
+            read_head(&mut stream).await;
+            arrived.send(()).await.unwrap();
+            std::future::pending().await
+        }
+    })
+    .await;
+    let (door, authority) = door_to(&server);
+    let mut inside = door.dial();
+    let request = format!("GET http://{authority}/?taken=away HTTP/1.1\r\nhost: x\r\n\r\n");
+    inside.write_all(request.as_bytes()).await.unwrap();
+    arrives.recv().await.unwrap();
+    drop(inside);
+    assert_eq!(
+        door.book.allowed(),
+        [("plain.example".to_owned(), server.port, authority)]
+    );
+}
+
 #[tokio::test]
 async fn a_redirect_is_passed_back_and_not_followed() {
     let inner = Server::mirror().await;
@@ -177,29 +202,50 @@ async fn one_connection_serves_requests_for_several_hosts_each_on_its_own() {
     );
 }
 
-#[tokio::test]
-async fn a_kept_connection_that_the_host_closed_is_made_anew() {
-    let server = Server::start(async |mut stream| {
-        // One answer, as if the connection were kept; then it is not.
+/// A host that answers once and closes a little later, while the next request may be on its way.
+async fn forgetful() -> Server {
+    Server::start(async |mut stream| {
         read_head(&mut stream).await;
         drop(
             stream
                 .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
                 .await,
         );
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
     })
-    .await;
+    .await
+}
+
+#[tokio::test]
+async fn a_kept_connection_that_the_host_closed_is_made_anew() {
+    let server = forgetful().await;
     let (door, authority) = door_to(&server);
     let mut inside = door.dial();
-    for _ in 0..3 {
+    for pause in [0, 20, 0, 0, 1, 0] {
         let request = format!("GET http://{authority}/ HTTP/1.1\r\nhost: x\r\n\r\n");
         inside.write_all(request.as_bytes()).await.unwrap();
         let head = read_head(&mut inside).await;
         assert!(head.starts_with("HTTP/1.1 200"), "{head}");
         inside.read_exact(&mut [0; 2]).await.unwrap();
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        tokio::time::sleep(std::time::Duration::from_millis(pause)).await;
     }
-    assert_eq!(server.taken(), 3);
+    assert_eq!(server.taken(), 6);
+}
+
+#[tokio::test]
+async fn what_must_not_be_asked_twice_is_not() {
+    let server = forgetful().await;
+    let (door, authority) = door_to(&server);
+    let request = format!("POST http://{authority}/ HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n");
+    // The second one is sent into a connection that closes without an answer to it.
+    let mut inside = door.dial();
+    inside.write_all(request.as_bytes()).await.unwrap();
+    read_head(&mut inside).await;
+    inside.read_exact(&mut [0; 2]).await.unwrap();
+    inside.write_all(request.as_bytes()).await.unwrap();
+    let head = read_head(&mut inside).await;
+    assert!(head.starts_with("HTTP/1.1 502"), "{head}");
+    assert_eq!(server.taken(), 1);
 }
 
 #[tokio::test]

@@ -129,11 +129,7 @@ impl Door {
             ..EgressConfig::default()
         };
         change(&mut config);
-        let (proxy, book, session) = (
-            EgressProxy::new(config),
-            Book::default(),
-            SessionId::new(),
-        );
+        let (proxy, book, session) = (EgressProxy::new(config), Book::default(), SessionId::new());
         let allow: Vec<_> = allow.iter().map(|entry| entry.parse().unwrap()).collect();
         proxy.register(session, &allow, book.ledger()).unwrap();
         Self {
