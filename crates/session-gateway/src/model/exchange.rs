@@ -221,8 +221,8 @@ impl Exchange {
         if !self.outlook.generates {
             return tokens;
         }
-        let hung_up = !self.settled;
-        if hung_up && tokens.prompt() == 0 {
+        // Also when an answer has begun: its account may stand at its end.
+        if !self.failed && tokens.prompt() == 0 {
             tokens.input = asked / BYTES_PER_TOKEN;
         }
         tokens.output = tokens.output.saturating_add(self.uncounted / BYTES_PER_TOKEN);

@@ -82,7 +82,12 @@ impl UsageTap {
         match &mut self.format {
             Format::Stream(reader) => reader.feed(chunk, |event| heard.event(event)),
             Format::Frames(reader) => reader.feed(chunk, |frame| heard.frame(frame)),
-            Format::Document(scanner) => scanner.feed(chunk, |name, value| heard.member(name, value)),
+            Format::Document(scanner) => {
+                if !heard.is_counted() {
+                    heard.uncounted = heard.uncounted.saturating_add(chunk.len() as u64);
+                }
+                scanner.feed(chunk, |name, value| heard.member(name, value));
+            }
             Format::Unread => {}
         }
     }
@@ -107,9 +112,19 @@ impl Heard {
             return;
         };
         match name {
-            "usage" => self.usage(&value),
+            "usage" => {
+                self.usage(&value);
+                if self.is_counted() {
+                    self.uncounted = 0;
+                }
+            }
             _ => self.model(&value),
         }
+    }
+
+    /// Whether the provider said what the request used.
+    fn is_counted(&self) -> bool {
+        self.used.tokens.prompt() > 0
     }
 
     fn event(&mut self, event: &[u8]) {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use http_body_util::BodyExt;
+use hyper::Response;
 use secrecy::SecretString;
 use session_core::budget::{Budget, Spending};
 use session_core::gateway::{Gateway, MODEL_DOOR, ModelApi, SessionGrant};
@@ -12,7 +13,9 @@ use session_gateway::model::{ModelPrice, ModelProxyConfig, PriceTable, Rates};
 use testkit::ledger::MemoryLedger;
 
 use super::{ANSWER, ANSWER_COSTS, ByHand, START, config, document, piece, with};
-use crate::support::{Fixture, Provider, TOKEN, connect, error_of, full, json, messages, prompt, read};
+use crate::support::{
+    Fixture, Provider, TOKEN, connect, error_of, full, json, messages, pieces, prompt, read,
+};
 
 /// Without the time that it took.
 fn amounts(spending: &Spending) -> Spending {
@@ -133,6 +136,47 @@ async fn an_agent_that_hangs_up_before_the_answer_pays_for_its_prompt() {
     let charge = fixture.ledger.charges()[0];
     assert!((9_900..10_100).contains(&charge.input_tokens), "{charge:?}");
     assert_eq!(charge.cost_microusd, charge.input_tokens * 5);
+}
+
+/// The account of a document stands at its end, behind all that the agent wanted of it.
+#[tokio::test]
+async fn an_agent_that_hangs_up_in_the_middle_of_a_document_pays_for_it() {
+    let (sender, body) = pieces();
+    let body = std::sync::Mutex::new(Some(body));
+    let provider = Provider::start(move |request| {
+        let body = body.lock().unwrap().take().unwrap();
+        async move {
+            request.into_body().collect().await.unwrap();
+            Response::builder()
+                .header("content-type", "application/json")
+                .body(body)
+                .unwrap()
+        }
+    })
+    .await;
+    let fixture = Fixture::new(&provider.base).await;
+    let asked = format!(
+        r#"{{"model":"claude-opus-5","messages":"{}"}}"#,
+        "x".repeat(29_950)
+    );
+    let mut connection = fixture.connect().await;
+    let mut answer = connection
+        .send_request(messages(full(asked)))
+        .await
+        .unwrap()
+        .into_body();
+    let text = format!(
+        r#"{{"type":"message","model":"claude-opus-5","content":"{}"#,
+        "x".repeat(3_000)
+    );
+    sender.send(Ok(text.into())).await.unwrap();
+    piece(&mut answer).await.unwrap();
+    drop(answer);
+    drop(connection);
+    fixture.proxy.dismiss(&fixture.session).await;
+    let charge = fixture.ledger.charges()[0];
+    assert!((9_900..10_100).contains(&charge.input_tokens), "{charge:?}");
+    assert!((950..1_100).contains(&charge.output_tokens), "{charge:?}");
 }
 
 #[tokio::test]
