@@ -16,6 +16,8 @@ use serde::de::{Deserializer, Error as _};
 use session_core::error::Result;
 use session_gateway::egress::SecretSource;
 use tokio::process::Command;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use super::refuse;
 use crate::settings::env::Environment;
@@ -24,9 +26,11 @@ use crate::settings::env::Environment;
 const MAX_SECRET: u64 = 64 << 10;
 /// How long a program that prints a secret may take: it may ask a vault.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// What a program printed less than this ago is not asked for again: a session can make requests in plenty.
+const SETTLED: Duration = Duration::from_secs(1);
 
 /// Where a secret is: `{ env = "NAME" }`, `{ file = "PATH" }` or `{ command = ["PROGRAM", "ARGUMENT"] }`. A file and a
-/// command are asked each time, so a rotated secret is used at the next request.
+/// command are asked each time, a command once in a second, so a rotated secret is used at the next request.
 #[derive(Clone, PartialEq, Eq)]
 pub enum SecretReference {
     /// The value of a variable.
@@ -78,6 +82,8 @@ pub struct Followed {
     variable: Option<SecretString>,
     /// What a program finds: it may need to know where its own keys are.
     environment: BTreeMap<OsString, OsString>,
+    /// When a program was asked last, and what it said. Held by whoever asks: others wait for the outcome.
+    printed: Mutex<Option<(Instant, Option<SecretString>)>>,
 }
 
 impl SecretReference {
@@ -119,6 +125,7 @@ impl SecretReference {
             reference: self.clone(),
             variable,
             environment,
+            printed: Mutex::default(),
         }))
     }
 }
@@ -173,7 +180,18 @@ impl Followed {
 #[async_trait]
 impl SecretSource for Followed {
     async fn secret(&self) -> Option<SecretString> {
-        self.read().await
+        if !matches!(self.reference, SecretReference::Command(_)) {
+            return self.read().await;
+        }
+        let mut printed = self.printed.lock().await;
+        if let Some((at, secret)) = printed.as_ref()
+            && at.elapsed() < SETTLED
+        {
+            return secret.clone();
+        }
+        let secret = self.read().await;
+        *printed = Some((Instant::now(), secret.clone()));
+        secret
     }
 }
 
@@ -219,6 +237,26 @@ mod tests {
             secret_of("{ command = [\"/bin/false\"] }", &environment).await,
             None
         );
+    }
+
+    /// A session that makes requests in plenty starts no programs in plenty.
+    #[tokio::test]
+    async fn a_command_runs_once_for_all_who_ask_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let runs = dir.path().join("runs");
+        let script = format!("echo run >> {}; echo printed", runs.display());
+        let text = format!("{{ command = [\"/bin/sh\", \"-c\", {script:?}] }}");
+        let followed = reference(&text)
+            .unwrap()
+            .follow(&BTreeMap::<String, String>::new())
+            .unwrap();
+        let count = || std::fs::read_to_string(&runs).unwrap().lines().count();
+        let asking = futures::future::join_all((0..16).map(|_| followed.secret())).await;
+        assert!(asking.iter().all(Option::is_some));
+        assert_eq!(count(), 1);
+        tokio::time::sleep(SETTLED).await;
+        assert!(followed.secret().await.is_some());
+        assert_eq!(count(), 2);
     }
 
     #[test]
