@@ -58,12 +58,32 @@ pub fn load(home: Option<&Path>, environment: &dyn Environment) -> Result<Operat
 
 fn read(path: &Path) -> std::io::Result<String> {
     let mut text = String::new();
-    std::fs::File::open(path)?
-        .take(MAX_BYTES)
+    let read = std::fs::File::open(path)?
+        .take(MAX_BYTES + 1)
         .read_to_string(&mut text)?;
+    // A part of it could be read as a policy without what stands behind.
+    if read as u64 > MAX_BYTES {
+        return Err(std::io::Error::other("it is longer than a mebibyte"));
+    }
     Ok(text)
 }
 
 fn refuse(message: impl Into<std::borrow::Cow<'static, str>>, hint: &'static str) -> Error {
     Error::new(ErrorKind::InvalidArgument, OPERATION, message).with_hint(hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_too_long_is_refused_and_not_cut() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("policy.toml");
+        let comments = "# nothing\n".repeat(usize::try_from(MAX_BYTES).unwrap() / 10 + 1);
+        std::fs::write(&path, format!("{comments}[budget.day]\nusd = 1\n")).unwrap();
+        assert!(read(&path).is_err());
+        std::fs::write(&path, "[budget.day]\nusd = 1\n").unwrap();
+        assert!(read(&path).is_ok());
+    }
 }
