@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::app::{Invocation, Threads};
@@ -21,10 +21,13 @@ use crate::settings::{ColorChoice, OutputSettings, Terminals};
 const WORKERS: usize = 2;
 /// How long threads that read or write files may take after a command is done.
 const GRACE: Duration = Duration::from_millis(200);
+/// A hundred busy sessions. Not more, because programs that we start inherit it, and some look at every number up to it.
+const ENOUGH_FILES: u64 = 65_536;
 
 /// `cofferdam`, from beginning to end.
 pub fn main() -> ExitCode {
     keep_secrets_out_of_dumps();
+    raise_file_limit();
     match streams().and_then(run) {
         Ok(status) | Err(status) => status.into(),
     }
@@ -90,6 +93,20 @@ fn grace_for(status: ExitStatus) -> Duration {
         Duration::ZERO
     } else {
         GRACE
+    }
+}
+
+/// Enough open files, where the machine lets us: each connection of a session takes two, and the usual soft limit of 1024 is
+/// there for programs that still use `select`, of which this is none. What cannot be raised is told by `doctor`.
+pub(crate) fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = limit.maximum.map_or(ENOUGH_FILES, |most| most.min(ENOUGH_FILES));
+    if limit.current.is_some_and(|current| current < wanted) {
+        let raised = Rlimit {
+            current: Some(wanted),
+            maximum: limit.maximum,
+        };
+        let _ = setrlimit(Resource::Nofile, raised);
     }
 }
 
