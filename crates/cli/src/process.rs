@@ -45,6 +45,7 @@ fn run(streams: Streams) -> Result<ExitStatus, ExitStatus> {
 /// `cofferdam-mcp`, from beginning to end.
 pub fn mcp_main() -> ExitCode {
     keep_secrets_out_of_dumps();
+    raise_file_limit();
     match streams().and_then(run_mcp) {
         Ok(status) | Err(status) => status.into(),
     }
@@ -98,7 +99,7 @@ fn grace_for(status: ExitStatus) -> Duration {
 
 /// Enough open files, where the machine lets us: each connection of a session takes two, and the usual soft limit of 1024 is
 /// there for programs that still use `select`, of which this is none. What cannot be raised is told by `doctor`.
-pub(crate) fn raise_file_limit() {
+fn raise_file_limit() {
     let limit = getrlimit(Resource::Nofile);
     let wanted = limit.maximum.map_or(ENOUGH_FILES, |most| most.min(ENOUGH_FILES));
     if limit.current.is_some_and(|current| current < wanted) {
