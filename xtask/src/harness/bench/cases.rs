@@ -3,7 +3,7 @@
 use xtask::error::Result;
 
 use super::stats::Series;
-use super::{Lab, commands, copies, lifecycle, mcp, memory, prompts};
+use super::{Lab, commands, copies, doors, lifecycle, mcp, memory, prompts};
 
 /// One line of the table.
 #[derive(Debug)]
@@ -27,6 +27,12 @@ pub(super) enum Goal {
     Both(f64, f64),
     /// At most so many megabytes (of 10⁶ bytes).
     Megabytes(f64),
+    /// At most so many milliseconds more than the baseline: at the median, and at the 99th percentile where one is set.
+    Added(f64, Option<f64>),
+    /// So many at once, all of them to their end.
+    AtOnce(usize),
+    /// At least so many megabytes a second at the median.
+    Rate(f64),
 }
 
 /// What a measurement yields.
@@ -39,6 +45,18 @@ pub(super) enum Figures {
     /// Nobody without us does such a thing.
     Alone(Series),
     Bytes(u64),
+    /// How many went to their end in the worst round, and how long each round took.
+    AtOnce {
+        complete: usize,
+        ours: Series,
+        baseline: Series,
+    },
+    /// How long so many bytes took.
+    Rate {
+        bytes: usize,
+        ours: Series,
+        baseline: Series,
+    },
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -61,6 +79,12 @@ enum Kind {
     McpCreate,
     McpDestroy,
     McpMemory,
+    ModelFirstByte,
+    ModelStreams,
+    ModelAnswer,
+    EgressConnect,
+    EgressConnections,
+    EgressDownload,
 }
 
 impl Case {
@@ -84,6 +108,12 @@ impl Case {
             Kind::McpCreate => mcp::create(lab).await,
             Kind::McpDestroy => mcp::destroy(lab).await,
             Kind::McpMemory => mcp::memory(lab).await,
+            Kind::ModelFirstByte => doors::first_byte(lab).await,
+            Kind::ModelStreams => doors::streams(lab).await,
+            Kind::ModelAnswer => doors::answer(lab).await,
+            Kind::EgressConnect => doors::connect(lab).await,
+            Kind::EgressConnections => doors::connections(lab).await,
+            Kind::EgressDownload => doors::download(lab).await,
         }
     }
 }
@@ -215,5 +245,47 @@ pub(super) const CASES: &[Case] = &[
         baseline: "—",
         goal: Goal::Megabytes(25.0),
         kind: Kind::McpMemory,
+    },
+    Case {
+        name: "model-first-byte",
+        what: "model door: request to the first byte of the answer",
+        baseline: "the same program, directly",
+        goal: Goal::Added(1.0, Some(5.0)),
+        kind: Kind::ModelFirstByte,
+    },
+    Case {
+        name: "model-streams",
+        what: "model door: 200 streams at once, from 8 sessions",
+        baseline: "the same program, directly",
+        goal: Goal::AtOnce(200),
+        kind: Kind::ModelStreams,
+    },
+    Case {
+        name: "model-rate",
+        what: "model door: one answer of 268 MB, in events of 1 kB",
+        baseline: "the same program, directly",
+        goal: Goal::Rate(300.0),
+        kind: Kind::ModelAnswer,
+    },
+    Case {
+        name: "egress-connect",
+        what: "egress door: dial to the open tunnel",
+        baseline: "the same program, dial only",
+        goal: Goal::Added(2.0, None),
+        kind: Kind::EgressConnect,
+    },
+    Case {
+        name: "egress-connections",
+        what: "egress door: 500 connections of a session at once",
+        baseline: "the same program, directly",
+        goal: Goal::AtOnce(500),
+        kind: Kind::EgressConnections,
+    },
+    Case {
+        name: "egress-rate",
+        what: "egress door: 268 MB through one connection",
+        baseline: "the same program, directly",
+        goal: Goal::Rate(200.0),
+        kind: Kind::EgressDownload,
     },
 ];

@@ -6,6 +6,7 @@
 mod cases;
 mod commands;
 mod copies;
+mod doors;
 mod facts;
 mod lifecycle;
 mod mcp;
@@ -35,7 +36,8 @@ use self::facts::Facts;
 use self::lifecycle::end_session;
 pub(crate) use self::memory::hold;
 use self::table::Row;
-use crate::lab::{Provider, State, manager};
+use crate::hosts;
+use crate::lab::{Provider, State, manager_with};
 use crate::raw::Engine;
 
 /// The image of every container here, ours and baseline alike.
@@ -66,7 +68,7 @@ impl Lab {
         let provider = scripted(&model.url());
         let program = workspace::target().join("release").join("cofferdam");
         Ok(Self {
-            manager: manager(state.path(), host, &provider).await?,
+            manager: manager_with(state.path(), host, &provider, hosts::here_as(doors::HOST)).await?,
             engine: Engine::connect(host).await?,
             host: host.to_owned(),
             state,

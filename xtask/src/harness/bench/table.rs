@@ -1,5 +1,7 @@
 //! Figures as a table for people and as JSON for programs.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::cases::{Case, Figures, Goal};
@@ -27,11 +29,14 @@ impl Row {
         }
     }
 
-    /// Our median by the baseline's.
+    /// Our median by the baseline's; of rates, ours by the baseline's.
     fn ratio(&self) -> Option<f64> {
         match &self.figures {
-            Figures::Times { ours, baseline } => {
+            Figures::Times { ours, baseline } | Figures::AtOnce { ours, baseline, .. } => {
                 Some(ours.median().as_secs_f64() / baseline.median().as_secs_f64())
+            }
+            Figures::Rate { ours, baseline, .. } => {
+                Some(baseline.median().as_secs_f64() / ours.median().as_secs_f64())
             }
             Figures::Alone(_) | Figures::Bytes(_) => None,
         }
@@ -41,14 +46,34 @@ impl Row {
     fn median(&self) -> Option<f64> {
         match &self.figures {
             Figures::Times { ours, .. } | Figures::Alone(ours) => Some(milliseconds(ours.median())),
-            Figures::Bytes(_) => None,
+            Figures::Bytes(_) | Figures::AtOnce { .. } | Figures::Rate { .. } => None,
+        }
+    }
+
+    /// What ours adds to the baseline, in milliseconds: at the median and at the 99th percentile.
+    fn added(&self) -> Option<(f64, f64)> {
+        let Figures::Times { ours, baseline } = &self.figures else {
+            return None;
+        };
+        let more = |ours, baseline| milliseconds(ours) - milliseconds(baseline);
+        Some((
+            more(ours.median(), baseline.median()),
+            more(ours.p99(), baseline.p99()),
+        ))
+    }
+
+    /// Our megabytes a second, at the median.
+    fn rate(&self) -> Option<f64> {
+        match &self.figures {
+            Figures::Rate { bytes, ours, .. } => Some(rate(*bytes, ours.median())),
+            _ => None,
         }
     }
 
     fn megabytes(&self) -> Option<f64> {
         match self.figures {
             Figures::Bytes(bytes) => Some(megabytes(bytes)),
-            Figures::Times { .. } | Figures::Alone(_) => None,
+            _ => None,
         }
     }
 
@@ -60,6 +85,13 @@ impl Row {
             Goal::Milliseconds(most) => within(self.median(), most),
             Goal::Both(ratio, most) => within(self.ratio(), ratio) && within(self.median(), most),
             Goal::Megabytes(most) => within(self.megabytes(), most),
+            Goal::Added(median, p99) => self.added().is_some_and(|(at_median, at_p99)| {
+                at_median <= median && p99.is_none_or(|most| at_p99 <= most)
+            }),
+            Goal::AtOnce(count) => {
+                matches!(self.figures, Figures::AtOnce { complete, .. } if complete >= count)
+            }
+            Goal::Rate(least) => self.rate().is_some_and(|rate| rate >= least),
         }
     }
 
@@ -75,15 +107,31 @@ impl Row {
             Figures::Times { ours, baseline } => (times(ours), times(baseline)),
             Figures::Alone(ours) => (times(ours), "—".to_owned()),
             Figures::Bytes(bytes) => (format!("{:.1} MB", megabytes(*bytes)), "—".to_owned()),
+            Figures::AtOnce {
+                complete,
+                ours,
+                baseline,
+            } => (format!("all {complete}: {}", times(ours)), times(baseline)),
+            Figures::Rate {
+                bytes,
+                ours,
+                baseline,
+            } => (rates(*bytes, ours), rates(*bytes, baseline)),
         };
-        let ratio = self
-            .ratio()
-            .map_or_else(|| "—".to_owned(), |ratio| format!("{ratio:.2}×"));
+        let ratio = match (self.goal, self.added(), self.ratio()) {
+            (Goal::Added(..), Some((median, p99)), _) => format!("{median:+.2} ms ({p99:+.2} ms)"),
+            (_, _, Some(ratio)) => format!("{ratio:.2}×"),
+            _ => "—".to_owned(),
+        };
         let goal = match self.goal {
             Goal::Ratio(most) => format!("≤ {most:.1}×"),
             Goal::Milliseconds(most) => format!("≤ {most} ms"),
             Goal::Both(ratio, most) => format!("≤ {ratio:.1}×, ≤ {most} ms"),
             Goal::Megabytes(most) => format!("≤ {most:.0} MB"),
+            Goal::Added(median, None) => format!("≤ +{median} ms"),
+            Goal::Added(median, Some(p99)) => format!("≤ +{median} ms (+{p99} ms)"),
+            Goal::AtOnce(count) => format!("all {count}"),
+            Goal::Rate(least) => format!("≥ {least:.0} MB/s"),
         };
         [self.what.to_owned(), ours, baseline, ratio, goal, met.to_owned()]
     }
@@ -93,14 +141,27 @@ impl Row {
             Figures::Times { ours, baseline } => (ours.to_json(), baseline.to_json()),
             Figures::Alone(ours) => (ours.to_json(), Value::Null),
             Figures::Bytes(bytes) => (json!({ "bytes": bytes }), Value::Null),
+            Figures::AtOnce { ours, baseline, .. } | Figures::Rate { ours, baseline, .. } => {
+                (ours.to_json(), baseline.to_json())
+            }
         };
         let goal = match self.goal {
             Goal::Ratio(most) => json!({ "ratio": most }),
             Goal::Milliseconds(most) => json!({ "milliseconds": most }),
             Goal::Both(ratio, most) => json!({ "ratio": ratio, "milliseconds": most }),
             Goal::Megabytes(most) => json!({ "megabytes": most }),
+            Goal::Added(median, p99) => json!({ "added_median_ms": median, "added_p99_ms": p99 }),
+            Goal::AtOnce(count) => json!({ "complete": count }),
+            Goal::Rate(least) => json!({ "megabytes_per_second": least }),
+        };
+        let added = self.added();
+        let complete = match self.figures {
+            Figures::AtOnce { complete, .. } => Some(complete),
+            _ => None,
         };
         json!({
+            "added_median_ms": added.map(|(median, _)| median), "added_p99_ms": added.map(|(_, p99)| p99),
+            "complete": complete, "megabytes_per_second": self.rate(),
             "name": self.name, "what": self.what, "baseline_is": self.baseline,
             "ours": ours, "baseline": baseline, "ratio": self.ratio(), "goal": goal, "met": self.met(),
         })
@@ -110,10 +171,20 @@ impl Row {
 fn megabytes(bytes: u64) -> f64 {
     #[expect(
         clippy::cast_precision_loss,
-        reason = "the memory of a process is far below 2⁵²"
+        reason = "the memory of a process, or what a measurement sends, is far below 2⁵²"
     )]
     let bytes = bytes as f64;
     bytes / 1e6
+}
+
+fn rate(bytes: usize, time: Duration) -> f64 {
+    megabytes(bytes as u64) / time.as_secs_f64()
+}
+
+/// The median and the slowest.
+fn rates(bytes: usize, series: &Series) -> String {
+    let [median, slowest] = [series.median(), series.p99()].map(|time| rate(bytes, time));
+    format!("{median:.0} MB/s ({slowest:.0} MB/s)")
 }
 
 fn times(series: &Series) -> String {
@@ -121,7 +192,7 @@ fn times(series: &Series) -> String {
 }
 
 /// Three digits that count.
-fn shown(time: std::time::Duration) -> String {
+fn shown(time: Duration) -> String {
     let ms = milliseconds(time);
     match ms {
         ms if ms < 10.0 => format!("{ms:.2} ms"),
@@ -180,8 +251,6 @@ pub(super) fn to_markdown(rows: &[Row]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::super::cases::CASES;
     use super::*;
 
@@ -241,6 +310,65 @@ mod tests {
         assert!(!command(6, 60).met(), "too long");
         assert!(!command(5, 49).met(), "too long for this engine");
         assert!(command(5, 50).summary().contains("goal ≤ 0.1×, ≤ 5 ms"));
+    }
+
+    #[test]
+    fn what_is_added_is_judged_at_the_median_and_at_the_end() {
+        let added = |name, ours, baseline| {
+            let figures = Figures::Times {
+                ours: series(ours),
+                baseline: series(baseline),
+            };
+            Row::new(case(name), figures)
+        };
+        assert!(added("model-first-byte", 3, 2).met());
+        assert!(!added("model-first-byte", 4, 2).met(), "the median");
+        let mut late = series(2);
+        late.push(Duration::from_millis(9));
+        let late = Figures::Times {
+            ours: late,
+            baseline: series(2),
+        };
+        assert!(!Row::new(case("model-first-byte"), late.clone()).met(), "the end");
+        let free = Row::new(case("egress-connect"), late);
+        assert!(free.met(), "nobody asked about the end");
+        assert!(
+            free.summary()
+                .ends_with("ratio +0.00 ms (+7.00 ms), goal ≤ +2 ms: met")
+        );
+    }
+
+    #[test]
+    fn one_that_did_not_end_is_one_too_few() {
+        let streams = |complete| {
+            let figures = Figures::AtOnce {
+                complete,
+                ours: series(1),
+                baseline: series(1),
+            };
+            Row::new(case("model-streams"), figures)
+        };
+        assert!(streams(200).met());
+        assert!(!streams(199).met());
+    }
+
+    #[test]
+    fn a_rate_is_bytes_by_time() {
+        let row = |ms| {
+            let figures = Figures::Rate {
+                bytes: 200_000_000,
+                ours: series(ms),
+                baseline: series(100),
+            };
+            Row::new(case("egress-rate"), figures)
+        };
+        assert!(row(1000).met());
+        assert!(!row(1001).met());
+        assert!(
+            row(1000)
+                .summary()
+                .starts_with("200 MB/s (200 MB/s) : 2000 MB/s (2000 MB/s), ratio 0.10×")
+        );
     }
 
     #[test]
