@@ -75,7 +75,9 @@ impl Lineups {
                 .get_or_try_init(|| self.resolve())
                 .await
                 .map(Arc::clone),
-            Some(ProviderAccount::ApiKey(key)) => self.with_key(key).map(|provider| self.alone(provider)),
+            Some(ProviderAccount::ApiKey(key)) => {
+                self.with_key(key).await.map(|provider| self.alone(provider))
+            }
             Some(ProviderAccount::Bedrock(account)) => self
                 .with_bedrock(account)
                 .await
@@ -114,12 +116,16 @@ impl Lineups {
     }
 
     /// The session's own key for the operator's first provider that takes keys; for the vendor when there is none.
-    fn with_key(&self, key: &SecretString) -> Result<Provider, GatewayError> {
+    async fn with_key(&self, key: &SecretString) -> Result<Provider, GatewayError> {
         let configured = self.configs.iter().find_map(|config| match &config.kind {
             ProviderKind::Messages(messages) => Some(messages),
             ProviderKind::Bedrock(_) | ProviderKind::Vertex(_) => None,
         });
-        let like = configured.and_then(|messages| messages.credential.current());
+        // Read if it never was: how it travels must not depend on who asked before.
+        let like = match configured {
+            Some(messages) => messages.credential.get().await,
+            None => None,
+        };
         let credential = Credential::brought_along(like.as_ref(), key)?;
         let base_url = configured
             .map(|messages| messages.base_url.clone())
@@ -166,8 +172,10 @@ impl ProviderConfig {
 mod tests {
     use std::time::Duration;
 
+    use super::super::Key;
     use super::*;
     use crate::error::GatewayErrorKind;
+    use crate::model::source::CredentialReader;
 
     fn messages(name: &str) -> ProviderConfig {
         let credential = Credential::api_key(&"canary-key-0123".into()).unwrap();
@@ -254,6 +262,29 @@ mod tests {
             (names(&lineup).len(), lineup.api()),
             (1, &ModelApi::Bedrock { region })
         );
+    }
+
+    /// The operator's own credential is read when it is needed, and says how keys travel there.
+    #[tokio::test]
+    async fn an_own_key_travels_as_the_operator_s_also_before_that_was_ever_read() {
+        struct File;
+        #[async_trait::async_trait]
+        impl CredentialReader for File {
+            async fn read(&self) -> Result<Option<Credential>, GatewayError> {
+                Credential::header("api-key", &"canary-key-0123".into()).map(Some)
+            }
+        }
+        let source = CredentialSource::default().with_reader(std::sync::Arc::new(File));
+        let configs = vec![ProviderConfig::messages("gateway", Default::default(), source)];
+        let lineups = Lineups::new(configs, AwsSources::default(), Sharing::default());
+        let key = ProviderAccount::ApiKey("their-own-key".into());
+        let lineup = lineups.of(Some(&key)).await.unwrap();
+        let Key::Header(credential) = lineup.first().unwrap().key().await.unwrap() else {
+            panic!("a key in a header field");
+        };
+        let mut headers = hyper::HeaderMap::new();
+        credential.apply(&mut headers);
+        assert_eq!(headers["api-key"], "their-own-key");
     }
 
     #[tokio::test]
