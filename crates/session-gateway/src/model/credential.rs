@@ -25,6 +25,9 @@ const OAUTH_BETA: &str = "oauth-2025-04-20";
 /// How a subscription's token begins, as `claude setup-token` gives it.
 const SUBSCRIPTION_PREFIX: &str = "sk-ant-oat";
 
+/// How every key of the vendor's begins.
+const VENDOR_PREFIX: &str = "sk-ant-";
+
 /// Fields in which no credential can travel: they mean something else.
 const NOT_FOR_CREDENTIALS: [&str; 10] = [
     "accept-encoding",
@@ -111,6 +114,9 @@ impl Credential {
         match like.map(|like| &like.0.scheme) {
             Some(Scheme::Header(name)) => Self::new(Scheme::Header(name.clone()), secret),
             _ if secret.expose_secret().trim().starts_with(SUBSCRIPTION_PREFIX) => Self::subscription(secret),
+            Some(Scheme::Bearer) if !secret.expose_secret().trim().starts_with(VENDOR_PREFIX) => {
+                Self::bearer(secret)
+            }
             _ => Self::api_key(secret),
         }
     }
@@ -287,6 +293,9 @@ mod tests {
         );
         let azure = Credential::header("api-key", &CANARY.into()).unwrap();
         assert_eq!(name_of(Some(&azure), "their-own-key"), "api-key");
+        let gateway = Credential::bearer(&CANARY.into()).unwrap();
+        assert_eq!(name_of(Some(&gateway), "their-own-key"), "authorization");
+        assert_eq!(name_of(Some(&gateway), "sk-ant-api03-canary"), "x-api-key");
     }
 
     #[test]
