@@ -1,6 +1,8 @@
 //! What a session does, in one line: for progress, for logs, for transcripts.
 
+use serde::Serialize;
 use serde_json::Value;
+use session_core::activity::StallAction;
 use session_core::event::EventKind;
 use session_core::state::SessionState;
 
@@ -46,6 +48,43 @@ pub(crate) fn line(kind: &EventKind) -> Option<String> {
             WIDTH,
         ),
         EventKind::AgentExited { cause } => one_line(&format!("the agent's process ended: {cause}"), WIDTH),
+        EventKind::EgressDenied { host, port, reason } => {
+            one_line(&format!("denied: {host}:{port} ({})", written(reason)), WIDTH)
+        }
+        EventKind::EgressDecided { rule, allow, for_all } => {
+            let what = if *allow { "allowed" } else { "refused" };
+            let whom = if *for_all { "every session" } else { "this session" };
+            format!("a person {what} {rule} for {whom}")
+        }
+        EventKind::BudgetSpent { limit, today } => {
+            let whose = if *today { "of today" } else { "of the session" };
+            format!("the budget {whose} is spent ({})", written(limit))
+        }
+        EventKind::ModelFailing { failure } => format!("the model's provider fails ({})", written(failure)),
+        EventKind::ProviderChanged { to } => one_line(
+            &format!("requests to the model go to another provider: {to}"),
+            WIDTH,
+        ),
+        EventKind::PermissionAsked { tool, .. } => {
+            one_line(&format!("the agent asks whether it may use {tool}"), WIDTH)
+        }
+        EventKind::AgentStalled {
+            cause,
+            for_ms,
+            action,
+        } => format!(
+            "nothing moves for {} s ({}): {}",
+            for_ms / 1000,
+            cause.as_str(),
+            match action {
+                StallAction::Tell => "nothing is done about it yet",
+                StallAction::Interrupt => "the turn is interrupted",
+                StallAction::Restart => "the agent is restarted with its conversation",
+            }
+        ),
+        EventKind::AgentRecovered { cause, for_ms } => {
+            format!("it goes on after {} s ({})", for_ms / 1000, cause.as_str())
+        }
         _ => return None,
     })
 }
@@ -121,6 +160,9 @@ pub(crate) fn entry(kind: &EventKind, limit: usize) -> String {
             )
         }
         EventKind::Problem { error } => cut(&error.message, limit),
+        EventKind::EgressAllowed { host, port, rule } => {
+            one_line(&format!("reached: {host}:{port} ({rule})"), 2 * WIDTH)
+        }
         other => line(other).unwrap_or_else(|| cut(&serde_json::to_string(other).unwrap_or_default(), limit)),
     }
 }
@@ -130,6 +172,14 @@ fn state(to: &SessionState) -> String {
         SessionState::Failed { cause } => format!("failed: {cause}"),
         SessionState::Interrupted { cause } => format!("interrupted: {}", cause.as_str()),
         other => other.name().as_str().to_owned(),
+    }
+}
+
+/// A value's name as it stands in JSON.
+fn written(value: &impl Serialize) -> String {
+    match serde_json::to_value(value) {
+        Ok(Value::String(name)) => name,
+        _ => String::new(),
     }
 }
 
@@ -154,6 +204,15 @@ pub(crate) fn name(kind: &EventKind) -> &'static str {
         EventKind::CommandStarted { .. } => "command_started",
         EventKind::CommandFinished { .. } => "command_finished",
         EventKind::FilesCopied { .. } => "files_copied",
+        EventKind::PermissionAsked { .. } => "permission_asked",
+        EventKind::AgentStalled { .. } => "agent_stalled",
+        EventKind::AgentRecovered { .. } => "agent_recovered",
+        EventKind::EgressAllowed { .. } => "egress_allowed",
+        EventKind::EgressDenied { .. } => "egress_denied",
+        EventKind::EgressDecided { .. } => "egress_decided",
+        EventKind::BudgetSpent { .. } => "budget_spent",
+        EventKind::ModelFailing { .. } => "model_failing",
+        EventKind::ProviderChanged { .. } => "provider_changed",
         EventKind::Problem { .. } => "problem",
         _ => "other",
     }

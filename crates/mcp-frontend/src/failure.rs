@@ -152,6 +152,9 @@ impl From<Error> for Failure {
 /// The core's hints speak to people at a shell; where they name its commands, ours name our tools.
 fn hint(error: &Error) -> Option<String> {
     let has = |key: &str| error.context().iter().any(|(name, _)| *name == key);
+    if let Some(text) = allow_hint(error) {
+        return Some(text);
+    }
     let text = match error.kind() {
         ErrorKind::NotFound if has("turn") || has("command") => "list_tasks shows the tasks of a session",
         ErrorKind::NotFound => "list_sessions shows the sessions that exist; create_session makes one",
@@ -165,6 +168,20 @@ fn hint(error: &Error) -> Option<String> {
         _ => return None,
     };
     Some(text.to_owned())
+}
+
+/// What a person would do with `--allow`, a client does with the argument `allow`.
+fn allow_hint(error: &Error) -> Option<String> {
+    error.hint().filter(|hint| hint.contains("--allow"))?;
+    let rule = error.context().iter().find(|(name, _)| *name == "rule");
+    Some(match rule {
+        Some((_, rule)) => format!(
+            "create it anew with allow: [\"{rule}\"], or with the preset of the hosts that git is used with on this machine, \
+             allow: [\"git\"]"
+        ),
+        None => "name the hosts that it needs instead, for example allow: [\"npm\", \"docs.example.com\"]"
+            .to_owned(),
+    })
 }
 
 #[cfg(test)]

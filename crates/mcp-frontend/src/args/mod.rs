@@ -3,6 +3,7 @@
 //! Arguments that a tool does not know are ignored, because existing clients send some of their own, and named in the
 //! result's `warnings`, because a misspelt argument must not go unnoticed.
 
+mod budget;
 mod number;
 mod quantity;
 mod secret;
@@ -11,6 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use session_core::id::{ImageRef, SessionId};
 
+pub(crate) use self::budget::{Minutes, Usd};
 pub(crate) use self::number::{Count, Seconds};
 pub(crate) use self::quantity::{Cpus, Size};
 pub(crate) use self::secret::Secret;

@@ -45,7 +45,7 @@ fn size(text: &str) -> Option<u64> {
 }
 
 /// `number × factor` in whole units, exactly, for a decimal number with at most nine places.
-fn scaled(number: &str, factor: u64) -> Option<u64> {
+pub(super) fn scaled(number: &str, factor: u64) -> Option<u64> {
     let (whole, fraction) = match number.split_once('.') {
         Some((whole, fraction)) if !fraction.is_empty() => (whole, fraction),
         Some(_) => return None,

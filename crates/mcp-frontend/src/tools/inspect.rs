@@ -4,14 +4,19 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use session_core::activity::StallCause;
+use session_core::budget::Spending;
+use session_core::id::SessionId;
 use session_core::runtime::NetworkMode;
 use session_core::session::{Carrier, PermissionMode, SessionDetails, SessionInfo, WorkspaceSource};
 use session_core::state::SessionState;
 use session_core::turn::{TurnInfo, TurnStatus};
 
+use super::doors::{ActivityView, BudgetView, DeniedView, UsageView};
 use super::{Hints, Spec, Tool};
 use crate::args;
 use crate::call::{Call, Stop};
+use crate::core::Core;
 use crate::tasks::TaskId;
 
 /// See the module.
@@ -35,8 +40,14 @@ pub(crate) struct SessionView {
     pub(crate) workspace: WorkspaceView,
     /// The container image.
     pub(crate) image: String,
-    /// sealed or open.
+    /// sealed, allow (sealed but for the hosts in `allow`) or open.
     pub(crate) network: String,
+    /// The hosts that it was given, as rules and presets.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) allow: Vec<String>,
+    /// How much of the model it may use.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) budget: Option<BudgetView>,
     /// Memory in bytes.
     pub(crate) memory_bytes: u64,
     /// CPUs.
@@ -46,6 +57,9 @@ pub(crate) struct SessionView {
     /// The model, when one was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) model: Option<String>,
+    /// The model for small tasks, when one was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) small_model: Option<String>,
     /// Whether the agent may use only tools that were allowed.
     pub(crate) strict_permissions: bool,
     /// Names of the MCP servers that the agent has.
@@ -124,14 +138,18 @@ impl SessionView {
             workspace: WorkspaceView::new(&info.workspace),
             image: info.image.to_string(),
             network: match info.network {
-                NetworkMode::Sealed => "sealed",
+                NetworkMode::Sealed if info.allow.is_empty() => "sealed",
+                NetworkMode::Sealed => "allow",
                 NetworkMode::Open => "open",
             }
             .to_owned(),
+            allow: info.allow.iter().map(ToString::to_string).collect(),
+            budget: BudgetView::new(&info.budget),
             memory_bytes: info.limits.memory_bytes,
             cpus: f64::from(info.limits.milli_cpus) / 1000.0,
             pids: info.limits.pids,
             model: info.model.clone(),
+            small_model: info.small_model.clone(),
             strict_permissions: info.permissions == PermissionMode::Strict,
             mcp_servers: info
                 .mcp_config
@@ -172,6 +190,17 @@ pub(crate) struct Output {
     /// What it uses now, when it could be asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     resources: Option<Resources>,
+    /// What its agent is doing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    activity: Option<ActivityView>,
+    /// What its work hangs on, when it does: model_unreachable, model_overloaded, agent_silent, waiting_for_permission or tool_running.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stall: Option<&'static str>,
+    /// What it used of the model in its whole life.
+    usage: UsageView,
+    /// Hosts that it was denied and about which nobody has decided.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    denied: Option<DeniedView>,
     /// Requests that it sent to the model since this server serves it.
     model_requests: u64,
     /// Tasks that run or wait, oldest first.
@@ -195,7 +224,20 @@ struct Resources {
 }
 
 impl Output {
-    pub(crate) fn new(details: &SessionDetails, turns: &[TurnInfo]) -> Self {
+    /// Looks at a session.
+    pub(crate) async fn of(core: &Core, id: &SessionId) -> Result<Self, Stop> {
+        let details = core.api.inspect(id).await?;
+        let turns = core.api.turns(id).await?;
+        let spent = core.api.usage(Some(id)).await?;
+        let requests = core.api.egress_requests(Some(id)).await?;
+        Ok(Self {
+            usage: UsageView::new(&spent.session),
+            denied: DeniedView::new(&requests),
+            ..Self::new(&details, &turns)
+        })
+    }
+
+    fn new(details: &SessionDetails, turns: &[TurnInfo]) -> Self {
         let open = turns
             .iter()
             .filter(|turn| matches!(turn.status, TurnStatus::Queued | TurnStatus::Running));
@@ -213,6 +255,10 @@ impl Output {
                 oom_kills: used.oom_kills,
                 uptime_ms: used.uptime_ms,
             }),
+            activity: details.activity.as_ref().map(ActivityView::new),
+            stall: details.stall.map(StallCause::as_str),
+            usage: UsageView::new(&Spending::default()),
+            denied: None,
             model_requests: details.model_usage.requests,
             open_tasks: open.map(|turn| TaskId::of_turn(turn).to_string()).collect(),
         }
@@ -223,8 +269,8 @@ impl Tool for GetSession {
     const SPEC: Spec = Spec {
         name: "get_session",
         title: "Look at a session",
-        description: "One session closely: state, limits, what it uses now, its open tasks. Use it to find out why a \
-            session does not answer; use list_sessions to find a session.",
+        description: "One session closely: state, limits, what it uses now, what its agent is doing, which hosts it was \
+            denied, its open tasks. Use it to find out why a session does not answer; use list_sessions to find a session.",
         hints: Hints::READS,
     };
     type Args = Args;
@@ -232,8 +278,6 @@ impl Tool for GetSession {
 
     async fn run(args: Args, call: &Call) -> Result<Output, Stop> {
         let id = args::session_id(&args.session_id)?;
-        let details = call.core.api.inspect(&id).await?;
-        let turns = call.core.api.turns(&id).await?;
-        Ok(Output::new(&details, &turns))
+        Output::of(&call.core, &id).await
     }
 }

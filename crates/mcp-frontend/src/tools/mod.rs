@@ -6,6 +6,7 @@ mod command;
 mod create;
 mod destroy;
 mod diff;
+mod doors;
 mod execute;
 mod inspect;
 mod interrupt;
@@ -158,9 +159,8 @@ pub(crate) fn execute_result(turn: &TurnInfo, outcome: &TurnOutcome, limit: usiz
 
 /// A session closely, as the text of its resource.
 pub(crate) async fn session_document(core: &Core, id: &SessionId) -> Result<String, Stop> {
-    let details = core.api.inspect(id).await?;
-    let turns = core.api.turns(id).await?;
-    Ok(serde_json::to_string_pretty(&inspect::Output::new(&details, &turns)).unwrap_or_default())
+    let output = inspect::Output::of(core, id).await?;
+    Ok(serde_json::to_string_pretty(&output).unwrap_or_default())
 }
 
 /// All tools, by name.

@@ -9,14 +9,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use session_core::gateway::ProviderAccount;
 use session_core::id::ContainerName;
-use session_core::runtime::NetworkMode;
 use session_core::session::{CreateSession, PromptRequest, SessionInfo, WorkspaceSource};
 use session_core::turn::TurnOutcome;
 use tokio::time::Instant;
 
-use super::create::{Network, Workspace, limits};
+use super::create::{Limits, Network, Reach, Workspace, limits};
 use super::{DiffPart, Hints, Spec, Tool, diff_part, no_changes};
-use crate::args::{self, Seconds, Secret, Size, given};
+use crate::args::{self, Count, Minutes, Seconds, Secret, Size, Usd, given};
 use crate::call::{Call, Stop};
 use crate::core::Core;
 use crate::failure::Failure;
@@ -53,8 +52,19 @@ pub(super) struct Args {
     memory: Option<Size>,
     /// With projectPath. copy (default): projectPath stays as it is and the diff is the result. mount: the agent changes projectPath itself.
     workspace: Option<Workspace>,
-    /// sealed (default): no network at all but the model. open: unrestricted network.
+    /// sealed (default): nothing but the model. allow: the hosts in `allow`, too; giving `allow` is enough. open: unrestricted network, which the operator may forbid.
     network: Option<Network>,
+    /// Hosts that the session may reach: "docs.example.com", "*.example.com", "host.example.com:8443", or the presets npm, pypi, crates, debian, git.
+    #[serde(default)]
+    allow: Vec<String>,
+    /// The most money in US dollars that it may spend on the model.
+    budget_usd: Option<Usd>,
+    /// The most tokens of all kinds.
+    budget_tokens: Option<Count>,
+    /// The most requests to the model.
+    budget_requests: Option<Count>,
+    /// The most minutes with a request to the model under way.
+    budget_minutes: Option<Minutes>,
     /// The container image.
     image: Option<String>,
     /// The model for the agent.
@@ -116,10 +126,23 @@ fn workspace(args: &Args) -> Result<WorkspaceSource, Failure> {
 fn request(args: &mut Args, call: &Call, limit: Duration) -> Result<CreateSession, Failure> {
     let options = &call.core.options;
     let workspace = workspace(args)?;
-    let network = args.network.map_or(NetworkMode::Sealed, NetworkMode::from);
+    let (network, allow) = Reach {
+        network: args.network,
+        allow: &args.allow,
+    }
+    .read()?;
+    let budget = Limits {
+        usd: args.budget_usd,
+        tokens: args.budget_tokens,
+        requests: args.budget_requests,
+        minutes: args.budget_minutes,
+    }
+    .budget()?;
     Ok(CreateSession {
         workspace,
         network,
+        allow,
+        budget,
         image: args::image(args.image.as_deref())?.or_else(|| options.default_image.clone()),
         limits: limits(
             options.default_limits,

@@ -2,8 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper that cannot go on fails its test")]
 
+mod accounts;
 mod bad_input;
 mod commands;
+mod egress;
 mod extension;
 mod files;
 mod handshake;

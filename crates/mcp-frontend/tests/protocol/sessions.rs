@@ -132,33 +132,6 @@ async fn a_repository_is_cloned_in_a_sealed_session_too() {
 }
 
 #[tokio::test]
-async fn bedrock_is_refused_and_not_half_made() {
-    let mut world = World::new().await;
-    for arguments in [
-        json!({ "useBedrock": true }),
-        json!({ "awsAccessKeyId": "AKIA-canary" }),
-        json!({ "awsSecretAccessKey": "canary" }),
-        json!({ "awsSessionToken": "canary" }),
-    ] {
-        let text = world.client.err("create_session", arguments).await;
-        assert!(
-            text.starts_with("unsupported") && !text.contains("canary"),
-            "{text}"
-        );
-    }
-    assert!(world.fake.created().is_empty());
-    let made = world
-        .client
-        .ok(
-            "create_session",
-            json!({ "useBedrock": false, "awsRegion": "eu-1", "awsSessionToken": "" }),
-        )
-        .await;
-    assert!(made["warnings"][0].as_str().unwrap().contains("awsRegion"));
-    world.end().await;
-}
-
-#[tokio::test]
 async fn odd_mcp_configurations_are_refused() {
     let mut world = World::new().await;
     for config in [

@@ -1,5 +1,7 @@
 //! `create_session`.
 
+mod account;
+mod reach;
 mod request;
 
 use std::collections::BTreeMap;
@@ -7,14 +9,16 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use session_core::gateway::ProviderAccount;
 use session_core::id::ContainerName;
 use session_core::session::{SessionInfo, WorkspaceSource};
 
 use super::{Hints, SessionView, Spec, Tool};
-use crate::args::{Count, Cpus, Seconds, Secret, Size};
+use crate::args::{Count, Cpus, Minutes, Seconds, Secret, Size, Usd};
 use crate::call::{Call, Stop};
 use crate::making;
 
+pub(super) use self::reach::{Limits, Reach};
 pub(super) use self::request::limits;
 
 /// See the module.
@@ -30,19 +34,19 @@ pub(super) struct Args {
     session_name: Option<String>,
     /// A provider key for this session alone. It stays on the host and never enters the session.
     api_key: Option<Secret>,
-    /// Not supported yet; must be false or absent.
+    /// true: this session uses the model through AWS Bedrock. Requests are signed on the host; no credential enters the session.
     use_bedrock: Option<bool>,
-    /// Used with useBedrock only.
+    /// With useBedrock: the region. That of the host's AWS configuration when absent.
     aws_region: Option<String>,
-    /// Used with useBedrock only.
+    /// With useBedrock: the account of this session alone. That of the host's AWS configuration when none of the three is given.
     aws_access_key_id: Option<Secret>,
-    /// Used with useBedrock only.
+    /// With awsAccessKeyId.
     aws_secret_access_key: Option<Secret>,
-    /// Used with useBedrock only.
+    /// With awsAccessKeyId, for temporary credentials.
     aws_session_token: Option<Secret>,
-    /// Used with useBedrock only.
+    /// With useBedrock: the model's id or inference profile.
     bedrock_model: Option<String>,
-    /// Used with useBedrock only.
+    /// With useBedrock: the model for small tasks.
     bedrock_small_model: Option<String>,
     /// Further directories or files of this host to show inside.
     #[serde(default)]
@@ -63,8 +67,19 @@ pub(super) struct Args {
     image: Option<String>,
     /// The model for the agent.
     model: Option<String>,
-    /// sealed (default): no network at all but the model. open: unrestricted network.
+    /// sealed (default): nothing but the model. allow: the hosts in `allow`, too; giving `allow` is enough. open: unrestricted network, which the operator may forbid.
     network: Option<Network>,
+    /// Hosts that the session may reach: "docs.example.com", "*.example.com", "host.example.com:8443", or the presets npm, pypi, crates, debian, git.
+    #[serde(default)]
+    allow: Vec<String>,
+    /// The most money in US dollars that it may spend on the model.
+    budget_usd: Option<Usd>,
+    /// The most tokens of all kinds.
+    budget_tokens: Option<Count>,
+    /// The most requests to the model.
+    budget_requests: Option<Count>,
+    /// The most minutes with a request to the model under way.
+    budget_minutes: Option<Minutes>,
     /// Memory, for example "2g".
     memory: Option<Size>,
     /// CPUs, for example 1.5.
@@ -118,23 +133,16 @@ pub(super) enum Workspace {
     Clone,
 }
 
-/// What a session can reach.
+/// What a session may reach.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Network {
     /// Nothing but the model.
     Sealed,
+    /// The model and the hosts that are allowed.
+    Allow,
     /// Everything.
     Open,
-}
-
-impl From<Network> for session_core::runtime::NetworkMode {
-    fn from(network: Network) -> Self {
-        match network {
-            Network::Sealed => Self::Sealed,
-            Network::Open => Self::Open,
-        }
-    }
 }
 
 /// What `create_session` gives.
@@ -148,7 +156,7 @@ pub(super) struct Output {
     /// The project directory on this host, when there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     project_path: Option<String>,
-    /// Always false for now.
+    /// Whether it has an account of its own at AWS Bedrock.
     use_bedrock: bool,
     /// Further directories of the host.
     mcp_mounts: Vec<McpMount>,
@@ -158,7 +166,7 @@ pub(super) struct Output {
 }
 
 impl Output {
-    fn new(info: &SessionInfo) -> Self {
+    fn new(info: &SessionInfo, use_bedrock: bool) -> Self {
         let project_path = match &info.workspace {
             WorkspaceSource::Mount { path } | WorkspaceSource::Copy { path } => {
                 Some(path.display().to_string())
@@ -173,7 +181,7 @@ impl Output {
             ),
             container_name: ContainerName::of(&info.id).to_string(),
             project_path,
-            use_bedrock: false,
+            use_bedrock,
             mcp_mounts: info
                 .mounts
                 .iter()
@@ -210,7 +218,8 @@ impl Tool for CreateSession {
             .timeout_seconds
             .map_or(call.core.options.create_timeout, Seconds::duration);
         let request = request::build(args, call)?;
+        let use_bedrock = matches!(request.account, Some(ProviderAccount::Bedrock(_)));
         let info = making::make(call, request, limit).await?;
-        Ok(Output::new(&info))
+        Ok(Output::new(&info, use_bedrock))
     }
 }

@@ -3,21 +3,30 @@
 use std::path::PathBuf;
 
 use serde_json::Value;
-use session_core::error::ErrorKind;
-use session_core::gateway::ProviderAccount;
-use session_core::runtime::{HostMount, NetworkMode, ResourceLimits};
+use session_core::runtime::{HostMount, ResourceLimits};
 use session_core::session::{CreateSession, PermissionMode, WorkspaceSource};
 
-use super::{Args, McpMount, Workspace};
-use crate::args::{self, Count, Cpus, Secret, Size, given};
+use super::{Args, Limits, McpMount, Reach, Workspace, account};
+use crate::args::{self, Count, Cpus, Size, given};
 use crate::call::Call;
 use crate::failure::Failure;
 
 /// Builds the request.
 pub(super) fn build(args: Args, call: &Call) -> Result<CreateSession, Failure> {
     let options = &call.core.options;
-    refuse_bedrock(&args, call)?;
-    let network = args.network.map_or(NetworkMode::Sealed, NetworkMode::from);
+    let account = account::read(&args, call)?;
+    let (network, allow) = Reach {
+        network: args.network,
+        allow: &args.allow,
+    }
+    .read()?;
+    let budget = Limits {
+        usd: args.budget_usd,
+        tokens: args.budget_tokens,
+        requests: args.budget_requests,
+        minutes: args.budget_minutes,
+    }
+    .budget()?;
     let workspace = workspace(&args)?;
     Ok(CreateSession {
         name: given(args.session_name.as_deref()).map(str::to_owned),
@@ -26,14 +35,12 @@ pub(super) fn build(args: Args, call: &Call) -> Result<CreateSession, Failure> {
         network,
         limits: limits(options.default_limits, args.memory, args.cpus, args.pids)?,
         mounts: args.mcp_mounts.iter().map(mount).collect(),
-        model: given(args.model.as_deref())
-            .map(str::to_owned)
-            .or_else(|| options.default_model.clone()),
+        allow,
+        budget,
+        model: account.model.or_else(|| options.default_model.clone()),
+        small_model: account.small_model,
         labels: args.labels,
-        account: args
-            .api_key
-            .and_then(Secret::into_given)
-            .map(ProviderAccount::ApiKey),
+        account: account.account,
         idempotency_key: given(args.idempotency_key.as_deref()).map(str::to_owned),
         permissions: if args.strict_permissions == Some(true) {
             PermissionMode::Strict
@@ -44,39 +51,6 @@ pub(super) fn build(args: Args, call: &Call) -> Result<CreateSession, Failure> {
         warm_agent: options.warm_agents,
         ..CreateSession::default()
     })
-}
-
-/// Signing requests for a session's own cloud account is not there yet, and half of it would be worse than none.
-fn refuse_bedrock(args: &Args, call: &Call) -> Result<(), Failure> {
-    let has_credential = [
-        &args.aws_access_key_id,
-        &args.aws_secret_access_key,
-        &args.aws_session_token,
-    ]
-    .into_iter()
-    .any(|secret| secret.clone().and_then(Secret::into_given).is_some());
-    if args.use_bedrock == Some(true) || has_credential {
-        return Err(Failure::of(
-            ErrorKind::Unsupported,
-            "sessions with a Bedrock account of their own (useBedrock, awsAccessKeyId, awsSecretAccessKey, \
-             awsSessionToken) are not supported yet; nothing was created",
-            "leave these arguments out: the session then uses the provider of this server, or give apiKey for a key of \
-             its own",
-        ));
-    }
-    let ignored = [
-        ("awsRegion", &args.aws_region),
-        ("bedrockModel", &args.bedrock_model),
-        ("bedrockSmallModel", &args.bedrock_small_model),
-    ];
-    for (name, value) in ignored {
-        if given(value.as_deref()).is_some() {
-            call.warn(format!(
-                "`{name}` was ignored: it means something only together with Bedrock"
-            ));
-        }
-    }
-    Ok(())
 }
 
 fn workspace(args: &Args) -> Result<WorkspaceSource, Failure> {

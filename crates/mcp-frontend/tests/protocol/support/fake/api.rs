@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use futures::{StreamExt, stream};
 use jiff::Timestamp;
+use session_core::activity::StallCause;
 use session_core::api::{ArchiveStream, EventStream, SessionApi};
 use session_core::budget::Spent;
 use session_core::command::{CommandRequest, OnDisconnect, RunningCommand};
@@ -73,12 +74,13 @@ impl SessionApi for Shared {
         let fake = &self.0;
         fake.enter("inspect", "").await?;
         let info = fake.with(id, |session| session.info.clone())?;
+        let activity = fake.state().activity.clone();
         Ok(SessionDetails {
             container: ContainerName::of(id).to_string(),
             carrier: None,
             resources: None,
-            activity: None,
-            stall: None,
+            stall: activity.as_ref().map(|_| StallCause::ModelOverloaded),
+            activity,
             model_usage: ModelUsage::default(),
             info,
         })
@@ -327,11 +329,14 @@ impl SessionApi for Shared {
         })
     }
 
-    async fn egress_requests(&self, _: Option<&SessionId>) -> Result<Vec<EgressRequest>> {
-        Ok(Vec::new())
+    async fn egress_requests(&self, id: Option<&SessionId>) -> Result<Vec<EgressRequest>> {
+        let waiting = self.0.state().waiting.clone();
+        let of = |request: &EgressRequest| id.is_none_or(|id| request.session == *id);
+        Ok(waiting.into_iter().filter(of).collect())
     }
 
     async fn decide_egress(&self, decision: DecideEgress) -> Result<EgressDecision> {
+        self.0.enter("decide_egress", "").await?;
         Ok(decision.given(Timestamp::now()))
     }
 
@@ -340,7 +345,7 @@ impl SessionApi for Shared {
     }
 
     async fn usage(&self, _: Option<&SessionId>) -> Result<Spent> {
-        Ok(Spent::default())
+        Ok(self.0.state().spent)
     }
 
     async fn pause(&self, _: &SessionId) -> Result<()> {

@@ -8,7 +8,10 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use session_core::activity::Activity;
+use session_core::budget::Spent;
 use session_core::command::{CommandEvent, CommandRequest};
+use session_core::egress::{EgressRequest, HostRule};
 use session_core::error::{Error, ErrorKind, Result};
 use session_core::event::{Event, EventKind};
 use session_core::id::{CommandId, SessionId, TurnId};
@@ -40,6 +43,9 @@ struct State {
     delay: HashMap<&'static str, Duration>,
     files: BTreeMap<String, Vec<u8>>,
     patch: String,
+    waiting: Vec<EgressRequest>,
+    spent: Spent,
+    activity: Option<Activity>,
 }
 
 struct Session {
@@ -99,6 +105,30 @@ impl Fake {
 
     pub(crate) fn set_patch(&self, patch: &str) {
         self.state().patch = patch.into();
+    }
+
+    /// A host that a session was denied.
+    pub(crate) fn deny(&self, id: &SessionId, host: &str) {
+        let now = Timestamp::now();
+        self.state().waiting.push(EgressRequest {
+            session: *id,
+            host: host.into(),
+            port: 443,
+            rule: HostRule::exact(host, 443).unwrap(),
+            first_at: now,
+            last_at: now,
+            times: 3,
+        });
+    }
+
+    /// What sessions used of their model.
+    pub(crate) fn spend(&self, spent: Spent) {
+        self.state().spent = spent;
+    }
+
+    /// What agents do, and on what they hang.
+    pub(crate) fn act(&self, activity: Activity) {
+        self.state().activity = Some(activity);
     }
 
     /// What `copy_out` gives for a path.
