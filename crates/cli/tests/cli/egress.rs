@@ -275,6 +275,33 @@ async fn decisions_are_for_the_one_session_or_for_all() {
 }
 
 #[tokio::test]
+async fn an_approval_that_changes_nothing_says_so() {
+    let mut fake = doors();
+    fake.decisions = vec![EgressDecision {
+        session: None,
+        rule: "*.example.com".parse().unwrap(),
+        allow: false,
+        at: fixtures::start(),
+    }];
+    let user = User::new(fake);
+    let said = user.runs("egress approve fix-it www.example.com:443").await;
+    assert!(
+        said.stderr()
+            .contains("cofferdam egress approve all '*.example.com'"),
+        "{}",
+        said.stderr()
+    );
+    for line in [
+        "egress approve fix-it example.org",
+        "egress approve all *.example.com",
+        "egress deny fix-it www.example.com",
+    ] {
+        let said = user.runs(line).await;
+        assert!(!said.stderr().contains("stronger"), "{}", said.stderr());
+    }
+}
+
+#[tokio::test]
 async fn the_rule_may_be_left_out_when_one_request_waits_and_nothing_is_guessed() {
     let user = User::new(doors());
     let outcome = user.runs("egress approve fix-it").await;

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use session_core::api::SessionApi;
-use session_core::egress::{DecideEgress, EgressDecision, HostRule};
+use session_core::egress::{DecideEgress, EgressDecision, HostPattern, HostRule};
 use session_core::error::{Error, ErrorKind, Result};
 use session_core::id::SessionId;
 
@@ -49,6 +49,9 @@ pub(super) async fn decide(
         })?;
     } else {
         printer.note(sentence(&decision));
+        if let Some(stronger) = stronger(&decision, api).await? {
+            printer.note(still_refused(&stronger));
+        }
     }
     Ok(ExitStatus::SUCCESS)
 }
@@ -64,6 +67,42 @@ fn sentence(decision: &EgressDecision) -> String {
     } else {
         format!("{rule} is refused for {whom} from the next connection on, whatever else allows it")
     }
+}
+
+/// A refusal that stands beside an approval and is stronger: of the same hosts, by another rule or for every session.
+async fn stronger(approval: &EgressDecision, api: &dyn SessionApi) -> Result<Option<EgressDecision>> {
+    if !approval.allow {
+        return Ok(None);
+    }
+    let rule = &approval.rule;
+    let is_stronger = |other: &EgressDecision| {
+        let replaced = other.session == approval.session && other.rule == *rule;
+        let holds = other.session.is_none() || other.session == approval.session;
+        let covers = other.rule == *rule
+            || match rule.host() {
+                HostPattern::Exact(host) => rule
+                    .port()
+                    .map_or(vec![443, 80], |port| vec![port])
+                    .into_iter()
+                    .any(|port| other.rule.matches(host, port)),
+                HostPattern::Below(_) => false,
+            };
+        !other.allow && !replaced && holds && covers
+    };
+    let standing = api.egress_decisions(approval.session.as_ref()).await?;
+    Ok(standing.into_iter().find(is_stronger))
+}
+
+fn still_refused(refusal: &EgressDecision) -> String {
+    let rule = &refusal.rule;
+    let (whom, session) = match &refusal.session {
+        Some(session) => ("this session", session.to_string()),
+        None => ("every session", ALL.to_owned()),
+    };
+    format!(
+        "but {rule} is refused for {whom}, and a refusal is stronger: take it back with cofferdam egress approve \
+         {session} '{rule}'"
+    )
 }
 
 /// The rule of the one request that waits. Of several, none is the obvious one: nothing is decided by guessing.
