@@ -9,6 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use memchr::memchr;
 use secrecy::{ExposeSecret, SecretSlice};
 
 /// The text to find, with the table of Knuth, Morris and Pratt: linear in the stream whatever an attacker sends.
@@ -51,15 +52,25 @@ impl Needle {
     fn scan(&self, mut matched: usize, chunk: &[u8]) -> (Vec<usize>, usize) {
         let text = self.bytes.expose_secret();
         let mut ends = Vec::new();
-        for (index, byte) in chunk.iter().enumerate() {
-            while matched > 0 && text[matched] != *byte {
+        let mut at = 0;
+        while at < chunk.len() {
+            if matched == 0 {
+                // Nearly all of an answer cannot even begin the text.
+                let Some(skipped) = memchr(text[0], &chunk[at..]) else {
+                    break;
+                };
+                at += skipped;
+            }
+            let byte = chunk[at];
+            at += 1;
+            while matched > 0 && text[matched] != byte {
                 matched = self.borders[matched - 1];
             }
-            if text[matched] == *byte {
+            if text[matched] == byte {
                 matched += 1;
             }
             if matched == text.len() {
-                ends.push(index + 1);
+                ends.push(at);
                 matched = 0;
             }
         }

@@ -1,6 +1,8 @@
 //! Takes a `text/event-stream` apart, as the HTML standard has it: lines end with LF, CR or CRLF, an event's data lines
 //! are joined, an empty line ends it.
 
+use memchr::memchr2;
+
 use super::MAX_PIECE;
 
 const DATA: &[u8] = b"data:";
@@ -29,7 +31,7 @@ impl SseReader {
                 rest = &rest[1..];
                 continue;
             }
-            let Some(end) = rest.iter().position(|byte| matches!(byte, b'\n' | b'\r')) else {
+            let Some(end) = memchr2(b'\n', b'\r', rest) else {
                 self.extend_line(rest);
                 return;
             };

@@ -1,6 +1,7 @@
 //! The ear at one answer: which form it has, and what is taken from it.
 
 use hyper::header::{CONTENT_TYPE, HeaderMap};
+use memchr::memmem;
 use serde_json::Value;
 use session_core::gateway::ModelFailure;
 
@@ -129,7 +130,7 @@ impl Heard {
 
     fn event(&mut self, event: &[u8]) {
         // Most events are pieces of text; only those that can hold an account or an error are worth parsing.
-        let names = |name: &[u8]| event.windows(name.len()).any(|window| window == name);
+        let names = |name: &[u8]| memmem::find(event, name).is_some();
         if !names(b"\"usage\"") && !names(b"\"error\"") {
             let text = event.len().saturating_sub(ENVELOPE) as u64;
             self.uncounted = self.uncounted.saturating_add(text);
