@@ -21,7 +21,7 @@ const SESSION: &str = "canary-session-token-0123456789";
 const MODEL: &str = "eu.anthropic.claude-sonnet-4-5-20250929-v1:0";
 
 /// A scripted Bedrock that knows one account.
-pub(super) async fn bedrock() -> (ModelServer, AwsGate) {
+async fn bedrock() -> (ModelServer, AwsGate) {
     let gate = AwsGate::new(REGION).accept("AKIACANARYHOST", SECRET, None);
     let script = Script::new().say("hello from the model").forever();
     let server = ModelServer::start_as(Surface::Bedrock(gate.clone()), script)
@@ -30,7 +30,7 @@ pub(super) async fn bedrock() -> (ModelServer, AwsGate) {
     (server, gate)
 }
 
-pub(super) fn keys(id: &str, secret: &str, token: Option<&str>) -> AwsCredentials {
+fn keys(id: &str, secret: &str, token: Option<&str>) -> AwsCredentials {
     AwsCredentials {
         access_key_id: id.to_owned(),
         secret_access_key: secret.into(),
@@ -38,10 +38,14 @@ pub(super) fn keys(id: &str, secret: &str, token: Option<&str>) -> AwsCredential
     }
 }
 
-pub(super) fn config(server: &ModelServer, sources: AwsSources) -> ModelProxyConfig {
+fn config(server: &ModelServer, sources: AwsSources) -> ModelProxyConfig {
+    config_at(&server.url(), sources)
+}
+
+pub(super) fn config_at(url: &str, sources: AwsSources) -> ModelProxyConfig {
     let bedrock = BedrockConfig {
         region: Some(REGION.to_owned()),
-        base_url: Some(server.url().parse().unwrap()),
+        base_url: Some(url.parse().unwrap()),
         sources,
     };
     ModelProxyConfig {

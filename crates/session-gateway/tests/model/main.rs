@@ -10,6 +10,7 @@ mod gateway;
 mod lifetime;
 mod retries;
 mod secrets;
+mod sso;
 mod support;
 mod usage;
 mod vertex;

@@ -123,7 +123,17 @@ fn refusal_of(error: &CredentialsError) -> Refusal {
     match error {
         CredentialsError::CredentialsNotLoaded(_) => Refusal::NoCredential,
         CredentialsError::ProviderTimedOut(_) => Refusal::CredentialTimedOut,
-        _ if Chain(error).to_string().to_ascii_lowercase().contains("expired") => Refusal::CredentialExpired,
+        _ if is_over(error) => Refusal::CredentialExpired,
         _ => Refusal::CredentialUnusable,
     }
+}
+
+/// Whether a login or a token ran out, as far as AWS's crates say: their errors have no kind for it, so it is their words.
+/// A wrong guess costs a worse hint.
+fn is_over(error: &CredentialsError) -> bool {
+    let said = Chain(error).to_string().to_ascii_lowercase();
+    // The second is what the SSO portal says of a login that it does not know any more.
+    ["expired", "unauthorizedexception"]
+        .iter()
+        .any(|word| said.contains(word))
 }
