@@ -37,7 +37,7 @@ pub(super) struct Spawn;
 pub(super) struct Args {
     /// What the agent shall do.
     task_description: String,
-    /// A repository (https://…) to work in. A sealed session reaches its host only when that is allowed.
+    /// A repository (https://…) to work in. A sealed session reaches its host only when `allow` names it, or the preset "git".
     repository_url: Option<String>,
     /// The branch, tag or commit of repositoryUrl.
     #[serde(rename = "ref")]

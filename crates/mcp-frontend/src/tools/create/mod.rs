@@ -58,7 +58,7 @@ pub(super) struct Args {
     strict_permissions: Option<bool>,
     /// mount: the agent changes projectPath itself. copy: it works on a copy (without what .gitignore excludes) and projectPath stays as it is. clone: repositoryUrl is cloned inside.
     workspace: Option<Workspace>,
-    /// A repository (https://…) to clone into the workspace. A sealed session reaches its host only when that is allowed.
+    /// A repository (https://…) to clone into the workspace. A sealed session reaches its host only when `allow` names it, or the preset "git".
     repository_url: Option<String>,
     /// The branch, tag or commit of repositoryUrl.
     #[serde(rename = "ref")]
