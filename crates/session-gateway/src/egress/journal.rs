@@ -5,7 +5,7 @@
 //! reached.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use session_core::egress::DenialReason;
@@ -28,12 +28,7 @@ type Table = HashMap<(String, u16, Option<DenialReason>), Instant>;
 impl Journal {
     /// Whether this outcome is to be told: allowed when there is no reason.
     pub(crate) fn is_news(&self, host: &str, port: u16, reason: Option<DenialReason>) -> bool {
-        let table = if reason.is_none() {
-            &self.allowed
-        } else {
-            &self.denied
-        };
-        let mut table = table.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut table = self.table(reason);
         let now = Instant::now();
         let key = (host.to_owned(), port, reason);
         match table.get(&key) {
@@ -49,6 +44,20 @@ impl Journal {
         }
         table.insert(key, now);
         true
+    }
+
+    /// What was news could not be told, so it is news still.
+    pub(crate) fn take_back(&self, host: &str, port: u16, reason: Option<DenialReason>) {
+        self.table(reason).remove(&(host.to_owned(), port, reason));
+    }
+
+    fn table(&self, reason: Option<DenialReason>) -> MutexGuard<'_, Table> {
+        let table = if reason.is_none() {
+            &self.allowed
+        } else {
+            &self.denied
+        };
+        table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

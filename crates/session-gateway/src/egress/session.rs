@@ -115,6 +115,8 @@ impl Session {
             return;
         }
         if let Err(error) = self.grant().ledger.record(event()).await {
+            // The next time is the first that anybody hears of it: a person waits for this to decide about.
+            self.journal.take_back(&to.host, to.port, reason);
             tracing::warn!(session = %self.id, %error, "what happened at the egress door could not be recorded");
         }
     }

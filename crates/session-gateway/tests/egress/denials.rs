@@ -149,6 +149,18 @@ async fn repetitions_are_recorded_once() {
     assert_eq!(door.book.events().len(), 1);
 }
 
+/// A person can only approve what was recorded, and the program inside asks again.
+#[tokio::test]
+async fn what_could_not_be_recorded_is_recorded_the_next_time() {
+    let door = Door::new(&[]);
+    door.book.fail_to_record(true);
+    door.connect("a.example:443").await;
+    door.book.fail_to_record(false);
+    door.connect("a.example:443").await;
+    door.connect("a.example:443").await;
+    assert_eq!(door.book.denied().len(), 1);
+}
+
 #[tokio::test]
 async fn what_is_no_request_for_a_proxy_is_told_so() {
     let door = Door::new(&[]);

@@ -82,6 +82,11 @@ impl Book {
         self.ledger.fail(fails, false);
     }
 
+    /// Nothing can be recorded.
+    pub(crate) fn fail_to_record(&self, fails: bool) {
+        self.ledger.fail(false, fails);
+    }
+
     pub(crate) fn events(&self) -> Vec<DoorEvent> {
         self.ledger.events()
     }
