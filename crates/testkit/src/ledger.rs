@@ -1,6 +1,7 @@
 //! A ledger in memory: keeps what a gateway charges and records, and fails or hesitates when a test says so.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use session_core::budget::{Spending, Spent};
@@ -8,6 +9,9 @@ use session_core::egress::EgressDecision;
 use session_core::error::{Error, ErrorKind, Result};
 use session_core::gateway::{DoorEvent, Ledger};
 use tokio::sync::watch;
+
+/// How long anything is waited for.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// One session's ledger. Clones are the same one.
 #[derive(Clone, Default)]
@@ -31,6 +35,7 @@ struct Faults {
     reading: bool,
     writing: bool,
     held: bool,
+    answers_held: bool,
 }
 
 impl MemoryLedger {
@@ -74,13 +79,11 @@ impl MemoryLedger {
         self.wait(|own| own.events.len() >= count).await.events
     }
 
+    /// Waits for a while; what there is then is enough for a test to fail on.
     async fn wait(&self, enough: impl FnMut(&Own) -> bool) -> Own {
         let mut own = self.own.subscribe();
-        // The sender lives in `self`, so this ends only when there is enough.
-        match own.wait_for(enough).await {
-            Ok(own) => own.clone(),
-            Err(_) => Own::default(),
-        }
+        drop(tokio::time::timeout(PATIENCE, own.wait_for(enough)).await);
+        self.own.borrow().clone()
     }
 
     /// What people decided about hosts, from now on; newest first.
@@ -99,6 +102,16 @@ impl MemoryLedger {
     /// Holds charges back until they are let go. Of all neighbours.
     pub fn hold_charges(&self, held: bool) {
         self.faults.send_modify(|faults| faults.held = held);
+    }
+
+    /// Holds answers back that were found already, until they are let go: they are old by then. Of all neighbours.
+    pub fn hold_answers(&self, held: bool) {
+        self.faults.send_modify(|faults| faults.answers_held = held);
+    }
+
+    /// Waits until it was asked that often.
+    pub async fn wait_for_questions(&self, count: usize) {
+        self.wait(|own| own.asked >= count).await;
     }
 
     fn today(&self) -> MutexGuard<'_, Spending> {
@@ -124,10 +137,14 @@ impl Ledger for MemoryLedger {
             return Err(failure("read the accounts"));
         }
         let today = *self.today();
-        Ok(Spent {
+        let spent = Spent {
             session: self.total(),
             today,
-        })
+        };
+        let mut faults = self.faults.subscribe();
+        // The sender lives in `self`, so this ends when it is let go.
+        drop(faults.wait_for(|faults| !faults.answers_held).await);
+        Ok(spent)
     }
 
     async fn charge(&self, spending: Spending) -> Result<()> {

@@ -261,6 +261,20 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn who_left_does_not_count_any_more() {
+        let queue = queue(1, 1);
+        let (one, two) = (SessionId::new(), SessionId::new());
+        let _place = queue.enter(one).await.unwrap();
+        for _ in 0..3 {
+            let mut waits = Box::pin(queue.enter(two));
+            assert!(
+                futures::poll!(waits.as_mut()).is_pending(),
+                "there is room in its line"
+            );
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_place_that_came_too_late_goes_to_the_next() {
         let queue = queue(1, 8);
         let session = SessionId::new();

@@ -1,10 +1,12 @@
 //! Budgets end what they should, in words that the agent understands, and not much later than they should.
 
+use std::time::Duration;
+
 use futures::future::join_all;
 use session_core::budget::{Budget, BudgetLimit};
 use session_core::gateway::DoorEvent;
 
-use super::{ANSWER_COSTS, ByHand, START, agree, document, neighbour, with};
+use super::{ANSWER_COSTS, ByHand, START, agree, document, neighbour, until, with};
 use crate::support::{Provider, error_of, prompt, read};
 
 fn requests(limit: u64) -> Budget {
@@ -59,7 +61,7 @@ async fn a_spent_budget_is_said_once_for_all_and_not_retried() {
 #[tokio::test]
 async fn every_kind_of_limit_ends_it() {
     let provider = Provider::start(async |_| {
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
         document()
     })
     .await;
@@ -125,9 +127,7 @@ async fn near_the_end_of_a_budget_requests_go_one_after_another() {
     let waiting: Vec<_> = (0..4).map(|_| tokio::spawn(one(fixture.dial()))).collect();
     // What is under way is held against the budget at what the first one cost, so the third of these has to wait.
     let (second, third, fourth) = (hand.next().await, hand.next().await, hand.next().await);
-    while fixture.proxy.activity(&fixture.session).unwrap().queued < 1 {
-        tokio::task::yield_now().await;
-    }
+    until(|| fixture.proxy.activity(&fixture.session).unwrap().queued == 1).await;
     assert_eq!(hand.seen(), 4);
     for answer in [second, third, fourth] {
         answer.say(START).await;
@@ -148,6 +148,25 @@ async fn one(stream: tokio::io::DuplexStream) -> u16 {
     let status = answer.status().as_u16();
     read(answer).await;
     status
+}
+
+#[tokio::test]
+async fn what_the_ledger_said_before_another_request_ended_is_not_believed() {
+    let hand = ByHand::start().await;
+    let fixture = with(&hand.provider.base, cost(ANSWER_COSTS), |_| {}).await;
+    let first = tokio::spawn(one(fixture.dial()));
+    let answer = hand.next().await;
+    // The second asks while the first is under way, and hears the answer when that is over and charged.
+    fixture.ledger.hold_answers(true);
+    let second = tokio::spawn(one(fixture.dial()));
+    fixture.ledger.wait_for_questions(2).await;
+    answer.say(START).await;
+    drop(answer);
+    assert_eq!(first.await.unwrap(), 200);
+    fixture.ledger.hold_answers(false);
+    let second = tokio::time::timeout(Duration::from_secs(10), second).await;
+    assert_eq!(second.expect("it went out").unwrap(), 402);
+    assert_eq!(hand.seen(), 1);
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ mod turns;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::Response;
@@ -157,4 +158,16 @@ pub(crate) async fn piece(body: &mut Incoming) -> Option<Bytes> {
     body.frame()
         .await
         .map(|frame| frame.unwrap().into_data().unwrap())
+}
+
+/// Waits until it is so, and not for ever.
+pub(crate) async fn until(mut so: impl FnMut() -> bool) {
+    let looking = async {
+        while !so() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), looking)
+        .await
+        .expect("it never came to that");
 }

@@ -8,7 +8,7 @@ use futures::future::join_all;
 use session_core::budget::Budget;
 use session_gateway::model::{ModelProxyConfig, Sharing};
 
-use super::{ByHand, START, document, neighbour, with};
+use super::{ByHand, START, document, neighbour, until, with};
 use crate::support::{Fixture, Provider, connect, error_of, prompt, read};
 
 fn shared(concurrency: usize, change: impl FnOnce(&mut Sharing)) -> impl FnOnce(&mut ModelProxyConfig) {
@@ -30,9 +30,11 @@ async fn begin(fixture: &Fixture) -> tokio::task::JoinHandle<u16> {
         read(answer).await;
         status
     });
-    while fixture.proxy.activity(&fixture.session).unwrap() == before {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    until(|| {
+        let now = fixture.proxy.activity(&fixture.session).unwrap();
+        (now.under_way, now.queued) != (before.under_way, before.queued)
+    })
+    .await;
     task
 }
 
