@@ -61,11 +61,27 @@ impl AddressJudge {
     /// Whether the operator opened it.
     pub(crate) fn is_opened(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
-        let alone = METADATA.contains(&address);
+        let alone = METADATA.contains(&address) || carries_metadata(address);
         let opens =
             |net: &IpNet| net.contains(&address) && (!alone || net.prefix_len() == net.max_prefix_len());
         self.opened.iter().any(opens)
     }
+}
+
+/// Whether a metadata service stands in the address where translators and tunnels look for one.
+fn carries_metadata(address: IpAddr) -> bool {
+    let IpAddr::V6(address) = address else {
+        return false;
+    };
+    let [first, second, third, .., high, low] = address.segments();
+    let carried = [
+        Some(ipv4(high, low)),
+        (first == 0x2002).then(|| ipv4(second, third)),
+    ];
+    carried
+        .into_iter()
+        .flatten()
+        .any(|carried| METADATA.contains(&IpAddr::V4(carried)))
 }
 
 fn is_closed(address: IpAddr) -> bool {
@@ -202,6 +218,14 @@ mod tests {
         assert!(permits(&["fd00::/8"], "fd12::1"));
         assert!(!permits(&["0.0.0.0/0", "::/0"], "169.254.169.254"));
         assert!(!permits(&["fd00::/8"], "fd00:ec2::254"));
+        for carrier in [
+            "64:ff9b::169.254.169.254",
+            "64:ff9b:1::a9fe:a9fe",
+            "2002:a9fe:a9fe::1",
+        ] {
+            assert!(!permits(&["::/0"], carrier), "{carrier}");
+        }
+        assert!(permits(&["64:ff9b::/96"], "64:ff9b::10.0.0.1"));
         assert!(permits(&["169.254.169.254/32"], "169.254.169.254"));
     }
 
