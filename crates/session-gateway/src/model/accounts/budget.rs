@@ -47,15 +47,19 @@ impl SpentLimit {
             "this session's budget"
         };
         let allowed = self.allowed;
+        let counted = |number: u64, of: &str| format!("{number} {of}{}", if number == 1 { "" } else { "s" });
         let amount = match self.limit {
             BudgetLimit::Cost => format!(
                 "{}.{:02} US dollars",
                 allowed / 1_000_000,
                 allowed % 1_000_000 / 10_000
             ),
-            BudgetLimit::Tokens => format!("{allowed} tokens"),
-            BudgetLimit::Requests => format!("{allowed} requests"),
-            BudgetLimit::Minutes => format!("{} minutes with the model", allowed / 60_000),
+            BudgetLimit::Tokens => counted(allowed, "token"),
+            BudgetLimit::Requests => counted(allowed, "request"),
+            BudgetLimit::Minutes if allowed.is_multiple_of(60_000) => {
+                counted(allowed / 60_000, "minute") + " with the model"
+            }
+            BudgetLimit::Minutes => counted(allowed / 1_000, "second") + " with the model",
         };
         let then = if self.today {
             "It starts anew at midnight UTC, or when a person raises the daily budget."
@@ -197,6 +201,44 @@ mod tests {
         };
         assert_eq!(judge(100, 100, 0, 0), spent(false, 100));
         assert_eq!(judge(0, 1_000, 0, 0), spent(true, 1_000));
+    }
+
+    #[test]
+    fn the_agent_is_told_which_limit_and_what_to_do() {
+        let message = |limit, today, allowed| {
+            SpentLimit {
+                limit,
+                today,
+                allowed,
+            }
+            .message()
+        };
+        for (text, words) in [
+            (
+                message(BudgetLimit::Cost, false, 2_500_000),
+                "this session's budget of 2.50 US dollars is spent",
+            ),
+            (
+                message(BudgetLimit::Tokens, false, 1),
+                "budget of 1 token is spent",
+            ),
+            (
+                message(BudgetLimit::Requests, true, 20),
+                "today's budget of 20 requests is spent",
+            ),
+            (
+                message(BudgetLimit::Minutes, false, 120_000),
+                "of 2 minutes with the model",
+            ),
+            (
+                message(BudgetLimit::Minutes, false, 30_000),
+                "of 30 seconds with the model",
+            ),
+            (message(BudgetLimit::Cost, true, 1), "midnight UTC"),
+            (message(BudgetLimit::Cost, false, 1), "a person raises the budget"),
+        ] {
+            assert!(text.contains(words), "{text}");
+        }
     }
 
     fn spending() -> impl Strategy<Value = Spending> {

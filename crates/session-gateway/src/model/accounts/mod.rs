@@ -27,13 +27,16 @@
 //! Nothing asks the ledger on the way of a request unless the session or the day has a budget.
 
 mod account;
+mod admission;
 mod budget;
+mod charges;
 mod list_prices;
 mod model_name;
 mod prices;
 
 pub use account::Terms;
-pub(crate) use account::{Account, Accounts, Charged, Reservation};
+pub(crate) use account::{Account, Accounts, Reservation};
 pub(crate) use budget::SpentLimit;
+pub(crate) use charges::Charged;
 pub(crate) use model_name::ModelName;
 pub use prices::{LongPrompt, ModelPrice, PriceTable, Rates};

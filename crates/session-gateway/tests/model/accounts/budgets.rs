@@ -68,7 +68,7 @@ async fn every_kind_of_limit_ends_it() {
     let none = Budget::default();
     for (budget, words) in [
         (cost(1), "0.00 US dollars"),
-        (requests(1), "1 requests"),
+        (requests(1), "1 request "),
         (
             Budget {
                 tokens: Some(200_000),
