@@ -3,6 +3,7 @@
 //! One test at a time: each makes containers, and some measure. Every test has a state directory, a model and a key of its own,
 //! and fails when anything of it is left on the engine.
 
+mod budgets;
 mod clones;
 mod commands;
 mod failures;
@@ -56,6 +57,7 @@ fn main() -> ExitCode {
         clones::tests(),
         secrets::tests(),
         providers::tests(),
+        budgets::tests(),
         workspaces::tests(),
         commands::tests(),
         flood::tests(),
