@@ -21,7 +21,7 @@ pub(crate) fn tests() -> Vec<Trial> {
     vec![test(
         "a_budget_that_is_spent_ends_the_turn_at_once_and_says_so",
         || Script::always("Done."),
-        spent,
+        a_budget_that_is_spent_ends_the_turn_at_once_and_says_so,
     )]
 }
 
@@ -33,7 +33,7 @@ fn said_to_be_spent(events: &[Event]) -> Vec<(BudgetLimit, bool)> {
     events.iter().filter_map(spent).collect()
 }
 
-async fn spent(world: Arc<World>) -> Outcome {
+async fn a_budget_that_is_spent_ends_the_turn_at_once_and_says_so(world: Arc<World>) -> Outcome {
     let request = CreateSession {
         budget: Budget {
             // The first answer is enough to use it up.
