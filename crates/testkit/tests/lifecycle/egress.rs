@@ -128,6 +128,17 @@ async fn the_way_out_is_made_again_with_the_link() {
     let session = create(&manager).await;
     goes_out(&manager, &session).await;
     world.container(&session).cut_links();
+    // Whoever runs a program before the manager has seen the end of the link is told to try again.
+    soon("a new link", async {
+        let request = || CommandRequest::new(["true"]);
+        while let Err(error) = manager.command_output(&session, request(), 1 << 10).await {
+            assert!(
+                error.kind() == ErrorKind::LinkLost && error.is_retryable(),
+                "{error:?}"
+            );
+        }
+    })
+    .await;
     goes_out(&manager, &session).await;
     world.finish(&manager).await;
 }
@@ -213,7 +224,7 @@ async fn a_denial_waits_for_a_word_and_every_process_sees_it() {
     assert!(manager.egress_requests(None).await.unwrap().is_empty());
     assert_eq!(
         manager.egress_decisions(Some(&session)).await.unwrap(),
-        [decided.clone()]
+        std::slice::from_ref(&decided)
     );
     let ledger = world.site.gateway.grant(&session).unwrap().ledger;
     assert_eq!(ledger.decisions().await.unwrap(), [decided]);
