@@ -44,10 +44,11 @@ pub use base_url::BaseUrl;
 pub use config::{Limits, ModelProxyConfig};
 pub use credential::Credential;
 pub use provider::{
-    AwsSources, BedrockConfig, GoogleSources, MessagesConfig, ProviderConfig, ProviderKind, VertexConfig, WebIdentity,
+    AwsSources, BedrockConfig, GoogleSources, MessagesConfig, ProviderConfig, ProviderKind, VertexConfig,
+    WebIdentity,
 };
 pub use proxy::{Access, ModelProxy};
+pub use queue::{Rate, Sharing};
 pub use retry::RetryPolicy;
 pub use source::{CredentialReader, CredentialSource};
-pub use queue::{Rate, Sharing};
 pub use usage::Usage;

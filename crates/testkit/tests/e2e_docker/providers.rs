@@ -58,7 +58,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         ),
         test(
             "i5_a_project_s_settings_choose_no_other_provider",
-            || looking(),
+            looking,
             works_in_a_hostile_project,
         ),
         test_in(
