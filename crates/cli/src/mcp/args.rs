@@ -25,7 +25,7 @@ pub struct McpCli {
     /// A further name under which clients address the server, as in their Host header
     #[arg(long, requires = "http", value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     pub allow_host: Vec<String>,
-    /// The origin of a web page that may talk to the server, such as https://app.example.com
+    /// The origin of a web page that may talk to the server, with its scheme and port
     #[arg(long, requires = "http", value_name = "ORIGIN", value_parser = NonEmptyStringValueParser::new())]
     pub allow_origin: Vec<String>,
     /// Keep turns that are told on standard input, for a server that may die.

@@ -20,7 +20,7 @@
 //! acknowledged to the agent. As it is, what a `kill -9` can lose is the usage of the requests under way, and those are
 //! cut by it too.
 //!
-//! **What is under way is held against the budget by estimate**, see [`budget`](self::budget). Processes see each other's
+//! **What is under way is held against the budget by estimate**, see [`budget`]. Processes see each other's
 //! charges, not each other's estimates: with two that serve sessions of one state directory the bound of a day's budget
 //! is the sum of both.
 //!
