@@ -55,6 +55,7 @@ pub(crate) fn tests() -> Vec<Trial> {
             || Script::new().hang().forever(),
             TurnFailureCause::ModelUnreachable,
         ),
+        test("a_model_that_stumbles", stumbling, stumbles),
         test("a_model_that_recovers", recovering, recovers),
         test("a_model_that_is_not_there", Script::new, unreachable),
     ]
@@ -88,8 +89,35 @@ async fn fails_with(world: Arc<World>, cause: TurnFailureCause) -> Outcome {
     Ok(())
 }
 
-fn recovering() -> Script {
+fn stumbling() -> Script {
     Script::new().fail(ApiFailure::overloaded()).say("Here I am.")
+}
+
+/// The gateway asks again, and the agent notices nothing.
+async fn stumbles(world: Arc<World>) -> Outcome {
+    let session = world.session_with(&IMPATIENT).await?;
+    let outcome = world.prompt(&session, "Try.").await?;
+    assert_eq!(
+        (outcome.status, outcome.text.as_str()),
+        (TurnStatus::Succeeded, "Here I am."),
+        "{outcome:?}"
+    );
+    assert!(!world.events(&session).await?.iter().any(retried));
+    assert_eq!(world.model.requests().len(), 2);
+    Ok(())
+}
+
+fn retried(event: &session_core::event::Event) -> bool {
+    matches!(event.kind, session_core::event::EventKind::ModelRetry { .. })
+}
+
+/// As often as the gateway asks by itself.
+fn recovering() -> Script {
+    Script::new()
+        .fail(ApiFailure::overloaded())
+        .fail(ApiFailure::overloaded())
+        .fail(ApiFailure::overloaded())
+        .say("Here I am.")
 }
 
 async fn recovers(world: Arc<World>) -> Outcome {
@@ -101,9 +129,6 @@ async fn recovers(world: Arc<World>) -> Outcome {
         "{outcome:?}"
     );
     let events = world.events(&session).await?;
-    let retried = |event: &session_core::event::Event| {
-        matches!(event.kind, session_core::event::EventKind::ModelRetry { .. })
-    };
     assert!(events.iter().any(retried), "a retry is told: {events:#?}");
     Ok(())
 }
