@@ -189,6 +189,10 @@ impl Driver {
             }
         }
         self.disconnect().await;
+        if self.admission.is_some() {
+            // What was cut off is on the account when this is done.
+            self.dismiss().await;
+        }
     }
 
     /// Whether there may be a turn to be taken, and nothing speaks against looking now.
