@@ -148,7 +148,9 @@ impl Pump {
         if self.end.is_some() {
             return;
         }
-        let out_of_memory = signal == Some(SIGKILL) && self.new_oom_kills() > 0;
+        // The kernel may take the supervisor instead of what it started: both have the same score.
+        let killed = signal == Some(SIGKILL) || matches!(cause, ExitCause::SupervisorLost);
+        let out_of_memory = killed && self.new_oom_kills() > 0;
         let cause = match self.process.ended_for.get() {
             // A refusal is one whoever wanted it ended meanwhile.
             Some(wanted)
