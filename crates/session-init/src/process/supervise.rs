@@ -11,11 +11,12 @@
 
 use std::{
     ffi::{OsStr, OsString},
+    fs::File,
     io::{self, IoSlice, IoSliceMut, Read, Write},
     mem::MaybeUninit,
     os::{
         fd::{AsFd, OwnedFd},
-        unix::{ffi::OsStrExt, net::UnixStream, process::CommandExt},
+        unix::{ffi::OsStrExt, fs::FileExt, net::UnixStream, process::CommandExt},
     },
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -35,7 +36,7 @@ use session_link::SpawnSpec;
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Half of the memory there is, added to what a process uses, when the kernel looks for one to kill.
-const VICTIM: &str = "500";
+const VICTIM: &[u8] = b"500";
 
 /// Bytes of a report.
 pub(super) const REPORT: usize = 5;
@@ -135,7 +136,7 @@ fn receive_streams(control: impl AsFd) -> io::Result<[OwnedFd; 3]> {
 
 /// The whole program. An error means that init is gone or broke its own protocol: there is nobody to tell.
 pub(crate) fn run() -> io::Result<()> {
-    prefer_as_victim();
+    let victim = Victim::prefer();
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     // What people see in a list of processes; without a name of its own it would be called `exe`.
     let _ = rustix::thread::set_name(c"supervisor");
@@ -150,6 +151,7 @@ pub(crate) fn run() -> io::Result<()> {
     drop(spec);
     match started {
         Ok(pid) => {
+            victim.spare();
             control.write_all(&Report::Started { pid }.encode())?;
             reap(pid, &mut control)
         }
@@ -157,10 +159,34 @@ pub(crate) fn run() -> io::Result<()> {
     }
 }
 
-/// When memory runs out the kernel takes a command, not init. Inherited by all that is started here.
-fn prefer_as_victim() {
-    // Not without permission to write it, which costs this preference only.
-    let _ = std::fs::write("/proc/self/oom_score_adj", VICTIM);
+/// When memory runs out the kernel takes a command, neither init nor the supervisor, who tells how the command ended.
+///
+/// The score is inherited by what is started, so it is the supervisor's own until then. The file is opened while that is
+/// allowed: a process that cannot be dumped may not open it.
+struct Victim(Option<(File, Vec<u8>)>);
+
+impl Victim {
+    /// Not without permission to write it, which costs this preference only.
+    fn prefer() -> Self {
+        let prefer = || -> io::Result<_> {
+            let mut file = File::options()
+                .read(true)
+                .write(true)
+                .open("/proc/self/oom_score_adj")?;
+            let mut before = Vec::new();
+            file.read_to_end(&mut before)?;
+            file.write_all_at(VICTIM, 0)?;
+            Ok((file, before))
+        };
+        Self(prefer().ok())
+    }
+
+    /// The command has the score by now; this process does not need it any more.
+    fn spare(self) {
+        if let Some((file, before)) = self.0 {
+            let _ = file.write_all_at(&before, 0);
+        }
+    }
 }
 
 fn receive_spec(control: &mut UnixStream) -> io::Result<SpawnSpec> {
