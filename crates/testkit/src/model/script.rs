@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::Value;
@@ -221,6 +222,17 @@ impl Script {
     #[must_use]
     pub fn gated(self, gate: &Gate) -> Self {
         self.amend(|step| step.gate = Some(gate.clone()))
+    }
+
+    /// Every message so far waits this long before each of its deltas.
+    #[must_use]
+    pub fn paced(mut self, delay: Duration) -> Self {
+        for step in &mut self.steps {
+            if let Action::Reply(Reply::Message(message)) = &mut step.action {
+                message.pace = delay;
+            }
+        }
+        self
     }
 
     fn push(mut self, action: Action) -> Self {
