@@ -14,6 +14,7 @@ use crate::egress::{DenialReason, HostRule};
 use crate::error::ErrorReport;
 use crate::gateway::ModelFailure;
 use crate::id::{CommandId, SessionId, TurnId};
+use crate::mcp::ServerStatus;
 use crate::state::SessionState;
 use crate::turn::TurnOutcome;
 
@@ -221,6 +222,12 @@ pub enum EventKind {
     ProviderChanged {
         /// Its name in the gateway's configuration.
         to: String,
+    },
+    /// An MCP server of the session changed its state.
+    McpServer {
+        /// Its state since then.
+        #[serde(flatten)]
+        status: ServerStatus,
     },
     /// Something failed that no caller waits for.
     Problem {

@@ -3,18 +3,23 @@
 //! A gateway implementation (`session-gateway`) answers the doors of sealed sessions and holds every secret; the core
 //! only hands it tunnels and asks for accounts. It is a trait so that neither knows the other.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures::future::BoxFuture;
+use futures::stream::BoxStream;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
 use crate::budget::{Budget, BudgetLimit, Spending, Spent};
 use crate::egress::{AllowEntry, DenialReason, EgressDecision};
 use crate::error::Result;
-use crate::id::SessionId;
-use crate::runtime::BoxedByteStream;
+use crate::id::{ImageRef, SessionId};
+use crate::mcp::{McpPlan, McpSelection, McpStatus, ServerStatus};
+use crate::runtime::{BoxedByteStream, HostMount, ResourceLimits};
 
 /// The loopback port of the model proxy inside every session.
 pub const MODEL_PORT: u16 = 9101;
@@ -35,6 +40,11 @@ pub const EGRESS_PORT: u16 = 9102;
 /// The door of the egress proxy.
 pub const EGRESS_DOOR: &str = "egress";
 
+/// The loopback port of the MCP endpoint inside every session that has MCP servers.
+pub const MCP_PORT: u16 = 9103;
+/// The door of the MCP endpoint.
+pub const MCP_DOOR: &str = "mcp";
+
 /// What a session may do at the gateway.
 #[derive(Clone)]
 pub struct SessionGrant {
@@ -48,8 +58,81 @@ pub struct SessionGrant {
     pub allow: Vec<AllowEntry>,
     /// The session's own budget, beside the gateway's.
     pub budget: Budget,
+    /// What it has of MCP.
+    pub mcp: McpGrant,
     /// Where its accounts are kept.
     pub ledger: Arc<dyn Ledger>,
+}
+
+/// What a session has of MCP.
+#[derive(Debug, Clone, Default)]
+pub struct McpGrant {
+    /// What was decided when it was made.
+    pub plan: McpPlan,
+    /// The servers that it brought itself, as the value of Claude Code's `--mcp-config`.
+    pub own: Option<serde_json::Value>,
+}
+
+/// A program that speaks on its standard streams, somewhere in a container.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ProgramSpec {
+    /// The argument vector.
+    pub argv: Vec<String>,
+    /// Added to the environment. No secrets: it is in a container.
+    pub env: BTreeMap<String, String>,
+    /// Where it runs; the workspace when `None`.
+    pub cwd: Option<String>,
+}
+
+/// In which container.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ProgramPlace {
+    /// In the session's own, as its user.
+    Session(SessionId),
+    /// In a sealed one of its own that lives as long as the program.
+    Sidecar(SidecarSpec),
+}
+
+/// A container for one program.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SidecarSpec {
+    /// For whom: shown to people, and part of no path.
+    pub name: String,
+    /// The image; the manager's default when `None`.
+    pub image: Option<ImageRef>,
+    /// The hosts that it may reach. None when empty.
+    pub allow: Vec<AllowEntry>,
+    /// Directories of the host that it sees.
+    pub mounts: Vec<HostMount>,
+    /// Limits; the manager's defaults when `None`.
+    pub limits: Option<ResourceLimits>,
+}
+
+/// A program that was started. Dropping it ends the program with everything that it started, and its sidecar.
+pub struct RunningProgram {
+    /// Its standard input (written) and output (read). The end of the output is the end of the program.
+    pub stream: BoxedByteStream,
+    /// What it writes to its standard error, in pieces; bounded: what nobody reads is dropped.
+    pub stderr: BoxStream<'static, Bytes>,
+    /// How it ended, in one line.
+    pub ended: BoxFuture<'static, String>,
+}
+
+impl fmt::Debug for RunningProgram {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RunningProgram").finish_non_exhaustive()
+    }
+}
+
+/// Starts programs in containers for the gateway: MCP servers that have no business on the host.
+#[async_trait]
+pub trait Programs: Send + Sync + 'static {
+    /// Starts a program.
+    ///
+    /// # Errors
+    /// `NotFound` and `StateConflict` for a session that is not there or cannot work; those of making a session for a
+    /// sidecar. A program that does not exist is not an error here: its output ends at once.
+    async fn start(&self, place: ProgramPlace, program: ProgramSpec) -> Result<RunningProgram>;
 }
 
 /// A caller's own account at a provider. Never stored, logged or shown.
@@ -91,6 +174,8 @@ pub struct Admission {
     /// Hosts for which the egress door adds a credential, so a client inside must ask for them over plain HTTP:
     /// git and package managers are told by their environment.
     pub credential_hosts: Vec<String>,
+    /// Whether there is an MCP endpoint at [`MCP_PORT`], which the agent has to be told of.
+    pub mcp: bool,
 }
 
 /// The API that a model provider has. Everything in it is for the container to see.
@@ -169,6 +254,11 @@ pub enum DoorEvent {
         /// Its name in the configuration.
         to: String,
     },
+    /// An MCP server of the session changed its state. Told when the session has to do with it: not each time it idles.
+    McpServer {
+        /// Its state since then.
+        status: ServerStatus,
+    },
 }
 
 /// How a provider fails.
@@ -239,6 +329,19 @@ pub trait Gateway: Send + Sync + 'static {
 
     /// What the session used since it was admitted here.
     fn usage(&self, session: &SessionId) -> ModelUsage;
+
+    /// Decides what a session that is to be made has of MCP. Asks no server.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for servers or a profile that do not exist or that the operator does not let be used, for
+    /// servers of its own that cannot be used or have the name of one of the operator's.
+    fn plan_mcp(&self, selection: &McpSelection, own: Option<&serde_json::Value>) -> Result<McpPlan>;
+
+    /// The MCP servers of a session, or all that the operator declared when `None`; without starting any.
+    fn mcp_status(&self, session: Option<&SessionId>) -> McpStatus;
+
+    /// Told once, before any session is admitted: who starts programs in containers. Holds it for as long as it serves.
+    fn attach(&self, programs: Arc<dyn Programs>);
 
     /// What goes on at its model door now.
     fn activity(&self, session: &SessionId) -> ModelActivity;

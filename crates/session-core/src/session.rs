@@ -11,6 +11,7 @@ use crate::budget::Budget;
 use crate::egress::AllowEntry;
 use crate::gateway::{ModelUsage, ProviderAccount};
 use crate::id::{ImageRef, SessionId};
+use crate::mcp::{McpPlan, McpSelection, McpStatus};
 use crate::runtime::{HostMount, NetworkMode, ResourceLimits, UserIds};
 use crate::state::SessionState;
 
@@ -50,6 +51,8 @@ pub struct CreateSession {
     /// MCP servers for the agent, as the value of Claude Code's `--mcp-config` (`{"mcpServers": {…}}`); they run inside
     /// the session. No secrets: whatever runs inside can read it.
     pub mcp_config: Option<serde_json::Value>,
+    /// Which of the operator's MCP servers it may use.
+    pub mcp: McpSelection,
     /// Start the agent at once, so that the first prompt does not wait for it.
     pub warm_agent: bool,
 }
@@ -140,6 +143,9 @@ pub struct SessionInfo {
     /// MCP servers of the agent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mcp_config: Option<serde_json::Value>,
+    /// What it has of MCP, when it has anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mcp: Option<McpPlan>,
     /// Whether the operator's certificates are in it, and named to its programs.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub certificates: bool,
@@ -178,6 +184,9 @@ pub struct SessionDetails {
     /// What the turn hangs on, when the watchdog said so and it did not recover.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stall: Option<StallCause>,
+    /// Its MCP servers, when it has any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mcp_status: Option<McpStatus>,
     /// What its doors counted since this process serves them.
     pub model_usage: ModelUsage,
 }

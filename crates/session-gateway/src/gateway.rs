@@ -7,9 +7,10 @@ use futures::future::BoxFuture;
 use session_core::error::{Error, ErrorKind, Result};
 use session_core::gateway::{
     Admission, EGRESS_DOOR, EGRESS_PORT, Gateway, GatewayDoor, MODEL_DOOR, MODEL_PORT, ModelActivity,
-    ModelUsage, SessionGrant,
+    ModelUsage, Programs, SessionGrant,
 };
 use session_core::id::SessionId;
+use session_core::mcp::{McpPlan, McpSelection, McpStatus};
 use session_core::runtime::BoxedByteStream;
 
 use crate::egress::{EgressConfig, EgressProxy};
@@ -66,6 +67,7 @@ impl Gateway for SessionGateway {
             doors: vec![door(MODEL_DOOR, MODEL_PORT)],
             model_api: self.model.register(*session, access).await?,
             credential_hosts: Vec::new(),
+            mcp: false,
         };
         if grant.sealed {
             self.egress.register(*session, &grant.allow, egress_ledger)?;
@@ -112,6 +114,23 @@ impl Gateway for SessionGateway {
             cache_creation_tokens: usage.cache_creation_tokens,
         }
     }
+
+    fn plan_mcp(&self, selection: &McpSelection, own: Option<&serde_json::Value>) -> Result<McpPlan> {
+        if *selection == McpSelection::default() && own.is_none() {
+            return Ok(McpPlan::default());
+        }
+        Err(Error::new(
+            ErrorKind::InvalidArgument,
+            "choose MCP servers",
+            "this gateway has no MCP servers",
+        ))
+    }
+
+    fn mcp_status(&self, _session: Option<&SessionId>) -> McpStatus {
+        McpStatus::default()
+    }
+
+    fn attach(&self, _programs: Arc<dyn Programs>) {}
 
     fn activity(&self, session: &SessionId) -> ModelActivity {
         self.model.activity(session).unwrap_or_default()

@@ -5,11 +5,13 @@
 //! its own that opens its own doors and nothing else. Every byte that comes in is an attacker's.
 //!
 //! * [`egress`]: the way to the few hosts that a session may reach, by name.
+//! * [`mcp`]: the MCP servers that work for sessions.
 //! * [`model`]: the model proxy, which adds the provider's credential and counts tokens.
 
 pub mod egress;
 mod error;
 mod gateway;
+pub mod mcp;
 pub mod model;
 
 pub use error::{GatewayError, GatewayErrorKind};

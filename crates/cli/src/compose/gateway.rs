@@ -11,7 +11,7 @@ use session_gateway::egress::{CredentialRule, CredentialScheme, EgressConfig, Eg
 use session_gateway::model::{ModelPrice, ModelProxyConfig, PriceTable, ProviderKind, Rates};
 
 use super::providers;
-use crate::operator::{CredentialEntry, Egress, OperatorPolicy, Price};
+use crate::operator::{CredentialEntry, Egress, Followed, OperatorPolicy, Price};
 use crate::presets::HostPresets;
 use crate::settings::env::{self, Environment};
 use crate::settings::{Credential, Overrides};
@@ -196,7 +196,7 @@ fn credential_rule(entry: &CredentialEntry, environment: &dyn Environment) -> Re
         &entry.host,
         &entry.path,
         scheme,
-        entry.secret.follow(environment)?,
+        Followed::new(&entry.secret, environment)?,
     )
 }
 

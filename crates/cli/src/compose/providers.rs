@@ -176,7 +176,7 @@ fn keys(provider: &Provider, kind: KeyKind, environment: &dyn Environment) -> Re
             "give it secret = { env = \"NAME\" }, { file = … } or { command = […] }",
         ));
     };
-    let secret = reference.follow(environment)?;
+    let secret = Followed::new(reference, environment)?;
     Ok(CredentialSource::new(None).with_reader(Arc::new(PolicyKey { kind, secret })))
 }
 

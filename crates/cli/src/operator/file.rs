@@ -9,8 +9,9 @@ use serde::de::{Deserializer, Error as _};
 use session_core::budget::Budget;
 use session_core::egress::{HostRule, PresetName};
 use session_core::error::Result;
+use session_core::secret::SecretReference;
 
-use super::{SecretReference, refuse};
+use super::refuse;
 use crate::parse::parse_size;
 
 /// The file as a whole. `Default` is what holds without one.

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use session_core::error::{Error, ErrorKind, Result};
 
 pub use self::file::{CredentialEntry, Egress, OperatorPolicy, Price, Provider, ProviderName};
-pub use self::secret::{Followed, SecretReference};
+pub use self::secret::Followed;
 use crate::settings::env::{self, Environment};
 
 const OPERATION: &str = "read the operator's policy";

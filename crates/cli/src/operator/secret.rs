@@ -2,19 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fmt;
 use std::io::Read;
-use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use secrecy::SecretString;
-use serde::Deserialize;
-use serde::de::{Deserializer, Error as _};
 use session_core::error::Result;
-use session_gateway::egress::SecretSource;
+use session_core::secret::{SecretReference, SecretSource};
 use tokio::process::Command;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
@@ -29,52 +25,6 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// What a program printed less than this ago is not asked for again: a session can make requests in plenty.
 const SETTLED: Duration = Duration::from_secs(1);
 
-/// Where a secret is: `{ env = "NAME" }`, `{ file = "PATH" }` or `{ command = ["PROGRAM", "ARGUMENT"] }`. A file and a
-/// command are asked each time, a command once in a second, so a rotated secret is used at the next request.
-#[derive(Clone, PartialEq, Eq)]
-pub enum SecretReference {
-    /// The value of a variable.
-    Env(String),
-    /// The content of a file, without blanks around it.
-    File(PathBuf),
-    /// The output of a program, without blanks around it; an argument vector, no shell.
-    Command(Vec<String>),
-}
-
-/// Its three forms. Not a serde enum: the error of one would quote what stands there instead.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Written {
-    env: Option<String>,
-    file: Option<PathBuf>,
-    command: Option<Vec<String>>,
-}
-
-impl<'de> Deserialize<'de> for SecretReference {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let told = "a secret is { env = \"NAME\" }, { file = \"PATH\" } or { command = [\"PROGRAM\"] }, never the secret itself";
-        let written = Written::deserialize(deserializer).map_err(|_| D::Error::custom(told))?;
-        match (written.env, written.file, written.command) {
-            (Some(name), None, None) if !name.is_empty() => Ok(Self::Env(name)),
-            (None, Some(path), None) if path.is_absolute() => Ok(Self::File(path)),
-            (None, None, Some(argv)) if argv.first().is_some_and(|program| !program.is_empty()) => {
-                Ok(Self::Command(argv))
-            }
-            _ => Err(D::Error::custom(told)),
-        }
-    }
-}
-
-impl fmt::Debug for SecretReference {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Env(name) => write!(f, "env {name}"),
-            Self::File(path) => write!(f, "file {}", path.display()),
-            Self::Command(argv) => write!(f, "command {}", argv.first().map_or("", String::as_str)),
-        }
-    }
-}
-
 /// A reference that can be followed at any time.
 pub struct Followed {
     reference: SecretReference,
@@ -86,14 +36,14 @@ pub struct Followed {
     printed: Mutex<Option<(Instant, Option<SecretString>)>>,
 }
 
-impl SecretReference {
-    /// What it leads to, for asking again and again.
+impl Followed {
+    /// What a reference leads to, for asking again and again.
     ///
     /// # Errors
     /// `InvalidArgument` for a variable that is not set.
-    pub fn follow(&self, environment: &dyn Environment) -> Result<Arc<Followed>> {
-        let variable = match self {
-            Self::Env(name) => {
+    pub fn new(reference: &SecretReference, environment: &dyn Environment) -> Result<Arc<Self>> {
+        let variable = match reference {
+            SecretReference::Env(name) => {
                 let value = environment
                     .named(name)
                     .and_then(|value| value.into_string().ok())
@@ -121,8 +71,8 @@ impl SecretReference {
             .iter()
             .filter_map(|name| Some((OsString::from(name), environment.named(name)?)))
             .collect();
-        Ok(Arc::new(Followed {
-            reference: self.clone(),
+        Ok(Arc::new(Self {
+            reference: reference.clone(),
             variable,
             environment,
             printed: Mutex::default(),
@@ -198,6 +148,7 @@ impl SecretSource for Followed {
 #[cfg(test)]
 mod tests {
     use secrecy::ExposeSecret;
+    use serde::Deserialize;
 
     use super::*;
 
@@ -210,7 +161,7 @@ mod tests {
     }
 
     async fn secret_of(text: &str, environment: &BTreeMap<String, String>) -> Option<String> {
-        let followed = reference(text).unwrap().follow(environment).unwrap();
+        let followed = Followed::new(&reference(text).unwrap(), environment).unwrap();
         followed
             .read()
             .await
@@ -246,10 +197,7 @@ mod tests {
         let runs = dir.path().join("runs");
         let script = format!("echo run >> {}; echo printed", runs.display());
         let text = format!("{{ command = [\"/bin/sh\", \"-c\", {script:?}] }}");
-        let followed = reference(&text)
-            .unwrap()
-            .follow(&BTreeMap::<String, String>::new())
-            .unwrap();
+        let followed = Followed::new(&reference(&text).unwrap(), &BTreeMap::<String, String>::new()).unwrap();
         let count = || std::fs::read_to_string(&runs).unwrap().lines().count();
         let asking = futures::future::join_all((0..16).map(|_| followed.secret())).await;
         assert!(asking.iter().all(Option::is_some));
@@ -272,6 +220,6 @@ mod tests {
             assert!(reference(text).is_err(), "{text}");
         }
         let unset = reference("{ env = \"ABSENT\" }").unwrap();
-        assert!(unset.follow(&BTreeMap::<String, String>::new()).is_err());
+        assert!(Followed::new(&unset, &BTreeMap::<String, String>::new()).is_err());
     }
 }

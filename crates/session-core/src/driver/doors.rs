@@ -22,7 +22,7 @@ use super::connect::Linked;
 use super::ledger::StoreLedger;
 use crate::ambient::Ambient;
 use crate::error::{Error, ErrorKind, Result};
-use crate::gateway::{Admission, EGRESS_DOOR, GatewayDoor, ModelApi, SessionGrant};
+use crate::gateway::{Admission, EGRESS_DOOR, GatewayDoor, McpGrant, ModelApi, SessionGrant};
 use crate::link_error::from_link;
 use crate::runtime::NetworkMode;
 use crate::state_dir::EgressLock;
@@ -72,6 +72,10 @@ impl Driver {
             sealed: info.network == NetworkMode::Sealed,
             allow: info.allow.clone(),
             budget: info.budget,
+            mcp: McpGrant {
+                plan: info.mcp.clone().unwrap_or_default(),
+                own: info.mcp_config.clone(),
+            },
             ledger: Arc::new(StoreLedger::new(self.foundation.store.clone(), self.id)),
         }
     }

@@ -63,5 +63,6 @@ fn kind(event: DoorEvent) -> EventKind {
         DoorEvent::BudgetSpent { limit, today } => EventKind::BudgetSpent { limit, today },
         DoorEvent::ModelFailing { failure } => EventKind::ModelFailing { failure },
         DoorEvent::ProviderChanged { to } => EventKind::ProviderChanged { to },
+        DoorEvent::McpServer { status } => EventKind::McpServer { status },
     }
 }

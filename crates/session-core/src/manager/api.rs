@@ -61,6 +61,7 @@ impl SessionApi for SessionManager {
             resources,
             activity,
             stall,
+            mcp_status: None,
             model_usage: self.inner.foundation.gateway.usage(session),
             info: record.info,
         })

@@ -230,6 +230,7 @@ impl SessionManager {
                 budget: request.budget,
                 permissions: request.permissions,
                 mcp_config: request.mcp_config.clone(),
+                mcp: None,
                 certificates: self.inner.foundation.certificates.is_some(),
                 env: request.env.clone(),
                 labels: request.labels.clone(),

@@ -13,6 +13,7 @@ use hyper::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use hyper::http::uri::PathAndQuery;
 use secrecy::{ExposeSecret, SecretString};
 use session_core::error::{Error, ErrorKind, Result};
+use session_core::secret::SecretSource;
 use tokio::sync::watch;
 
 use super::target::Host;
@@ -21,13 +22,6 @@ use crate::model::redact::Needle;
 /// Shorter texts occur in answers by chance, and masking those would damage them.
 const MIN_SECRET: usize = 8;
 const OPERATION: &str = "read a rule about credentials";
-
-/// Where a secret comes from. Asked for every request, so a rotated one is used at the next.
-#[async_trait]
-pub trait SecretSource: Send + Sync + 'static {
-    /// The secret as it is now; `None` when there is none.
-    async fn secret(&self) -> Option<SecretString>;
-}
 
 /// A secret in memory that can be replaced; clones see the same one.
 #[derive(Clone)]

@@ -36,7 +36,7 @@ mod tls;
 mod tunnel;
 
 pub use config::{EgressConfig, EgressLimits};
-pub use credential::{CredentialRule, CredentialScheme, SecretCell, SecretSource};
+pub use credential::{CredentialRule, CredentialScheme, SecretCell};
 pub use proxy::EgressProxy;
 pub use resolver::{Resolve, SystemResolver};
 pub use session::EgressUsage;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use session_core::budget::Budget;
 use session_core::error::ErrorKind;
-use session_core::gateway::{EGRESS_DOOR, EGRESS_PORT, Gateway, SessionGrant};
+use session_core::gateway::{EGRESS_DOOR, EGRESS_PORT, Gateway, McpGrant, SessionGrant};
 use session_core::id::SessionId;
 use session_gateway::SessionGateway;
 use session_gateway::egress::{CredentialRule, CredentialScheme, EgressConfig, SecretCell};
@@ -21,6 +21,7 @@ fn grant(sealed: bool, allow: &[&str]) -> SessionGrant {
         sealed,
         allow: allow.iter().map(|entry| entry.parse().unwrap()).collect(),
         budget: Budget::default(),
+        mcp: McpGrant::default(),
         ledger: Arc::new(MemoryLedger::default()),
     }
 }

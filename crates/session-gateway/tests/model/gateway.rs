@@ -4,7 +4,7 @@ use session_core::error::ErrorKind;
 use std::sync::Arc;
 
 use session_core::budget::Budget;
-use session_core::gateway::{Gateway, MODEL_DOOR, MODEL_PORT, ProviderAccount, SessionGrant};
+use session_core::gateway::{Gateway, MODEL_DOOR, MODEL_PORT, ProviderAccount, McpGrant, SessionGrant};
 use session_core::id::SessionId;
 use session_gateway::SessionGateway;
 use session_gateway::model::{CredentialSource, ModelProxyConfig};
@@ -27,6 +27,7 @@ async fn a_session_is_admitted_served_counted_and_dismissed() {
         sealed: true,
         allow: Vec::new(),
         budget: Budget::default(),
+        mcp: McpGrant::default(),
         ledger: Arc::new(MemoryLedger::default()),
     };
 

@@ -1,17 +1,18 @@
 //! A gateway whose model door gives back what it gets, whose egress door refuses what a test says, and that remembers.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use session_core::egress::DenialReason;
 use session_core::error::{Error, ErrorKind, Result};
 use session_core::gateway::{
-    Admission, DoorEvent, EGRESS_DOOR, EGRESS_PORT, Gateway, GatewayDoor, MODEL_DOOR, MODEL_PORT,
-    ModelActivity, ModelApi, ModelUsage, SessionGrant,
+    Admission, DoorEvent, EGRESS_DOOR, EGRESS_PORT, Gateway, GatewayDoor, MCP_DOOR, MCP_PORT, MODEL_DOOR,
+    MODEL_PORT, ModelActivity, ModelApi, ModelUsage, Programs, SessionGrant,
 };
 use session_core::id::SessionId;
+use session_core::mcp::{McpPlan, McpSelection, McpStatus};
 use session_core::runtime::BoxedByteStream;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -31,6 +32,7 @@ struct State {
     denies: Option<String>,
     credential_hosts: Vec<String>,
     activity: ModelActivity,
+    programs: Option<Arc<dyn Programs>>,
     /// How often it was asked about any activity.
     looks: u64,
 }
@@ -115,6 +117,10 @@ impl Gateway for EchoGateway {
         if grant.sealed {
             doors.push(door(EGRESS_DOOR, EGRESS_PORT));
         }
+        let mcp = !grant.mcp.plan.is_empty();
+        if mcp {
+            doors.push(door(MCP_DOOR, MCP_PORT));
+        }
         if state.collides {
             doors.push(door("other", MODEL_PORT));
         }
@@ -123,6 +129,7 @@ impl Gateway for EchoGateway {
             doors,
             model_api: ModelApi::Messages,
             credential_hosts: state.credential_hosts.clone(),
+            mcp,
         })
     }
 
@@ -138,6 +145,25 @@ impl Gateway for EchoGateway {
 
     fn usage(&self, _session: &SessionId) -> ModelUsage {
         ModelUsage::default()
+    }
+
+    /// Gives what is asked for, by name.
+    fn plan_mcp(&self, selection: &McpSelection, own: Option<&serde_json::Value>) -> Result<McpPlan> {
+        let own = own.and_then(|own| own["mcpServers"].as_object());
+        let names = own.into_iter().flat_map(|servers| servers.keys());
+        Ok(McpPlan {
+            servers: selection.servers.clone(),
+            own: names.map(|name| name.parse()).collect::<Result<_>>()?,
+            ..McpPlan::default()
+        })
+    }
+
+    fn mcp_status(&self, _session: Option<&SessionId>) -> McpStatus {
+        McpStatus::default()
+    }
+
+    fn attach(&self, programs: Arc<dyn Programs>) {
+        self.state().programs = Some(programs);
     }
 
     fn activity(&self, _session: &SessionId) -> ModelActivity {

@@ -364,6 +364,7 @@ impl SessionApi for Fake {
             }),
             activity: self.activity.clone(),
             stall: self.activity.as_ref().map(|_| StallCause::ModelUnreachable),
+            mcp_status: None,
             model_usage: session_core::gateway::ModelUsage::default(),
         })
     }

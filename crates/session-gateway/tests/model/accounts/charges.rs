@@ -6,7 +6,7 @@ use http_body_util::BodyExt;
 use hyper::Response;
 use secrecy::SecretString;
 use session_core::budget::{Budget, Spending};
-use session_core::gateway::{Gateway, MODEL_DOOR, ModelApi, SessionGrant};
+use session_core::gateway::{Gateway, MODEL_DOOR, ModelApi, McpGrant, SessionGrant};
 use session_core::id::SessionId;
 use session_gateway::SessionGateway;
 use session_gateway::model::{ModelPrice, ModelProxyConfig, PriceTable, Rates};
@@ -214,6 +214,7 @@ async fn a_session_that_is_dismissed_in_the_middle_is_charged_before_that_is_ove
         sealed: true,
         allow: Vec::new(),
         budget: Budget::default(),
+        mcp: McpGrant::default(),
         ledger: std::sync::Arc::new(ledger.clone()),
     };
     let admission = gateway.admit(&session, grant).await.unwrap();

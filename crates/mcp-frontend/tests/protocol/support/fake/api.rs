@@ -81,6 +81,7 @@ impl SessionApi for Shared {
             resources: None,
             stall: activity.as_ref().map(|_| StallCause::ModelOverloaded),
             activity,
+            mcp_status: None,
             model_usage: ModelUsage::default(),
             info,
         })

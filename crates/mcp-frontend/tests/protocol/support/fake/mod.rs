@@ -247,6 +247,7 @@ impl Fake {
             budget: request.budget,
             certificates: false,
             permissions: request.permissions,
+            mcp: None,
             mcp_config: request.mcp_config.clone(),
             env: request.env.clone(),
             labels: request.labels.clone(),
