@@ -14,6 +14,7 @@ use crate::egress::{DecideEgress, EgressDecision, EgressRequest};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, EventKind};
 use crate::id::{CommandId, SessionId, TurnId};
+use crate::mcp::McpStatus;
 use crate::session::{
     CopyReport, CreateSession, EventQuery, PromptRequest, SessionDetails, SessionFilter, SessionInfo,
     WorkspaceDiff,
@@ -130,6 +131,13 @@ pub trait SessionApi: Send + Sync {
     /// # Errors
     /// `NotFound`.
     async fn usage(&self, session: Option<&SessionId>) -> Result<Spent>;
+
+    /// The MCP servers of a session, or all that the operator declared when `None`; without starting any. What a session
+    /// has is exact in the process that serves it; in another one it is what the stored events tell.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    async fn mcp_status(&self, session: Option<&SessionId>) -> Result<McpStatus>;
 
     /// Freezes the session's processes.
     async fn pause(&self, session: &SessionId) -> Result<()>;

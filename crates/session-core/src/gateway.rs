@@ -348,4 +348,8 @@ pub trait Gateway: Send + Sync + 'static {
 
     /// Forgets the session: its token is worth nothing from now on and open connections end.
     async fn dismiss(&self, session: &SessionId);
+
+    /// Ends what it holds beside sessions: MCP servers, and whatever they started. Told once, after the last session was
+    /// dismissed. Bounded: what does not end in time is ended by force.
+    async fn shutdown(&self) {}
 }

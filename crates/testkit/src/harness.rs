@@ -20,6 +20,7 @@ use session_core::event::Event;
 use session_core::gateway::Gateway;
 use session_core::id::{CommandId, SessionId, TurnId};
 use session_core::manager::{ManagerOptions, SessionManager};
+use session_core::mcp::McpStatus;
 use session_core::policy::mounts::HostPaths;
 use session_core::runtime::ContainerRuntime;
 use session_core::session::{
@@ -247,6 +248,12 @@ impl SessionApi for ManagerProcess {
     async fn usage(&self, session: Option<&SessionId>) -> Result<Spent> {
         let session = session.copied();
         self.run(move |manager| async move { manager.usage(session.as_ref()).await })
+            .await
+    }
+
+    async fn mcp_status(&self, session: Option<&SessionId>) -> Result<McpStatus> {
+        let session = session.copied();
+        self.run(move |manager| async move { manager.mcp_status(session.as_ref()).await })
             .await
     }
 

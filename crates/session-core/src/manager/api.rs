@@ -11,6 +11,7 @@ use crate::egress::{DecideEgress, EgressDecision, EgressRequest};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
 use crate::id::{CommandId, SessionId, TurnId};
+use crate::mcp::McpStatus;
 use crate::policy;
 use crate::runtime::NetworkMode;
 use crate::session::{
@@ -192,6 +193,13 @@ impl SessionApi for SessionManager {
 
     async fn usage(&self, session: Option<&SessionId>) -> Result<Spent> {
         self.inner.foundation.store.spent(session).await
+    }
+
+    async fn mcp_status(&self, session: Option<&SessionId>) -> Result<McpStatus> {
+        if let Some(session) = session {
+            self.record(session, "look at the session's MCP servers").await?;
+        }
+        Ok(self.inner.foundation.gateway.mcp_status(session))
     }
 
     async fn pause(&self, session: &SessionId) -> Result<()> {

@@ -17,6 +17,7 @@ use session_core::egress::{DecideEgress, EgressDecision, EgressRequest};
 use session_core::error::{Error, ErrorKind, Result};
 use session_core::event::{Event, EventKind};
 use session_core::id::{CommandId, SessionId, TurnId};
+use session_core::mcp::McpStatus;
 use session_core::session::{
     Carrier, CopyReport, CreateSession, EventQuery, PromptRequest, ResourceUse, SessionDetails,
     SessionFilter, SessionInfo, WorkspaceDiff,
@@ -500,6 +501,14 @@ impl SessionApi for Fake {
     async fn usage(&self, session: Option<&SessionId>) -> Result<Spent> {
         self.called("usage", format_args!("{session:?}"))?;
         Ok(self.spent)
+    }
+
+    async fn mcp_status(&self, session: Option<&SessionId>) -> Result<McpStatus> {
+        match session {
+            Some(session) => self.called("mcp_status", session)?,
+            None => self.called("mcp_status", "all")?,
+        }
+        Ok(McpStatus::default())
     }
 
     async fn pause(&self, session: &SessionId) -> Result<()> {

@@ -12,6 +12,7 @@ use session_core::error::{Error, ErrorKind, Result};
 use session_core::event::{Event, EventKind};
 use session_core::gateway::ModelUsage;
 use session_core::id::{CommandId, ContainerName, SessionId, TurnId};
+use session_core::mcp::McpStatus;
 use session_core::session::{
     ChangedFile, CopyReport, CreateSession, EventQuery, PromptRequest, SessionDetails, SessionFilter,
     SessionInfo, WorkspaceDiff,
@@ -347,6 +348,13 @@ impl SessionApi for Shared {
 
     async fn usage(&self, _: Option<&SessionId>) -> Result<Spent> {
         Ok(self.0.state().spent)
+    }
+
+    async fn mcp_status(&self, session: Option<&SessionId>) -> Result<McpStatus> {
+        if let Some(session) = session {
+            self.0.with(session, |_| ())?;
+        }
+        Ok(McpStatus::default())
     }
 
     async fn pause(&self, _: &SessionId) -> Result<()> {
