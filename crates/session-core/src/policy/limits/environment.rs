@@ -142,14 +142,14 @@ fn secret(message: &'static str) -> Error {
 }
 
 /// Whether a credential usually has this name.
-pub(super) fn is_secret_name(name: &str) -> bool {
+pub fn is_secret_name(name: &str) -> bool {
     SECRET_NAMES
         .iter()
         .any(|secret| secret.eq_ignore_ascii_case(name))
 }
 
 /// Whether a value has the shape of an issued credential, alone or after a scheme as in an HTTP header.
-pub(super) fn looks_secret(value: &str) -> bool {
+pub fn looks_secret(value: &str) -> bool {
     let value = value.trim();
     let value = value.strip_prefix("Bearer ").unwrap_or(value).trim_start();
     SECRET_SHAPES

@@ -16,7 +16,7 @@ use std::ops::RangeInclusive;
 
 pub use self::agent::{validate_mcp_config, validate_tools};
 pub(crate) use self::environment::steers_provider;
-pub use self::environment::validate_env;
+pub use self::environment::{is_secret_name, looks_secret, validate_env};
 pub use self::paths::{validate_copy_path, validate_cwd, validate_mount_target};
 pub use self::seal::MAX_ALLOW_ENTRIES;
 use crate::agent::MAX_PROMPT_BYTES;
