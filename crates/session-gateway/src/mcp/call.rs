@@ -39,18 +39,18 @@ pub(crate) enum CallError {
 
 /// What went wrong with a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Failure {
+pub struct Failure {
     /// The server.
-    pub(crate) server: ServerName,
+    pub server: ServerName,
     /// What kind.
-    pub(crate) cause: FailureCause,
+    pub cause: FailureCause,
     /// One line for people: no secret, no control characters, at most 300 bytes.
-    pub(crate) detail: String,
+    pub detail: String,
 }
 
 /// How servers fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum FailureCause {
+pub enum FailureCause {
     /// There is no such program, image or host.
     Missing,
     /// A reference to a secret leads nowhere.

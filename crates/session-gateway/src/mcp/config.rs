@@ -1,6 +1,7 @@
 //! What the MCP gateway is told.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,6 +9,8 @@ use std::time::Duration;
 use session_core::secret::Secrets;
 
 use mcp_catalog::Catalog;
+
+use super::upstream::Network;
 
 /// See the module.
 #[derive(Debug, Clone)]
@@ -21,6 +24,14 @@ pub struct McpConfig {
     /// Below it each program on the host has a directory of its own, and each server's standard error a file. May be
     /// lost.
     pub telemetry: PathBuf,
+    /// Where logins at HTTP servers are kept, a file each.
+    pub logins: PathBuf,
+    /// The program, with its first arguments, that [`supervise`](super::supervise) runs in: each program on the host gets
+    /// one, so that nothing of it is left when it or this process ends, however. Without, a group of processes is ended,
+    /// and what left it, or outlives this process, is not.
+    pub supervisor: Option<Vec<OsString>>,
+    /// How servers over HTTP are reached.
+    pub network: Network,
     /// Bounds.
     pub limits: McpLimits,
 }

@@ -16,5 +16,7 @@
 
 mod call;
 mod config;
+pub mod upstream;
 
+pub use self::call::{Failure, FailureCause};
 pub use self::config::{McpConfig, McpLimits};
