@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde_json::Value;
 use session_core::activity::StallAction;
 use session_core::event::EventKind;
+use session_core::mcp::{ServerState, ServerStatus};
 use session_core::state::SessionState;
 
 use crate::text::{bytes, cut, one_line};
@@ -85,6 +86,7 @@ pub(crate) fn line(kind: &EventKind) -> Option<String> {
         EventKind::AgentRecovered { cause, for_ms } => {
             format!("it goes on after {} s ({})", for_ms / 1000, cause.as_str())
         }
+        EventKind::McpServer { status } => server(status),
         _ => return None,
     })
 }
@@ -167,6 +169,34 @@ pub(crate) fn entry(kind: &EventKind, limit: usize) -> String {
     }
 }
 
+/// How an MCP server is, and why. Reasons come from the server.
+pub(crate) fn server(status: &ServerStatus) -> String {
+    let how = match status.state {
+        ServerState::Idle => "is idle",
+        ServerState::Starting => "is starting",
+        ServerState::Ready => "is ready",
+        ServerState::Failed => "failed",
+        ServerState::GaveUp => "failed too often and is left alone",
+        ServerState::NeedsLogin => "needs a person to log in",
+        ServerState::Removed => "was taken away by the operator",
+        _ => "has changed",
+    };
+    let mut text = format!("MCP server {} {how}", status.name);
+    if let Some(reason) = &status.reason {
+        text.push_str(&format!(": {reason}"));
+    }
+    if let Some(retry) = status.retry_in_ms {
+        text.push_str(&format!(" (again in {} s)", retry.div_ceil(1000)));
+    }
+    if !status.held.is_empty() {
+        text.push_str(&format!(
+            "; {} of its tools are held until a person approves them",
+            status.held.len()
+        ));
+    }
+    one_line(&text, 2 * WIDTH)
+}
+
 fn state(to: &SessionState) -> String {
     match to {
         SessionState::Failed { cause } => format!("failed: {cause}"),
@@ -213,6 +243,7 @@ pub(crate) fn name(kind: &EventKind) -> &'static str {
         EventKind::BudgetSpent { .. } => "budget_spent",
         EventKind::ModelFailing { .. } => "model_failing",
         EventKind::ProviderChanged { .. } => "provider_changed",
+        EventKind::McpServer { .. } => "mcp_server",
         EventKind::Problem { .. } => "problem",
         _ => "other",
     }

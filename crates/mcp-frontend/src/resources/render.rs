@@ -96,6 +96,7 @@ fn paragraph(kind: &EventKind) -> Option<String> {
         EventKind::ToolResult {
             is_error: true, text, ..
         } => format!("  failed: {}\n", cut(text, 500).replace('\n', "\n  ")),
+        EventKind::McpServer { status } => format!("*{}*\n", activity::server(status).replace('*', "'")),
         EventKind::TurnFinished { outcome } => {
             let end = outcome
                 .failure

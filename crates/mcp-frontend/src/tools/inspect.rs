@@ -13,6 +13,7 @@ use session_core::state::SessionState;
 use session_core::turn::{TurnInfo, TurnStatus};
 
 use super::doors::{ActivityView, BudgetView, DeniedView, UsageView};
+use super::mcp_view::{self, McpView};
 use super::{Hints, Spec, Tool};
 use crate::args;
 use crate::call::{Call, Stop};
@@ -151,12 +152,7 @@ impl SessionView {
             model: info.model.clone(),
             small_model: info.small_model.clone(),
             strict_permissions: info.permissions == PermissionMode::Strict,
-            mcp_servers: info
-                .mcp_config
-                .as_ref()
-                .and_then(|config| config.get("mcpServers")?.as_object())
-                .map(|servers| servers.keys().cloned().collect())
-                .unwrap_or_default(),
+            mcp_servers: mcp_view::names(info),
             labels: info.labels.clone(),
             turns: info.turns,
             last_event: info.last_event,
@@ -196,6 +192,9 @@ pub(crate) struct Output {
     /// What its work hangs on, when it does: model_unreachable, model_overloaded, agent_silent, waiting_for_permission or tool_running.
     #[serde(skip_serializing_if = "Option::is_none")]
     stall: Option<&'static str>,
+    /// Its MCP servers: how each is, and under which configuration.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mcp: Option<McpView>,
     /// What it used of the model in its whole life.
     usage: UsageView,
     /// Hosts that it was denied and about which nobody has decided.
@@ -257,6 +256,7 @@ impl Output {
             }),
             activity: details.activity.as_ref().map(ActivityView::new),
             stall: details.stall.map(StallCause::as_str),
+            mcp: McpView::new(details),
             usage: UsageView::new(&Spending::default()),
             denied: None,
             model_requests: details.model_usage.requests,
@@ -269,8 +269,8 @@ impl Tool for GetSession {
     const SPEC: Spec = Spec {
         name: "get_session",
         title: "Look at a session",
-        description: "One session closely: state, limits, what it uses now, what its agent is doing, which hosts it was \
-            denied, its open tasks. Use it to find out why a session does not answer; use list_sessions to find a session.",
+        description: "One session closely: state, limits, what it uses now, what its agent is doing, how its MCP servers \
+            are, which hosts it was denied, its open tasks. Use it to find out why a session does not answer; use list_sessions to find a session.",
         hints: Hints::READS,
     };
     type Args = Args;

@@ -34,7 +34,7 @@ pub(super) struct Args {
     tail: Option<Count>,
     /// Only events after this number, oldest first; lastEvent or nextSince of the result before.
     since: Option<Count>,
-    /// Only events of these kinds, one or several: agent_text, tool_call, tool_result, command_started, command_finished, state_changed, egress_denied, egress_allowed, budget_spent, model_failing, agent_stalled, problem, …
+    /// Only events of these kinds, one or several: agent_text, tool_call, tool_result, command_started, command_finished, state_changed, egress_denied, egress_allowed, budget_spent, model_failing, agent_stalled, mcp_server, problem, …
     kind: Option<Kinds>,
 }
 

@@ -12,6 +12,7 @@ mod inspect;
 mod interrupt;
 mod list;
 mod logs;
+mod mcp_view;
 mod spawn;
 mod tasks;
 mod transfer;

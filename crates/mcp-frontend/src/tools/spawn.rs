@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use session_core::gateway::ProviderAccount;
 use session_core::id::ContainerName;
 use session_core::session::{CreateSession, PromptRequest, SessionInfo, WorkspaceSource};
 use session_core::turn::TurnOutcome;
 use tokio::time::Instant;
 
-use super::create::{Limits, Network, Reach, Workspace, limits};
+use super::create::{Limits, McpConfig, Network, Reach, Servers, Workspace, limits, own};
 use super::{DiffPart, Hints, Spec, Tool, diff_part, no_changes};
 use crate::args::{self, Count, Minutes, Seconds, Secret, Size, Usd, given};
 use crate::call::{Call, Stop};
@@ -65,6 +66,19 @@ pub(super) struct Args {
     budget_requests: Option<Count>,
     /// The most minutes with a request to the model under way.
     budget_minutes: Option<Minutes>,
+    /// Names of MCP servers of the operator that the agent may use, beside those of the profile.
+    #[serde(default)]
+    mcp_servers: Vec<String>,
+    /// The operator's profile of MCP servers; "default", if there is one, when neither it nor mcpServers is given.
+    mcp_profile: Option<String>,
+    /// Only these tools of theirs: "server__tool" or "server__*".
+    #[serde(default)]
+    mcp_tools: Vec<String>,
+    /// true: none of the operator's MCP servers.
+    no_mcp: Option<bool>,
+    /// MCP servers that the session brings itself, as in a `.mcp.json` file. No secrets.
+    #[schemars(with = "Option<McpConfig>")]
+    mcp_config: Option<Value>,
     /// The container image.
     image: Option<String>,
     /// The model for the agent.
@@ -138,8 +152,17 @@ fn request(args: &mut Args, call: &Call, limit: Duration) -> Result<CreateSessio
         minutes: args.budget_minutes,
     }
     .budget()?;
+    let mcp = Servers {
+        names: &args.mcp_servers,
+        profile: args.mcp_profile.as_deref(),
+        tools: &args.mcp_tools,
+        none: args.no_mcp,
+    }
+    .read()?;
     Ok(CreateSession {
         workspace,
+        mcp,
+        mcp_config: own(args.mcp_config.take())?,
         network,
         allow,
         budget,

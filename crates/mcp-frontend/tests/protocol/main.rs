@@ -15,6 +15,7 @@ mod prompts;
 mod resources;
 mod schemas;
 mod secrets;
+mod servers;
 mod sessions;
 mod spawn;
 mod support;

@@ -3,6 +3,7 @@
 mod account;
 mod reach;
 mod request;
+mod servers;
 
 use std::collections::BTreeMap;
 
@@ -20,6 +21,7 @@ use crate::making;
 
 pub(super) use self::reach::{Limits, Reach};
 pub(super) use self::request::limits;
+pub(super) use self::servers::{Servers, own};
 
 /// See the module.
 pub(super) struct CreateSession;
@@ -51,7 +53,17 @@ pub(super) struct Args {
     /// Further directories or files of this host to show inside.
     #[serde(default)]
     mcp_mounts: Vec<McpMount>,
-    /// MCP servers for the agent in the session, as in a `.mcp.json` file: {"mcpServers": {"name": {"command": …}}}. They run inside the session. No secrets: whatever runs inside can read it.
+    /// Names of MCP servers of the operator that the agent may use, beside those of the profile. Their secrets stay on the host.
+    #[serde(default)]
+    mcp_servers: Vec<String>,
+    /// The operator's profile of MCP servers; "default", if there is one, when neither it nor mcpServers is given.
+    mcp_profile: Option<String>,
+    /// Only these tools of theirs: "server__tool" or "server__*".
+    #[serde(default)]
+    mcp_tools: Vec<String>,
+    /// true: none of the operator's MCP servers.
+    no_mcp: Option<bool>,
+    /// MCP servers that the session brings itself, as in a `.mcp.json` file: {"mcpServers": {"name": {"command": …}}}. They run inside the session. No secrets: whatever runs inside can read it.
     #[schemars(with = "Option<McpConfig>")]
     mcp_config: Option<Value>,
     /// true: the agent may use only tools that were allowed. false (default): it may use all; the container is the wall.
@@ -116,7 +128,7 @@ fn yes() -> bool {
 #[derive(JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[expect(dead_code, reason = "only its schema is used")]
-struct McpConfig {
+pub(super) struct McpConfig {
     /// Servers by name.
     mcp_servers: BTreeMap<String, Value>,
 }

@@ -2,11 +2,10 @@
 
 use std::path::PathBuf;
 
-use serde_json::Value;
 use session_core::runtime::{HostMount, ResourceLimits};
 use session_core::session::{CreateSession, PermissionMode, WorkspaceSource};
 
-use super::{Args, Limits, McpMount, Reach, Workspace, account};
+use super::{Args, Limits, McpMount, Reach, Servers, Workspace, account, own};
 use crate::args::{self, Count, Cpus, Size, given};
 use crate::call::Call;
 use crate::failure::Failure;
@@ -28,6 +27,13 @@ pub(super) fn build(args: Args, call: &Call) -> Result<CreateSession, Failure> {
     }
     .budget()?;
     let workspace = workspace(&args)?;
+    let mcp = Servers {
+        names: &args.mcp_servers,
+        profile: args.mcp_profile.as_deref(),
+        tools: &args.mcp_tools,
+        none: args.no_mcp,
+    }
+    .read()?;
     Ok(CreateSession {
         name: given(args.session_name.as_deref()).map(str::to_owned),
         workspace,
@@ -47,7 +53,8 @@ pub(super) fn build(args: Args, call: &Call) -> Result<CreateSession, Failure> {
         } else {
             PermissionMode::Bypass
         },
-        mcp_config: args.mcp_config.map(mcp_config).transpose()?.flatten(),
+        mcp,
+        mcp_config: own(args.mcp_config)?,
         warm_agent: options.warm_agents,
         ..CreateSession::default()
     })
@@ -117,17 +124,5 @@ fn mount(mount: &McpMount) -> HostMount {
         source: PathBuf::from(&mount.host_path),
         target: mount.container_path.clone(),
         read_only: mount.read_only,
-    }
-}
-
-/// The value as Claude Code takes it; nothing for one without servers.
-fn mcp_config(config: Value) -> Result<Option<Value>, Failure> {
-    match config.get("mcpServers") {
-        Some(Value::Object(servers)) if servers.is_empty() => Ok(None),
-        Some(Value::Object(servers)) if servers.values().all(Value::is_object) => Ok(Some(config)),
-        _ => Err(Failure::invalid(
-            "mcpConfig: an object with an object `mcpServers` of servers by name was expected",
-            "write it as in a .mcp.json file: {\"mcpServers\": {\"name\": {\"command\": \"…\", \"args\": []}}}",
-        )),
     }
 }

@@ -82,7 +82,7 @@ impl SessionApi for Shared {
             resources: None,
             stall: activity.as_ref().map(|_| StallCause::ModelOverloaded),
             activity,
-            mcp_status: None,
+            mcp_status: info.mcp.as_ref().map(|_| fake.state().servers.clone()),
             model_usage: ModelUsage::default(),
             info,
         })
@@ -354,7 +354,7 @@ impl SessionApi for Shared {
         if let Some(session) = session {
             self.0.with(session, |_| ())?;
         }
-        Ok(McpStatus::default())
+        Ok(self.0.state().servers.clone())
     }
 
     async fn pause(&self, _: &SessionId) -> Result<()> {

@@ -15,6 +15,7 @@ use session_core::egress::{EgressRequest, HostRule};
 use session_core::error::{Error, ErrorKind, Result};
 use session_core::event::{Event, EventKind};
 use session_core::id::{CommandId, SessionId, TurnId};
+use session_core::mcp::{McpPlan, McpStatus};
 use session_core::runtime::UserIds;
 use session_core::session::{CreateSession, PromptRequest, SessionInfo};
 use session_core::state::{Operation, SessionState};
@@ -46,6 +47,7 @@ struct State {
     waiting: Vec<EgressRequest>,
     spent: Spent,
     activity: Option<Activity>,
+    servers: McpStatus,
 }
 
 struct Session {
@@ -129,6 +131,11 @@ impl Fake {
     /// What agents do, and on what they hang.
     pub(crate) fn act(&self, activity: Activity) {
         self.state().activity = Some(activity);
+    }
+
+    /// How MCP servers are, those of every session.
+    pub(crate) fn serve(&self, servers: McpStatus) {
+        self.state().servers = servers;
     }
 
     /// What `copy_out` gives for a path.
@@ -247,7 +254,7 @@ impl Fake {
             budget: request.budget,
             certificates: false,
             permissions: request.permissions,
-            mcp: None,
+            mcp: plan(request),
             mcp_config: request.mcp_config.clone(),
             env: request.env.clone(),
             labels: request.labels.clone(),
@@ -312,6 +319,22 @@ impl Fake {
     fn permit(&self, id: &SessionId, operation: Operation) -> Result<()> {
         self.with(id, |session| session.info.state.permits(operation))?
     }
+}
+
+/// A gateway's decision, where every server exists and there is no profile.
+fn plan(request: &CreateSession) -> Option<McpPlan> {
+    let own = request.mcp_config.as_ref();
+    let own = own.and_then(|config| config["mcpServers"].as_object());
+    let own = own.into_iter().flatten().map(|(name, _)| name.parse().unwrap());
+    let plan = McpPlan {
+        servers: request.mcp.servers.clone(),
+        profile: request.mcp.profile.clone(),
+        own: own.collect(),
+        tools: request.mcp.tools.clone(),
+        configuration: "sha256:c0ffee".into(),
+        ..McpPlan::default()
+    };
+    (!plan.is_empty()).then_some(plan)
 }
 
 /// A fake as the server gets it.
