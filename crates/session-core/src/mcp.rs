@@ -100,6 +100,13 @@ pub struct McpSelection {
     pub search: Option<bool>,
 }
 
+impl McpSelection {
+    /// Whether nothing was asked for: then a session gets what the operator gives to all.
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// What a session has of MCP: decided when it is made, part of it ever after.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct McpPlan {

@@ -48,8 +48,9 @@ pub struct CreateSession {
     pub idempotency_key: Option<String>,
     /// Whether the agent asks before it uses a tool.
     pub permissions: PermissionMode,
-    /// MCP servers for the agent, as the value of Claude Code's `--mcp-config` (`{"mcpServers": {…}}`); they run inside
-    /// the session. No secrets: whatever runs inside can read it.
+    /// MCP servers that the session brings itself, as the value of Claude Code's `--mcp-config` (`{"mcpServers": {…}}`).
+    /// The gateway holds them beside the operator's: a command runs inside the session, an image in a sealed container of
+    /// its own, a URL is asked from the host. No secrets: they are the caller's to show.
     pub mcp_config: Option<serde_json::Value>,
     /// Which of the operator's MCP servers it may use.
     pub mcp: McpSelection,
@@ -140,7 +141,7 @@ pub struct SessionInfo {
     /// Whether the agent asks before it uses a tool.
     #[serde(default)]
     pub permissions: PermissionMode,
-    /// MCP servers of the agent.
+    /// The MCP servers that it brought itself, as they were written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mcp_config: Option<serde_json::Value>,
     /// What it has of MCP, when it has anything.

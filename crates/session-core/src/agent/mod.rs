@@ -41,8 +41,8 @@ pub struct AgentContext {
     pub small_model: Option<String>,
     /// Whether it asks before it uses a tool.
     pub permissions: PermissionMode,
-    /// MCP servers, as the value of Claude Code's `--mcp-config`.
-    pub mcp_config: Option<serde_json::Value>,
+    /// The gateway's MCP endpoint as seen from inside, when there is one: `http://127.0.0.1:9103/mcp`. It takes `token`.
+    pub mcp_url: Option<String>,
     /// The only tools that it may use; all of them when empty.
     pub allowed_tools: Vec<String>,
     /// The session's environment; the driver's own variables win.

@@ -116,7 +116,7 @@ impl Driver {
             model: record.info.model.clone(),
             small_model: record.info.small_model.clone(),
             permissions: record.info.permissions,
-            mcp_config: record.info.mcp_config.clone(),
+            mcp_url: self.mcp_url(),
             allowed_tools: tools.to_vec(),
             env: self.environment(record),
             resume: record.agent.conversation.clone(),

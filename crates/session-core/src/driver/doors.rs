@@ -5,7 +5,7 @@
 //! the session in at the gateway of this process, which costs no exchange with anybody, and opens the egress door on its
 //! own link, unless somebody serves it already: the agent's owner, who holds the agent's lock, or another who holds the
 //! lock of the way out. The model's door is never opened this way: it is the agent's alone, and may need an account that
-//! only the agent's owner has.
+//! only the agent's owner has. Nor is that of the MCP endpoint, whose servers the agent's owner holds.
 //!
 //! Connections are cut with the link that carries them, so the place is taken over only when it is empty. Until somebody
 //! looks, new connections wait inside.
@@ -22,8 +22,9 @@ use super::connect::Linked;
 use super::ledger::StoreLedger;
 use crate::ambient::Ambient;
 use crate::error::{Error, ErrorKind, Result};
-use crate::gateway::{Admission, EGRESS_DOOR, GatewayDoor, McpGrant, ModelApi, SessionGrant};
+use crate::gateway::{Admission, EGRESS_DOOR, GatewayDoor, MCP_PORT, McpGrant, ModelApi, SessionGrant};
 use crate::link_error::from_link;
+use crate::mcp::{McpPlan, McpSelection};
 use crate::runtime::NetworkMode;
 use crate::state_dir::EgressLock;
 use crate::store::SessionRecord;
@@ -73,11 +74,38 @@ impl Driver {
             allow: info.allow.clone(),
             budget: info.budget,
             mcp: McpGrant {
-                plan: info.mcp.clone().unwrap_or_default(),
+                plan: self.mcp_plan(record),
                 own: info.mcp_config.clone(),
             },
             ledger: Arc::new(StoreLedger::new(self.foundation.store.clone(), self.id)),
         }
+    }
+
+    /// What was decided when the session was made. One that was made before there was anything to decide has the servers
+    /// that it brought itself, if they can be used.
+    fn mcp_plan(&self, record: &SessionRecord) -> McpPlan {
+        let info = &record.info;
+        match (&info.mcp, &info.mcp_config) {
+            (Some(plan), _) => plan.clone(),
+            (None, None) => McpPlan::default(),
+            (None, own @ Some(_)) => {
+                let only_own = McpSelection {
+                    none: true,
+                    ..McpSelection::default()
+                };
+                let planned = self.foundation.gateway.plan_mcp(&only_own, own.as_ref());
+                planned.unwrap_or_else(|error| {
+                    tracing::warn!(session = %self.id, %error, "the MCP servers that the session brought cannot be used");
+                    McpPlan::default()
+                })
+            }
+        }
+    }
+
+    /// Where the agent finds its MCP servers, if it has any.
+    pub(super) fn mcp_url(&self) -> Option<String> {
+        let mcp = self.admission.as_ref().is_some_and(|admission| admission.mcp);
+        mcp.then(|| format!("http://127.0.0.1:{MCP_PORT}/mcp"))
     }
 
     /// Has the gateway forget the session.

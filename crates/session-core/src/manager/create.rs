@@ -17,6 +17,7 @@ use crate::egress::AllowEntry;
 use crate::error::{Error, ErrorKind, Result};
 use crate::gateway::ProviderAccount;
 use crate::id::{ContainerName, ImageRef, SessionId};
+use crate::mcp::{McpPlan, McpSelection};
 use crate::policy;
 use crate::policy::mounts::JudgedDir;
 use crate::runtime::{HostMount, NetworkMode, ResourceLimits};
@@ -41,7 +42,8 @@ impl SessionManager {
             .transpose()?;
         let request = self.with_presets(request).await?;
         let judged = self.judge(&request)?;
-        let record = self.new_record(&request, &judged, digest);
+        let mcp = self.plan_mcp(&request)?;
+        let record = self.new_record(&request, &judged, mcp, digest);
         if let Inserted::Existing(existing) =
             self.inner.foundation.store.insert_session(record.clone()).await?
         {
@@ -99,6 +101,13 @@ impl SessionManager {
             }
         }
         Ok(request)
+    }
+
+    /// Which MCP servers it gets; none of them is asked.
+    fn plan_mcp(&self, request: &CreateSession) -> Result<Option<McpPlan>> {
+        let gateway = &self.inner.foundation.gateway;
+        let plan = gateway.plan_mcp(&request.mcp, request.mcp_config.as_ref())?;
+        Ok(Some(plan).filter(|plan| !plan.is_empty()))
     }
 
     /// Waits until a session that somebody else makes is ready.
@@ -184,7 +193,13 @@ impl SessionManager {
         })
     }
 
-    fn new_record(&self, request: &CreateSession, judged: &Judged, digest: Option<String>) -> SessionRecord {
+    fn new_record(
+        &self,
+        request: &CreateSession,
+        judged: &Judged,
+        mcp: Option<McpPlan>,
+        digest: Option<String>,
+    ) -> SessionRecord {
         let id = SessionId::new();
         let now = Timestamp::now();
         let options = &self.inner.options;
@@ -230,7 +245,7 @@ impl SessionManager {
                 budget: request.budget,
                 permissions: request.permissions,
                 mcp_config: request.mcp_config.clone(),
-                mcp: None,
+                mcp,
                 certificates: self.inner.foundation.certificates.is_some(),
                 env: request.env.clone(),
                 labels: request.labels.clone(),
@@ -281,6 +296,8 @@ struct Sameness<'r> {
     allow: &'r [AllowEntry],
     #[serde(skip_serializing_if = "Budget::is_unlimited")]
     budget: Budget,
+    #[serde(skip_serializing_if = "McpSelection::is_default")]
+    mcp: &'r McpSelection,
     /// The region of a Bedrock account, which need not be named.
     #[serde(skip_serializing_if = "Option::is_none")]
     bedrock: Option<&'r Option<String>>,
@@ -304,6 +321,7 @@ impl<'r> Sameness<'r> {
             small_model: &request.small_model,
             allow: &request.allow,
             budget: request.budget,
+            mcp: &request.mcp,
             bedrock: match &request.account {
                 Some(ProviderAccount::Bedrock(account)) => Some(&account.region),
                 Some(ProviderAccount::ApiKey(_)) | None => None,
@@ -378,6 +396,20 @@ mod tests {
             },
             CreateSession {
                 small_model: Some("small".to_owned()),
+                ..plain()
+            },
+            CreateSession {
+                mcp: McpSelection {
+                    servers: vec!["git".parse().unwrap()],
+                    ..McpSelection::default()
+                },
+                ..plain()
+            },
+            CreateSession {
+                mcp: McpSelection {
+                    none: true,
+                    ..McpSelection::default()
+                },
                 ..plain()
             },
             region(None),

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 
 use secrecy::ExposeSecret;
+use serde_json::json;
 
 use super::super::AgentContext;
 use super::PROGRAM;
 use crate::ambient::LOOPBACK;
 use crate::gateway::ModelApi;
+use crate::mcp::ENDPOINT_NAME;
 use crate::policy::limits::steers_provider;
 use crate::runtime::ContainerSpec;
 use crate::session::PermissionMode;
@@ -26,6 +28,21 @@ const DEFAULTS: &[(&str, &str)] = &[
         "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/opt/cofferdam/bin",
     ),
 ];
+
+/// With an MCP endpoint; the session's environment may override it as well.
+///
+/// The endpoint answers at once, but behind it a server may have to be started, in a container of its own perhaps, and a
+/// call may take long without a word: over HTTP the program would give it up after five minutes, where it waits half an
+/// hour for a server of its own. How long a call may take in all is the gateway's to say.
+const MCP_DEFAULTS: &[(&str, &str)] = &[
+    ("CLAUDE_CODE_MCP_TOOL_IDLE_TIMEOUT", "1800000"),
+    ("MCP_CONNECT_TIMEOUT_MS", "30000"),
+    ("MCP_TIMEOUT", "60000"),
+    ("MCP_TOOL_TIMEOUT", "86400000"),
+];
+
+/// Holds the session's token for the MCP endpoint, so that it stands in no argument. The program puts it into the header.
+const MCP_TOKEN: &str = "COFFERDAM_MCP_TOKEN";
 
 /// What nothing overrides: everything goes to the gateway, and nothing goes anywhere else.
 const FIXED: &[(&str, &str)] = &[
@@ -48,7 +65,11 @@ const SMALL_MODEL: &str = "ANTHROPIC_SMALL_FAST_MODEL";
 pub(super) fn env(context: &AgentContext) -> BTreeMap<String, String> {
     let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
     let mut env: BTreeMap<String, String> = DEFAULTS.iter().map(owned).collect();
-    let theirs = context.env.iter().filter(|(name, _)| !steers_provider(name));
+    if context.mcp_url.is_some() {
+        env.extend(MCP_DEFAULTS.iter().map(owned));
+    }
+    let ours = |name: &str| steers_provider(name) || name == MCP_TOKEN;
+    let theirs = context.env.iter().filter(|(name, _)| !ours(name));
     env.extend(theirs.map(|(name, value)| (name.clone(), value.clone())));
     for name in NO_PROXY {
         let theirs = env
@@ -62,6 +83,9 @@ pub(super) fn env(context: &AgentContext) -> BTreeMap<String, String> {
         env.insert("ENABLE_TOOL_SEARCH".to_owned(), "false".to_owned());
     }
     env.extend(FIXED.iter().map(owned));
+    if context.mcp_url.is_some() {
+        env.insert(MCP_TOKEN.to_owned(), context.token.expose_secret().to_owned());
+    }
     env.extend(provider(context).map(|(name, value)| (name.to_owned(), value)));
     if let Some(small_model) = &context.small_model {
         env.entry(SMALL_MODEL.to_owned())
@@ -113,11 +137,11 @@ pub(super) fn argv(context: &AgentContext) -> Vec<String> {
     .map(str::to_owned)
     .into();
     argv.push("--verbose".to_owned());
-    // The servers are those that the caller named; a project's own would be started from a network that is not there.
+    // The servers are the gateway's; a project's own would be started from a network that is not there.
     argv.push("--strict-mcp-config".to_owned());
     permissions(context, &mut argv);
-    if let Some(config) = &context.mcp_config {
-        argv.extend(["--mcp-config".to_owned(), config.to_string()]);
+    if let Some(url) = &context.mcp_url {
+        argv.extend(["--mcp-config".to_owned(), mcp_config(url)]);
     }
     if let Some(model) = &context.model {
         argv.extend(["--model".to_owned(), model.clone()]);
@@ -126,6 +150,16 @@ pub(super) fn argv(context: &AgentContext) -> Vec<String> {
         argv.extend(["--resume".to_owned(), conversation.clone()]);
     }
     argv
+}
+
+/// One server stands for all: the gateway's endpoint.
+fn mcp_config(url: &str) -> String {
+    let endpoint = json!({
+        "type": "http",
+        "url": url,
+        "headers": { "Authorization": format!("Bearer ${{{MCP_TOKEN}}}") },
+    });
+    json!({ "mcpServers": { ENDPOINT_NAME: endpoint } }).to_string()
 }
 
 fn restricted(context: &AgentContext) -> bool {

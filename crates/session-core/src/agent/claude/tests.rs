@@ -427,7 +427,7 @@ fn context() -> AgentContext {
         model: None,
         small_model: None,
         permissions: PermissionMode::Bypass,
-        mcp_config: None,
+        mcp_url: None,
         allowed_tools: Vec::new(),
         env: BTreeMap::new(),
         resume: None,
@@ -453,6 +453,39 @@ fn the_program_is_started_for_a_sealed_session() {
         assert_eq!(launch.env.get(name).map(String::as_str), Some(value), "{name}");
     }
     assert!(!launch.argv.iter().any(|argument| argument.contains("token")));
+}
+
+#[test]
+fn i3_the_mcp_endpoint_gets_the_session_s_token_by_the_environment_alone() {
+    let with = |mcp_url: Option<&str>| {
+        let env = [("COFFERDAM_MCP_TOKEN", "another"), ("MCP_TIMEOUT", "5000")];
+        let env = env
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into();
+        ClaudeCode.launch(&AgentContext {
+            mcp_url: mcp_url.map(str::to_owned),
+            env,
+            ..context()
+        })
+    };
+    let launch = with(Some("http://127.0.0.1:9103/mcp"));
+    let got = |name: &str| launch.env.get(name).map(String::as_str);
+    assert_eq!(got("COFFERDAM_MCP_TOKEN"), Some("session-token"));
+    assert_eq!(
+        (got("MCP_TIMEOUT"), got("MCP_TOOL_TIMEOUT")),
+        (Some("5000"), Some("86400000"))
+    );
+    assert!(
+        !launch
+            .argv
+            .iter()
+            .any(|argument| argument.contains("session-token"))
+    );
+    let without = with(None);
+    for name in ["COFFERDAM_MCP_TOKEN", "MCP_TOOL_TIMEOUT"] {
+        assert!(!without.env.contains_key(name), "{name}");
+    }
+    assert!(!without.argv.contains(&"--mcp-config".to_owned()));
 }
 
 /// The variables that lead the program to a provider.
@@ -539,7 +572,7 @@ fn the_session_s_environment_goes_before_the_model_for_small_tasks() {
 fn requests_become_arguments() {
     let launch = ClaudeCode.launch(&AgentContext {
         model: Some("claude-haiku-4-5".into()),
-        mcp_config: Some(json!({ "mcpServers": {} })),
+        mcp_url: Some("http://127.0.0.1:9103/mcp".into()),
         resume: Some("00000000-0000-4000-8000-000000000001".into()),
         ..context()
     });
@@ -547,7 +580,8 @@ fn requests_become_arguments() {
         launch.argv[9..],
         [
             "--mcp-config",
-            "{\"mcpServers\":{}}",
+            "{\"mcpServers\":{\"gw\":{\"headers\":{\"Authorization\":\"Bearer ${COFFERDAM_MCP_TOKEN}\"},\
+             \"type\":\"http\",\"url\":\"http://127.0.0.1:9103/mcp\"}}}",
             "--model",
             "claude-haiku-4-5",
             "--resume",
@@ -558,7 +592,7 @@ fn requests_become_arguments() {
         permissions: PermissionMode::Strict,
         ..context()
     };
-    let tools = ["Bash(git log *)", "Read", "Bash(ls)", "mcp__gw__find"]
+    let tools = ["Bash(git log *)", "Read", "Bash(ls)", "mcp__gw__git__*"]
         .map(str::to_owned)
         .to_vec();
     let listed = AgentContext {
@@ -577,7 +611,7 @@ fn requests_become_arguments() {
             "--tools",
             "Bash,Read",
             "--allowedTools",
-            "Bash(git log *),Read,Bash(ls),mcp__gw__find"
+            "Bash(git log *),Read,Bash(ls),mcp__gw__git__*"
         ]
     );
 }

@@ -1,19 +1,24 @@
-//! What becomes an argument of the agent: the model, the tools, the MCP servers.
+//! What an agent is given: the model and the tools, which become arguments of its program, and the MCP servers, which the
+//! gateway holds for it.
 //!
-//! Each is one argument of a vector, so no shell reads it; but none may look like an option, and none may be longer than
-//! the kernel takes.
+//! An argument is one of a vector, so no shell reads it; but none may look like an option, and none may be longer than the
+//! kernel takes.
 
 use serde_json::Value;
 
 use super::environment::{is_secret_name, looks_secret};
 use super::{at_most, bad, shown};
 use crate::error::{Error, Result};
+use crate::mcp::{McpSelection, SEPARATOR, ServerName};
 
 const MAX_MODEL_BYTES: usize = 256;
 const MAX_TOOLS: usize = 128;
 const MAX_TOOL_BYTES: usize = 512;
-/// Below the longest argument, whatever is added around it.
+/// Far more than anybody declares; it is stored with the session and shown with it.
 const MAX_MCP_CONFIG_BYTES: usize = 96 << 10;
+const MAX_MCP_SERVERS: usize = 64;
+const MAX_MCP_TOOLS: usize = 256;
+const MAX_MCP_TOOL_BYTES: usize = 128;
 
 /// A model's name becomes an argument of the agent, so it must not look like an option.
 pub(super) fn validate_model(model: &str) -> Result<()> {
@@ -47,7 +52,51 @@ pub fn validate_tools(tools: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// Judges MCP servers for the agent: an object of servers, and no credential in it.
+/// Judges which of the operator's MCP servers and their tools a session asks for. Whether they exist is the gateway's to
+/// say.
+///
+/// # Errors
+/// `InvalidArgument`.
+pub fn validate_mcp_selection(selection: &McpSelection) -> Result<()> {
+    if selection.none && (selection.profile.is_some() || !selection.servers.is_empty()) {
+        return Err(bad("it asks for MCP servers and for none of them").with_hint("leave one of the two out"));
+    }
+    let counts = [
+        ("servers", selection.servers.len(), MAX_MCP_SERVERS),
+        ("tools", selection.tools.len(), MAX_MCP_TOOLS),
+    ];
+    for (what, count, limit) in counts {
+        if count > limit {
+            return Err(bad(format!("there are too many MCP {what}"))
+                .with_context(what, count)
+                .with_context("limit", limit)
+                .with_hint("use a profile for servers, and server__* for all tools of one"));
+        }
+    }
+    selection
+        .tools
+        .iter()
+        .try_for_each(|tool| validate_mcp_tool(tool))
+}
+
+/// `server__tool` or `server__*`.
+fn validate_mcp_tool(tool: &str) -> Result<()> {
+    at_most("the name of an MCP tool", tool.len(), MAX_MCP_TOOL_BYTES)?;
+    let legal = |c: char| c.is_ascii_alphanumeric() || "_-./".contains(c);
+    let fine = tool.split_once(SEPARATOR).is_some_and(|(server, tool)| {
+        let named = !tool.is_empty() && tool.chars().all(legal);
+        server.parse::<ServerName>().is_ok() && (named || tool == "*")
+    });
+    if fine {
+        return Ok(());
+    }
+    Err(bad("this is not the name of a tool of an MCP server")
+        .with_context("tool", shown(tool))
+        .with_hint("write server__tool, or server__* for all tools of a server"))
+}
+
+/// Judges MCP servers that a session brings itself: an object of servers, and no credential in it. The gateway holds them;
+/// what each has to be is its to say.
 ///
 /// # Errors
 /// `InvalidArgument`, without any value in it.

@@ -14,7 +14,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
-pub use self::agent::{validate_mcp_config, validate_tools};
+pub use self::agent::{validate_mcp_config, validate_mcp_selection, validate_tools};
 pub(crate) use self::environment::steers_provider;
 pub use self::environment::{is_secret_name, looks_secret, validate_env};
 pub use self::paths::{validate_copy_path, validate_cwd, validate_mount_target};
@@ -68,6 +68,7 @@ pub fn validate_create(request: &CreateSession) -> Result<()> {
     if let Some(config) = &request.mcp_config {
         validate_mcp_config(config)?;
     }
+    validate_mcp_selection(&request.mcp)?;
     for model in [&request.model, &request.small_model].into_iter().flatten() {
         agent::validate_model(model)?;
     }

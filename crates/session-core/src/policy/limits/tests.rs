@@ -5,6 +5,7 @@ use secrecy::SecretString;
 
 use super::*;
 use crate::gateway::ProviderAccount;
+use crate::mcp::McpSelection;
 
 fn env(name: &str, value: &str) -> BTreeMap<String, String> {
     BTreeMap::from([(name.to_owned(), value.to_owned())])
@@ -332,6 +333,64 @@ fn i3_mcp_servers_carry_no_secret() {
     ] {
         let error = refuse(config(bad));
         assert!(!format!("{error:?}").contains("canary") && !format!("{error:?}").contains("ghp_"));
+    }
+}
+
+#[test]
+fn a_selection_of_mcp_servers_is_bounded_and_well_formed() {
+    let select = |selection| {
+        validate_create(&CreateSession {
+            mcp: selection,
+            ..create()
+        })
+    };
+    let servers = |count: usize| McpSelection {
+        servers: (0..count)
+            .map(|number| format!("s{number}").parse().unwrap())
+            .collect(),
+        ..McpSelection::default()
+    };
+    let tools = |tools: &[&str]| McpSelection {
+        tools: tools.iter().map(|tool| (*tool).to_owned()).collect(),
+        ..McpSelection::default()
+    };
+    select(servers(64)).unwrap();
+    select(tools(&["git__log"; 256])).unwrap();
+    select(tools(&["git__*", "my-docs__read.page/all", "a__b__c", "a___b"])).unwrap();
+    select(McpSelection {
+        none: true,
+        tools: vec!["own__x".to_owned()],
+        ..McpSelection::default()
+    })
+    .unwrap();
+    refuse(select(servers(65)));
+    refuse(select(tools(&["git__log"; 257])));
+    for bad in [
+        "",
+        "git",
+        "git__",
+        "__log",
+        "Git__log",
+        "git__lo*",
+        "git__a b",
+        "git__log\n",
+        "git__l\u{f6}g",
+        &format!("git__{}", "x".repeat(124)),
+    ] {
+        refuse(select(tools(&["git__log", bad])));
+    }
+    for contradiction in [
+        McpSelection {
+            none: true,
+            ..servers(1)
+        },
+        McpSelection {
+            none: true,
+            profile: Some("default".parse().unwrap()),
+            ..McpSelection::default()
+        },
+    ] {
+        refuse(select(contradiction));
     }
 }
 
