@@ -1,5 +1,6 @@
 //! What all connections and tools of one server share.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -9,8 +10,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::book::Book;
+use crate::configuration::Configuration;
 use crate::keeper::Keeper;
-use crate::options::McpOptions;
+use crate::options::{McpOptions, Toolset};
+use crate::tools::{self, Entry};
 use crate::watch::Changes;
 
 /// See the module.
@@ -18,6 +21,10 @@ pub(crate) struct Core {
     pub(crate) api: Arc<dyn SessionApi>,
     pub(crate) options: McpOptions,
     pub(crate) keeper: Keeper,
+    /// The operator's MCP servers, when there are tools about them.
+    pub(crate) configuration: Option<Configuration>,
+    /// What clients can call, by name.
+    pub(crate) tools: BTreeMap<&'static str, Arc<Entry>>,
     /// Output of commands, to be paged through.
     pub(crate) book: Book,
     /// That the list of sessions changed.
@@ -34,10 +41,18 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    pub(crate) fn new(api: Arc<dyn SessionApi>, options: McpOptions, keeper: Keeper) -> Arc<Self> {
+    pub(crate) fn new(
+        api: Arc<dyn SessionApi>,
+        options: McpOptions,
+        keeper: Keeper,
+        configuration: Option<Configuration>,
+    ) -> Arc<Self> {
+        let configuration = configuration.filter(|_| options.toolsets.contains(&Toolset::Configuration));
         Arc::new(Self {
             api,
             keeper,
+            tools: tools::offered(&options.toolsets, configuration.as_ref()),
+            configuration,
             book: Book::new(options.kept_output),
             changes: Changes::new(),
             tasks: TaskTracker::new(),
@@ -49,9 +64,14 @@ impl Core {
         })
     }
 
+    /// Whether clients have to do with sessions at all.
+    pub(crate) fn serves_sessions(&self) -> bool {
+        self.options.toolsets.contains(&Toolset::Sessions)
+    }
+
     /// Starts what runs beside requests, once.
     pub(crate) fn start(self: &Arc<Self>) {
-        if !self.started.swap(true, Ordering::Relaxed) {
+        if self.serves_sessions() && !self.started.swap(true, Ordering::Relaxed) {
             self.tasks.spawn(crate::watch::watch(self.clone()));
             self.tasks.spawn(crate::reaper::reap(self.clone()));
         }

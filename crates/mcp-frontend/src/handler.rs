@@ -4,11 +4,14 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use rmcp::model::{
-    CallToolRequestParams, CallToolResponse, CallToolResult, CancelTaskParams, CompleteRequestMethod,
-    CompleteRequestParams, CompleteResult, CustomRequest, CustomResult, ErrorCode, ErrorData, GetTaskParams,
-    GetTaskResult, Implementation, ListPromptsRequestMethod, ListPromptsResult, ListResourceTemplatesResult,
-    ListResourcesResult, ListToolsResult, PaginatedRequestParams, ProtocolVersion, ReadResourceRequestParams,
-    ReadResourceResponse, ServerCapabilities, ServerConfig, SubscriptionFilter, Tool, UpdateTaskParams,
+    CallToolRequestParams, CallToolResponse, CallToolResult, CancelTaskMethod, CancelTaskParams,
+    CompleteRequestMethod, CompleteRequestParams, CompleteResult, ConstString, CustomRequest, CustomResult,
+    ErrorCode, ErrorData, GetTaskMethod, GetTaskParams, GetTaskResult, Implementation,
+    ListPromptsRequestMethod, ListPromptsResult, ListResourceTemplatesRequestMethod,
+    ListResourceTemplatesResult, ListResourcesRequestMethod, ListResourcesResult, ListToolsResult,
+    PaginatedRequestParams, ProtocolVersion, ReadResourceRequestMethod, ReadResourceRequestParams,
+    ReadResourceResponse, ServerCapabilities, ServerConfig, SubscriptionFilter, Tool, UpdateTaskMethod,
+    UpdateTaskParams,
 };
 use rmcp::service::{NotificationContext, RequestContext, SubscriptionContext};
 use rmcp::{RoleServer, ServerHandler};
@@ -35,7 +38,7 @@ impl Handler {
         arguments: Map<String, Value>,
         context: &RequestContext<RoleServer>,
     ) -> Answered {
-        let Some(tool) = tools::all().get(name).cloned() else {
+        let Some(tool) = self.0.tools.get(name).cloned() else {
             return Answered::Unknown;
         };
         let Ok(permit) = self.0.calls.clone().try_acquire_owned() else {
@@ -75,6 +78,14 @@ impl Handler {
         };
         given_up.disarm();
         answered
+    }
+
+    /// Whoever has nothing to do with sessions cannot read them by another way either.
+    fn with_sessions<M: ConstString>(&self) -> Result<(), ErrorData> {
+        if self.0.serves_sessions() {
+            return Ok(());
+        }
+        Err(ErrorData::method_not_found::<M>())
     }
 
     /// A call for the tools and tasks that need one but belong to no tool.
@@ -130,18 +141,19 @@ fn task_id(text: &str) -> Result<TaskId, ErrorData> {
 
 impl ServerHandler for Handler {
     fn get_info(&self) -> ServerConfig {
-        let capabilities = ServerCapabilities::builder()
-            .enable_tools()
-            .enable_resources()
-            .enable_resources_list_changed()
-            .enable_tasks()
-            .build();
+        let capabilities = ServerCapabilities::builder().enable_tools();
+        let capabilities = if self.0.serves_sessions() {
+            let with_sessions = capabilities.enable_resources().enable_resources_list_changed();
+            with_sessions.enable_tasks().build()
+        } else {
+            capabilities.build()
+        };
         let implementation = Implementation::new("cofferdam", self.0.options.version.clone())
             .with_title("Cofferdam")
             .with_description("Coding agents in sealed containers");
         ServerConfig::new(capabilities)
             .with_server_info(implementation)
-            .with_instructions(instructions::TEXT)
+            .with_instructions(instructions::text(&self.0))
     }
 
     fn supported_protocol_versions(&self) -> Cow<'static, [ProtocolVersion]> {
@@ -154,7 +166,8 @@ impl ServerHandler for Handler {
         _context: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
         Ok(ListToolsResult::with_all_items(
-            tools::all()
+            self.0
+                .tools
                 .values()
                 .map(|tool| tool.definition.clone())
                 .collect(),
@@ -162,7 +175,7 @@ impl ServerHandler for Handler {
     }
 
     fn get_tool(&self, name: &str) -> Option<Tool> {
-        tools::all().get(name).map(|tool| tool.definition.clone())
+        self.0.tools.get(name).map(|tool| tool.definition.clone())
     }
 
     async fn call_tool(
@@ -215,6 +228,7 @@ impl ServerHandler for Handler {
         request: GetTaskParams,
         _context: RequestContext<RoleServer>,
     ) -> Result<GetTaskResult, ErrorData> {
+        self.with_sessions::<GetTaskMethod>()?;
         extension::state(&self.0, &task_id(&request.task_id)?).await
     }
 
@@ -223,6 +237,7 @@ impl ServerHandler for Handler {
         request: UpdateTaskParams,
         _context: RequestContext<RoleServer>,
     ) -> Result<(), ErrorData> {
+        self.with_sessions::<UpdateTaskMethod>()?;
         extension::state(&self.0, &task_id(&request.task_id)?).await?;
         // No task of ours ever asks for input, so whatever was sent answers nothing; the extension wants that ignored.
         Ok(())
@@ -233,6 +248,7 @@ impl ServerHandler for Handler {
         request: CancelTaskParams,
         context: RequestContext<RoleServer>,
     ) -> Result<(), ErrorData> {
+        self.with_sessions::<CancelTaskMethod>()?;
         let task = task_id(&request.task_id)?;
         match tools::cancel(&self.call(&context), &task).await {
             Ok(_) => Ok(()),
@@ -246,6 +262,7 @@ impl ServerHandler for Handler {
         request: Option<PaginatedRequestParams>,
         _context: RequestContext<RoleServer>,
     ) -> Result<ListResourcesResult, ErrorData> {
+        self.with_sessions::<ListResourcesRequestMethod>()?;
         resources::list(&self.0, request.and_then(|request| request.cursor)).await
     }
 
@@ -254,6 +271,7 @@ impl ServerHandler for Handler {
         _request: Option<PaginatedRequestParams>,
         _context: RequestContext<RoleServer>,
     ) -> Result<ListResourceTemplatesResult, ErrorData> {
+        self.with_sessions::<ListResourceTemplatesRequestMethod>()?;
         Ok(resources::templates())
     }
 
@@ -262,12 +280,15 @@ impl ServerHandler for Handler {
         request: ReadResourceRequestParams,
         _context: RequestContext<RoleServer>,
     ) -> Result<ReadResourceResponse, ErrorData> {
+        self.with_sessions::<ReadResourceRequestMethod>()?;
         resources::read(&self.0, &request.uri).await.map(Into::into)
     }
 
     fn accepted_subscription_filter(&self, requested: &SubscriptionFilter) -> Option<SubscriptionFilter> {
         let mut accepted = SubscriptionFilter::new();
-        accepted.resources_list_changed = requested.resources_list_changed;
+        accepted.resources_list_changed = requested
+            .resources_list_changed
+            .filter(|_| self.0.serves_sessions());
         Some(accepted)
     }
 

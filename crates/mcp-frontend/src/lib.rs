@@ -2,12 +2,13 @@
 //!
 //! A client is often an agent itself, so what it gets back is enough to act on without a person: structured results
 //! with their sizes, failures with a code, a cause and a hint, progress from the first second, tasks that outlive the
-//! connection. The server consumes [`session_core::api::SessionApi`] and nothing else.
+//! connection. The server consumes [`session_core::api::SessionApi`], and [`mcp_catalog::Catalog`] for the
+//! configuration of MCP servers.
 //!
 //! ```text
-//!  stdio ── wire/lines ──┐                       ┌─ tools/ ───┐
-//!                        ├─▶ rmcp ─▶ handler.rs ─┼─ tasks/ ───┼─▶ dyn SessionApi
-//!  HTTP ─── http/ ───────┘                       └─ resources/┘
+//!  stdio ── wire/lines ──┐                       ┌─ tasks/ ───┐
+//!                        ├─▶ rmcp ─▶ handler.rs ─┼─ resources/┼─▶ dyn SessionApi
+//!  HTTP ─── http/ ───────┘                       └─ tools/ ───┴─▶ Catalog, dyn Deployer
 //! ```
 //!
 //! | module | what it holds |
@@ -17,6 +18,7 @@
 //! | `http` | streamable HTTP: token, Host, Origin, bounds |
 //! | `handler` | the protocol's requests |
 //! | `tools`, `args`, `output`, `schema` | one file a tool; what they take and give |
+//! | `configuration` | what the tools about MCP servers work on |
 //! | `tasks`, `book` | prompts and commands that somebody comes back to; output kept for paging |
 //! | `keeper` | prompts that go on when this process ends |
 //! | `resources` | `session://…` |
@@ -27,6 +29,7 @@ mod args;
 mod book;
 mod call;
 pub mod clients;
+mod configuration;
 mod core;
 mod failure;
 mod handler;
@@ -47,7 +50,8 @@ mod transfer;
 mod watch;
 mod wire;
 
+pub use self::configuration::{Deployed, Deployer, Deployment};
 pub use self::http::HttpOptions;
 pub use self::keeper::TurnKeeper;
-pub use self::options::McpOptions;
+pub use self::options::{McpOptions, Toolset};
 pub use self::server::McpServer;

@@ -1,16 +1,66 @@
 //! What the server is told when it is made. Resolved values only: whoever links this crate reads the environment.
 
+use std::collections::BTreeSet;
+use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
+use session_core::error::{Error, ErrorKind};
 use session_core::id::ImageRef;
 use session_core::policy::mounts::HostPaths;
 use session_core::runtime::ResourceLimits;
+
+/// Tools that belong together. Each costs a client's model tokens, so an operator may leave some out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Toolset {
+    /// Sessions and what is done with them, with their resources.
+    Sessions,
+    /// The configuration of MCP servers. There only with a catalog, see [`crate::McpServer::with_catalog`].
+    Configuration,
+}
+
+impl Toolset {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Sessions, Self::Configuration];
+
+    /// The name on a command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sessions => "sessions",
+            Self::Configuration => "configuration",
+        }
+    }
+}
+
+impl fmt::Display for Toolset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Toolset {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let known = Self::ALL.into_iter().find(|toolset| toolset.name() == text);
+        known.ok_or_else(|| {
+            Error::new(
+                ErrorKind::InvalidArgument,
+                "read the name of a toolset",
+                "there is no such toolset",
+            )
+            .with_hint("there are sessions and configuration")
+        })
+    }
+}
 
 /// Settings of an [`crate::McpServer`].
 #[derive(Debug, Clone)]
 pub struct McpOptions {
     /// The version that clients are told.
     pub version: String,
+    /// Which tools there are.
+    pub toolsets: BTreeSet<Toolset>,
     /// What is particular to this host: which paths `transfer_files` never touches.
     pub host: HostPaths,
     /// The image of sessions that name none; the manager's own default when `None`.
@@ -50,6 +100,7 @@ impl McpOptions {
     pub fn new(host: HostPaths) -> Self {
         Self {
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            toolsets: Toolset::ALL.into(),
             host,
             default_image: None,
             default_model: None,
@@ -66,6 +117,24 @@ impl McpOptions {
             watch_period: Duration::from_secs(5),
             shutdown_grace: Duration::from_secs(10),
             warm_agents: true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn toolsets_have_names() {
+        for toolset in Toolset::ALL {
+            assert_eq!(toolset.to_string().parse::<Toolset>().unwrap(), toolset);
+        }
+        for bad in ["", "Sessions", "all"] {
+            assert_eq!(
+                bad.parse::<Toolset>().unwrap_err().kind(),
+                ErrorKind::InvalidArgument
+            );
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::sync::Arc;
 
+use mcp_catalog::Catalog;
 use rmcp::service::{ServerInitializeError, serve_server_with_ct};
 use session_core::api::SessionApi;
 use session_core::error::{Error, ErrorKind, Result};
@@ -10,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::configuration::{Configuration, Deployer};
 use crate::core::Core;
 use crate::handler::Handler;
 use crate::http::{self, HttpOptions};
@@ -24,6 +26,7 @@ pub struct McpServer {
     api: Arc<dyn SessionApi>,
     options: McpOptions,
     keeper: Keeper,
+    configuration: Option<Configuration>,
 }
 
 impl std::fmt::Debug for McpServer {
@@ -41,6 +44,7 @@ impl McpServer {
             api,
             options,
             keeper: None,
+            configuration: None,
         }
     }
 
@@ -52,8 +56,16 @@ impl McpServer {
         self
     }
 
+    /// With the operator's MCP servers, so that there are tools about their configuration. Without a deployer, the one
+    /// that writes into the files of clients is not among them.
+    #[must_use]
+    pub fn with_catalog(mut self, catalog: Arc<Catalog>, deployer: Option<Arc<dyn Deployer>>) -> Self {
+        self.configuration = Some(Configuration { catalog, deployer });
+        self
+    }
+
     fn start(self) -> Arc<Core> {
-        let core = Core::new(self.api, self.options, self.keeper);
+        let core = Core::new(self.api, self.options, self.keeper, self.configuration);
         core.start();
         core
     }

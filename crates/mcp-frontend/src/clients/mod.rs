@@ -40,6 +40,11 @@ impl ClientKind {
         }
     }
 
+    /// The client of that name.
+    pub fn of_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
     /// The key under which the client's file lists its servers.
     fn key(self) -> &'static str {
         match self {
@@ -111,6 +116,14 @@ pub fn client_config(kind: ClientKind, server: &ServerEntry) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn clients_are_found_by_their_names() {
+        for kind in ClientKind::ALL {
+            assert_eq!(ClientKind::of_name(kind.name()), Some(kind));
+        }
+        assert_eq!(ClientKind::of_name("Claude-Code"), None);
+    }
 
     #[test]
     fn each_client_gets_its_own_form() {

@@ -1,8 +1,9 @@
 //! The tools: what each is called, says of itself, takes and gives.
 //!
-//! One file for one concern. A tool is a type that implements [`Tool`]; [`all`] is the only list of them.
+//! One file for one concern. A tool is a type that implements [`Tool`]; [`offered`] has the only lists of them.
 
 mod command;
+mod configuration;
 mod create;
 mod destroy;
 mod diff;
@@ -17,7 +18,7 @@ mod spawn;
 mod tasks;
 mod transfer;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, LazyLock};
 
 use futures::FutureExt;
@@ -36,8 +37,10 @@ pub(crate) use self::logs::newest as newest_lines;
 pub(crate) use self::tasks::cancel::cancel;
 use crate::args;
 use crate::call::{Call, Stop};
+use crate::configuration::Configuration;
 use crate::core::Core;
 use crate::failure::Failure;
+use crate::options::Toolset;
 use crate::schema;
 
 /// What a tool says of itself.
@@ -164,31 +167,44 @@ pub(crate) async fn session_document(core: &Core, id: &SessionId) -> Result<Stri
     Ok(serde_json::to_string_pretty(&output).unwrap_or_default())
 }
 
-/// All tools, by name.
-pub(crate) fn all() -> &'static BTreeMap<&'static str, Arc<Entry>> {
-    static ALL: LazyLock<BTreeMap<&'static str, Arc<Entry>>> = LazyLock::new(|| {
-        BTreeMap::from([
-            entry::<create::CreateSession>(),
-            entry::<execute::Execute>(),
-            entry::<command::ExecuteCommand>(),
-            entry::<list::ListSessions>(),
-            entry::<inspect::GetSession>(),
-            entry::<diff::GetDiff>(),
-            entry::<logs::GetLogs>(),
-            entry::<interrupt::Interrupt>(),
-            entry::<destroy::Destroy>(),
-            entry::<transfer::Transfer>(),
-            entry::<spawn::Spawn>(),
-            entry::<tasks::start::StartTask>(),
-            entry::<tasks::get::GetTask>(),
-            entry::<tasks::wait::WaitTask>(),
-            entry::<tasks::cancel::CancelTask>(),
-            entry::<tasks::list::ListTasks>(),
-        ])
-    });
-    &ALL
+/// The tools of these sets, by name.
+pub(crate) fn offered(
+    toolsets: &BTreeSet<Toolset>,
+    configuration: Option<&Configuration>,
+) -> BTreeMap<&'static str, Arc<Entry>> {
+    let mut tools = BTreeMap::new();
+    if toolsets.contains(&Toolset::Sessions) {
+        tools.extend(SESSIONS.iter().cloned());
+    }
+    if let Some(configuration) = configuration {
+        tools.extend(configuration::tools(configuration.deployer.is_some()));
+    }
+    tools
 }
 
-fn entry<T: Tool>() -> (&'static str, Arc<Entry>) {
+static SESSIONS: LazyLock<[Named; 16]> = LazyLock::new(|| {
+    [
+        entry::<create::CreateSession>(),
+        entry::<execute::Execute>(),
+        entry::<command::ExecuteCommand>(),
+        entry::<list::ListSessions>(),
+        entry::<inspect::GetSession>(),
+        entry::<diff::GetDiff>(),
+        entry::<logs::GetLogs>(),
+        entry::<interrupt::Interrupt>(),
+        entry::<destroy::Destroy>(),
+        entry::<transfer::Transfer>(),
+        entry::<spawn::Spawn>(),
+        entry::<tasks::start::StartTask>(),
+        entry::<tasks::get::GetTask>(),
+        entry::<tasks::wait::WaitTask>(),
+        entry::<tasks::cancel::CancelTask>(),
+        entry::<tasks::list::ListTasks>(),
+    ]
+});
+
+type Named = (&'static str, Arc<Entry>);
+
+fn entry<T: Tool>() -> Named {
     (T::SPEC.name, Arc::new(Entry::of::<T>()))
 }
