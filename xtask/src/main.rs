@@ -36,6 +36,8 @@ enum Task {
     /// Check the house rules: dependencies, files, documents
     Tidy,
     Conformance(clients::Args),
+    /// Install the MCP clients and servers that others published and the tests use
+    Published,
     /// Run everything that CI runs
     Test(test::Args),
     Demo(DemoArgs),
@@ -51,6 +53,7 @@ fn main() -> ExitCode {
         Task::Image(args) => image::run(&args, &reporter),
         Task::Tidy => tidy::run(&reporter),
         Task::Conformance(args) => clients::run(&args, &reporter),
+        Task::Published => clients::install(None, &reporter),
         Task::Test(args) => return test::run(&args, &reporter),
         Task::Demo(args) => product::demo(&args, &reporter),
         Task::Bench(args) => product::bench(&args, &reporter),

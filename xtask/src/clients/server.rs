@@ -3,28 +3,22 @@
 //! One is the program that users run, on a real engine. The other is the same server over the in-memory runtime, whose
 //! agents do as their prompt says: what the suites ask about long work needs one that takes two seconds when it shall.
 
-use std::fs::File;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::Child;
-use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use xtask::error::{Context, Error, Result};
+use xtask::error::{Context, Result};
 use xtask::process::Tool;
 use xtask::workspace;
 
+use super::running::{Running, token};
 use crate::engine::Engine;
 
-/// A server says where it listens within this time, and ends within it.
-const PATIENCE: Duration = Duration::from_secs(20);
-/// What it says then; see `http::serve` of `mcp-frontend`.
+/// What a server says once it listens; see `http::serve` of `mcp-frontend`.
 const LISTENS: &str = "serving MCP over HTTP";
 const HOST: &str = "127.0.0.1:";
 const LOGGED: &str = "warn,mcp_frontend=info";
-const SHOWN_LINES: usize = 20;
 
 /// Which server.
 #[derive(Clone, Copy, Debug)]
@@ -73,7 +67,7 @@ pub(super) struct Server<'a> {
     pub(super) subject: Subject<'a>,
     pub(super) address: SocketAddr,
     pub(super) token: String,
-    child: Child,
+    running: Running,
     place: TempDir,
 }
 
@@ -84,31 +78,25 @@ impl<'a> Server<'a> {
         let place = tempfile::Builder::new().prefix("cofferdam-clients-").tempdir();
         let place = place.context(|| "cannot make a temporary directory".to_owned())?;
         let token = token()?;
-        let log = File::create(place.path().join("log")).context(|| "cannot make a log".to_owned())?;
-        let tool = with_environment(Tool::new(subject.program()), subject, place.path());
-        let tool = match subject {
-            Subject::InMemory => tool.arg(format!("{HOST}0")).arg(&token),
-            Subject::Program(_) => tool
-                .arg("--http")
-                .env("MCP_HOST", HOST.trim_end_matches(':'))
-                .env("MCP_PORT", "0")
-                .env("MCP_API_KEY", &token),
-        };
-        let mut child = tool.spawn_logged(&log)?;
-        match listens(subject, place.path(), &mut child) {
-            Ok(address) => Ok(Self {
-                subject,
-                address,
-                token,
-                child,
-                place,
-            }),
-            Err(error) => {
-                let _gone = child.kill();
-                let _reaped = child.wait();
-                Err(error)
+        let prepare = |tool: Tool| {
+            let tool = with_environment(tool, subject, place.path());
+            match subject {
+                Subject::InMemory => tool.arg(format!("{HOST}0")).arg(&token),
+                Subject::Program(_) => tool
+                    .arg("--http")
+                    .env("MCP_HOST", HOST.trim_end_matches(':'))
+                    .env("MCP_PORT", "0")
+                    .env("MCP_API_KEY", &token),
             }
-        }
+        };
+        let mut running = Running::start(&subject.program(), prepare, &place.path().join("log"))?;
+        Ok(Self {
+            subject,
+            address: running.address(LISTENS)?,
+            token,
+            running,
+            place,
+        })
     }
 
     /// Where results may be put; gone with the server.
@@ -122,34 +110,8 @@ impl<'a> Server<'a> {
     }
 
     /// Ends it as its user would, and waits.
-    pub(super) fn stop(mut self) -> Result<()> {
-        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
-        if let Some(pid) = pid {
-            let _gone = kill_process(pid, Signal::INT);
-        }
-        let deadline = Instant::now() + PATIENCE;
-        while Instant::now() < deadline {
-            let ended = self.child.try_wait();
-            match ended.context(|| "cannot wait for the server".to_owned())? {
-                Some(status) if status.success() => return Ok(()),
-                Some(status) => return Err(self.failure(&format!("ended with {status}"))),
-                None => std::thread::sleep(Duration::from_millis(20)),
-            }
-        }
-        Err(self.failure(&format!("did not end within {} s", PATIENCE.as_secs())))
-    }
-
-    fn failure(&self, what: &str) -> Error {
-        let program = self.subject.program();
-        Error::new(format!("{} {what}", program.display())).output(last_words(self.place.path()))
-    }
-}
-
-impl Drop for Server<'_> {
-    fn drop(&mut self) {
-        // After an ordered end there is nobody left to kill.
-        let _ended = self.child.kill();
-        let _reaped = self.child.wait();
+    pub(super) fn stop(self) -> Result<()> {
+        self.running.stop()
     }
 }
 
@@ -173,68 +135,4 @@ fn with_environment(tool: Tool, subject: Subject<'_>, place: &Path) -> Tool {
     environment(subject, place)
         .into_iter()
         .fold(tool, |tool, (name, value)| tool.env(name, value))
-}
-
-fn listens(subject: Subject<'_>, place: &Path, child: &mut Child) -> Result<SocketAddr> {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let log = std::fs::read_to_string(place.join("log")).unwrap_or_default();
-        if let Some(address) = announced(&log) {
-            return Ok(address);
-        }
-        let ended = child.try_wait().ok().flatten();
-        if ended.is_some() || Instant::now() > deadline {
-            let program = subject.program();
-            return Err(
-                Error::new(format!("{} does not say where it listens", program.display()))
-                    .output(last_words(place))
-                    .hint(format!(
-                        "its log has to have a line with \"{LISTENS}\" and the address"
-                    )),
-            );
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
-fn announced(log: &str) -> Option<SocketAddr> {
-    let line = log.lines().find(|line| line.contains(LISTENS))?;
-    let (_, rest) = line.split_once(HOST)?;
-    let port: String = rest.chars().take_while(char::is_ascii_digit).collect();
-    format!("{HOST}{port}").parse().ok()
-}
-
-fn last_words(place: &Path) -> String {
-    let log = std::fs::read_to_string(place.join("log")).unwrap_or_default();
-    let lines: Vec<&str> = log.lines().collect();
-    lines[lines.len().saturating_sub(SHOWN_LINES)..].join("\n")
-}
-
-fn token() -> Result<String> {
-    let cannot = || "cannot make a token".to_owned();
-    let mut bytes = [0; 16];
-    let mut random = File::open("/dev/urandom").context(cannot)?;
-    std::io::Read::read_exact(&mut random, &mut bytes).context(cannot)?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_port_is_read_from_the_log_whatever_its_form() {
-        let address = Some(SocketAddr::from(([127, 0, 0, 1], 3001)));
-        for log in [
-            "WARN something\n2026-11-21T13:59:27Z  INFO mcp_frontend::http: serving MCP over HTTP at /mcp address=127.0.0.1:3001\n",
-            r#"{"fields":{"message":"serving MCP over HTTP at /mcp","address":"127.0.0.1:3001"}}"#,
-        ] {
-            assert_eq!(announced(log), address, "{log}");
-        }
-        assert_eq!(announced("listening on 127.0.0.1:3001"), None);
-        assert_eq!(
-            announced("serving MCP over HTTP at /mcp address=127.0.0.1:"),
-            None
-        );
-    }
 }

@@ -88,7 +88,7 @@ pub(super) fn clients(run: &mut Run<'_>) -> Result<()> {
     if !clients::programs_are_built(&engine) {
         build(run)?;
     }
-    let tally = clients::check(Some(&engine), None, run.reporter)?;
+    let tally = clients::check(&engine, run.reporter)?;
     run.count += Count {
         passed: tally.passed,
         failed: tally.failures.len() as u64,
@@ -98,6 +98,7 @@ pub(super) fn clients(run: &mut Run<'_>) -> Result<()> {
 
 pub(super) fn engine_tests(run: &mut Run<'_>) -> Result<()> {
     let engine = run.engine()?;
+    clients::install(Some(&engine), run.reporter)?;
     for name in run.targets()?.engine.clone() {
         let tool = cargo(&["test"])
             .args(EVERYTHING)
