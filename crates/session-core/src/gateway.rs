@@ -108,13 +108,18 @@ pub struct SidecarSpec {
     pub limits: Option<ResourceLimits>,
 }
 
-/// A program that was started. Dropping it ends the program with everything that it started, and its sidecar.
+/// A program that was started.
+///
+/// Whoever holds `stream` owns it: dropping the stream ends the program with everything that it started, and its sidecar.
+/// So does the end of the manager's process, in whatever way.
 pub struct RunningProgram {
-    /// Its standard input (written) and output (read). The end of the output is the end of the program.
+    /// Its standard input (written) and output (read). The end of what is written ends its input; the end of the output is
+    /// the end of the program. A program whose output is not read waits, and so does its standard error.
     pub stream: BoxedByteStream,
     /// What it writes to its standard error, in pieces; bounded: what nobody reads is dropped.
     pub stderr: BoxStream<'static, Bytes>,
-    /// How it ended, in one line.
+    /// How it ended, in one line; known when the output ends, and after a drop of `stream` when nothing of it is left in
+    /// its container.
     pub ended: BoxFuture<'static, String>,
 }
 
@@ -349,7 +354,8 @@ pub trait Gateway: Send + Sync + 'static {
     /// Forgets the session: its token is worth nothing from now on and open connections end.
     async fn dismiss(&self, session: &SessionId);
 
-    /// Ends what it holds beside sessions: MCP servers, and whatever they started. Told once, after the last session was
-    /// dismissed. Bounded: what does not end in time is ended by force.
+    /// Ends what it holds beside sessions, MCP servers and whatever they started, and starts none any more. Told once, when
+    /// the manager stops; sessions may be admitted still. Within a second or two: the manager does not wait much longer,
+    /// and what has not ended by itself by then is ended by force.
     async fn shutdown(&self) {}
 }

@@ -217,7 +217,11 @@ pub struct ResourceUse {
     pub uptime_ms: u64,
 }
 
-/// Which sessions to list.
+/// The label of a session that is no session to people: a sealed container that the gateway has for one MCP server, whose
+/// name is its value. Nobody else can give a session a label under this prefix.
+pub const SIDECAR_LABEL: &str = "dev.cofferdam.sidecar";
+
+/// Which sessions to list. Sidecars are among them only with `all` or [`SIDECAR_LABEL`].
 #[derive(Debug, Clone, Default)]
 pub struct SessionFilter {
     /// Destroyed and failed ones too.

@@ -7,6 +7,7 @@
 //!   sessions/<id>/             0700, a session's own
 //!     agent.lock               held by the process that talks to the agent
 //!     egress.lock              held by the process that serves the way out of programs that are not the agent's
+//!     sidecar.lock             held by the process that wants it, when it is a sidecar
 //!     link/                    0755, shown inside the container, whose init watches it; its parents are 0700
 //! ```
 //!
@@ -63,6 +64,12 @@ pub struct AgentLock {
 /// The right to serve the way out of a session's programs while nobody owns its agent. Released like [`AgentLock`].
 #[derive(Debug)]
 pub struct EgressLock {
+    _file: OwnedFd,
+}
+
+/// Keeps a sidecar for as long as it is held. Released like [`AgentLock`].
+#[derive(Debug)]
+pub struct SidecarLock {
     _file: OwnedFd,
 }
 
@@ -211,6 +218,15 @@ impl StateDir {
     pub fn try_lock_egress(&self, session: &SessionId) -> Result<Option<EgressLock>> {
         let file = self.try_lock("lock the session's way out", session, "egress.lock")?;
         Ok(file.map(|file| EgressLock { _file: file }))
+    }
+
+    /// Takes the right to keep or end a sidecar, like [`Self::try_lock_agent`].
+    ///
+    /// # Errors
+    /// `StateDirRefused`, `HostIo`.
+    pub fn try_lock_sidecar(&self, session: &SessionId) -> Result<Option<SidecarLock>> {
+        let file = self.try_lock("lock the sidecar", session, "sidecar.lock")?;
+        Ok(file.map(|file| SidecarLock { _file: file }))
     }
 
     fn try_lock(

@@ -249,7 +249,7 @@ impl Driver {
             return Ok(());
         };
         self.start_again = agent.restarts_with();
-        let cause = describe(report);
+        let cause = describe_exit(report);
         let gone = agent.record.process.take();
         agent.record.offset = 0;
         let turn = agent.turn.as_ref().map(|turn| turn.id);
@@ -356,7 +356,8 @@ fn translate(
     }
 }
 
-fn describe(report: &ExitReport) -> String {
+/// How a process ended, in one line.
+pub(crate) fn describe_exit(report: &ExitReport) -> String {
     match (report.cause, report.code, report.signal) {
         (ExitCause::OutOfMemory, ..) => "the kernel ended it for lack of memory".to_owned(),
         (ExitCause::NotFound, ..) => "its program is not in the session".to_owned(),

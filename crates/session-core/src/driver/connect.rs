@@ -32,6 +32,8 @@ pub(crate) struct Linked {
     pub(crate) carrier: Carrier,
     /// What programs find around them; known once somebody asked for it.
     pub(crate) ambient: Option<Arc<Ambient>>,
+    /// Whether this process answers all of the session's doors on it.
+    pub(crate) all_doors: bool,
 }
 
 /// A link that is up. Dropping it closes the link and cuts its tunnels.
@@ -159,6 +161,7 @@ impl Driver {
             link: link.clone(),
             carrier,
             ambient: None,
+            all_doors: false,
         }));
         tracing::debug!(session = %self.id, ?carrier, "the link is up");
         Ok((link, carrier))

@@ -22,10 +22,13 @@ use super::connect::Linked;
 use super::ledger::StoreLedger;
 use crate::ambient::Ambient;
 use crate::error::{Error, ErrorKind, Result};
-use crate::gateway::{Admission, EGRESS_DOOR, GatewayDoor, MCP_PORT, McpGrant, ModelApi, SessionGrant};
+use crate::gateway::{
+    Admission, EGRESS_DOOR, Gateway, GatewayDoor, MCP_PORT, McpGrant, ModelApi, SessionGrant,
+};
 use crate::link_error::from_link;
 use crate::mcp::{McpPlan, McpSelection};
 use crate::runtime::NetworkMode;
+use crate::session::SessionInfo;
 use crate::state_dir::EgressLock;
 use crate::store::SessionRecord;
 
@@ -74,31 +77,10 @@ impl Driver {
             allow: info.allow.clone(),
             budget: info.budget,
             mcp: McpGrant {
-                plan: self.mcp_plan(record),
+                plan: mcp_plan(&*self.foundation.gateway, info),
                 own: info.mcp_config.clone(),
             },
             ledger: Arc::new(StoreLedger::new(self.foundation.store.clone(), self.id)),
-        }
-    }
-
-    /// What was decided when the session was made. One that was made before there was anything to decide has the servers
-    /// that it brought itself, if they can be used.
-    fn mcp_plan(&self, record: &SessionRecord) -> McpPlan {
-        let info = &record.info;
-        match (&info.mcp, &info.mcp_config) {
-            (Some(plan), _) => plan.clone(),
-            (None, None) => McpPlan::default(),
-            (None, own @ Some(_)) => {
-                let only_own = McpSelection {
-                    none: true,
-                    ..McpSelection::default()
-                };
-                let planned = self.foundation.gateway.plan_mcp(&only_own, own.as_ref());
-                planned.unwrap_or_else(|error| {
-                    tracing::warn!(session = %self.id, %error, "the MCP servers that the session brought cannot be used");
-                    McpPlan::default()
-                })
-            }
         }
     }
 
@@ -187,6 +169,7 @@ impl Driver {
             link: connection.link.clone(),
             carrier: connection.carrier,
             ambient: Some(Arc::new(self.ambient(record))),
+            all_doors: matches!(connection.served, Served::All),
         });
         self.link_out.send_replace(linked.clone());
         linked
@@ -275,6 +258,25 @@ enum Place {
     IfFree,
     /// This process holds the agent's lock.
     Ours,
+}
+
+/// What was decided when the session was made. One that was made before there was anything to decide has the servers that
+/// it brought itself, if they can be used.
+pub(crate) fn mcp_plan(gateway: &dyn Gateway, info: &SessionInfo) -> McpPlan {
+    match (&info.mcp, &info.mcp_config) {
+        (Some(plan), _) => plan.clone(),
+        (None, None) => McpPlan::default(),
+        (None, own @ Some(_)) => {
+            let only_own = McpSelection {
+                none: true,
+                ..McpSelection::default()
+            };
+            gateway.plan_mcp(&only_own, own.as_ref()).unwrap_or_else(|error| {
+                tracing::warn!(session = %info.id, %error, "the MCP servers that the session brought cannot be used");
+                McpPlan::default()
+            })
+        }
+    }
 }
 
 fn door(door: &GatewayDoor) -> Door {

@@ -77,6 +77,11 @@ impl DriverHandle {
         Ok((linked.link, linked.ambient.unwrap_or_default()))
     }
 
+    /// Whether this process answers the session's doors: it owns the agent, and holds its MCP servers.
+    pub(crate) fn answers_doors(&self) -> bool {
+        self.current().is_some_and(|linked| linked.all_doors)
+    }
+
     fn current(&self) -> Option<Linked> {
         let current = self.link.borrow();
         current

@@ -41,7 +41,9 @@ use session_link::Link;
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
+pub(crate) use self::agent::describe_exit;
 pub(crate) use self::create::{LaunchPlan, send_archive};
+pub(crate) use self::doors::mcp_plan;
 pub(crate) use self::handle::DriverHandle;
 use crate::activity::{Activity, StallCause, WatchdogPolicy};
 use crate::agent::AgentDriver;

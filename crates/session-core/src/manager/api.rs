@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 
 use super::SessionManager;
+use super::programs::is_sidecar;
 use crate::api::{ArchiveStream, EventStream, SessionApi};
 use crate::budget::Spent;
 use crate::command::{CommandRequest, RunningCommand};
@@ -15,8 +16,8 @@ use crate::mcp::McpStatus;
 use crate::policy;
 use crate::runtime::NetworkMode;
 use crate::session::{
-    CopyReport, CreateSession, EventQuery, PromptRequest, ResourceUse, SessionDetails, SessionFilter,
-    SessionInfo, WorkspaceDiff,
+    CopyReport, CreateSession, EventQuery, PromptRequest, ResourceUse, SIDECAR_LABEL, SessionDetails,
+    SessionFilter, SessionInfo, WorkspaceDiff,
 };
 use crate::state::{Operation, SessionState};
 use crate::store::{Accepted, NewTurn};
@@ -30,7 +31,9 @@ impl SessionApi for SessionManager {
 
     async fn list(&self, filter: SessionFilter) -> Result<Vec<SessionInfo>> {
         let records = self.inner.foundation.store.sessions(&filter).await?;
-        Ok(records.into_iter().map(|record| record.info).collect())
+        let sidecars = filter.all || filter.labels.contains_key(SIDECAR_LABEL);
+        let all = records.into_iter().map(|record| record.info);
+        Ok(all.filter(|info| sidecars || !is_sidecar(info)).collect())
     }
 
     async fn inspect(&self, session: &SessionId) -> Result<SessionDetails> {
@@ -56,13 +59,14 @@ impl SessionApi for SessionManager {
             _ => (None, None),
         };
         let record = self.record(session, "inspect the session").await?;
+        let mcp_status = self.mcp_of(&record).await?;
         Ok(SessionDetails {
             container: record.container.to_string(),
             carrier,
             resources,
             activity,
             stall,
-            mcp_status: None,
+            mcp_status,
             model_usage: self.inner.foundation.gateway.usage(session),
             info: record.info,
         })
@@ -72,6 +76,15 @@ impl SessionApi for SessionManager {
         policy::limits::validate_prompt_request(&request)?;
         let record = self.record(session, "prompt the agent").await?;
         record.info.state.permits(Operation::Prompt)?;
+        if is_sidecar(&record.info) {
+            return Err(Error::new(
+                ErrorKind::StateConflict,
+                "prompt the agent",
+                "this is the container of an MCP server, which has no agent",
+            )
+            .with_context("session", session)
+            .with_hint("prompt one of the sessions that `cofferdam ls` shows"));
+        }
         let turn = NewTurn {
             id: TurnId::new(),
             prompt: request.prompt,
@@ -196,10 +209,11 @@ impl SessionApi for SessionManager {
     }
 
     async fn mcp_status(&self, session: Option<&SessionId>) -> Result<McpStatus> {
-        if let Some(session) = session {
-            self.record(session, "look at the session's MCP servers").await?;
-        }
-        Ok(self.inner.foundation.gateway.mcp_status(session))
+        let Some(session) = session else {
+            return Ok(self.inner.foundation.gateway.mcp_status(None));
+        };
+        let record = self.record(session, "look at the session's MCP servers").await?;
+        Ok(self.mcp_of(&record).await?.unwrap_or_default())
     }
 
     async fn pause(&self, session: &SessionId) -> Result<()> {

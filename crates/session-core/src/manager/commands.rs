@@ -46,7 +46,7 @@ impl SessionManager {
         record.info.state.permits(Operation::Command)?;
         let id = CommandId::new();
         let (link, ambient) = self.driver(&record).link_for_programs(&record).await?;
-        let spec = spawn_spec(&id, &record.info, &request, &ambient)?;
+        let spec = spawn_spec(process_id(&id)?, &record.info, &request, &ambient);
         let process = link
             .run(spec)
             .await
@@ -274,16 +274,14 @@ fn process_id(command: &CommandId) -> Result<ProcessId> {
     ProcessId::new(command.to_string()).map_err(|error| from_link(OPERATION, error))
 }
 
-fn spawn_spec(
-    id: &CommandId,
+/// How a program is run as the session's user, in the session's environment.
+pub(super) fn spawn_spec(
+    id: ProcessId,
     info: &SessionInfo,
     request: &CommandRequest,
     ambient: &Ambient,
-) -> Result<SpawnSpec> {
-    let mut spec = SpawnSpec::new(
-        process_id(id)?,
-        request.argv.iter().cloned().map(OsString::from_vec),
-    );
+) -> SpawnSpec {
+    let mut spec = SpawnSpec::new(id, request.argv.iter().cloned().map(OsString::from_vec));
     let mut env = base_env();
     env.extend(info.env.clone());
     env.extend(request.env.clone());
@@ -301,7 +299,7 @@ fn spawn_spec(
         OnDisconnect::Cancel => LinkDisconnect::Kill,
         OnDisconnect::Detach => LinkDisconnect::KeepRunning,
     };
-    Ok(spec)
+    spec
 }
 
 /// What every command finds in its environment.

@@ -26,7 +26,7 @@ use crate::state::SessionState;
 use crate::store::{AgentRecord, Inserted, SessionRecord};
 
 /// The directories of a request, opened and judged.
-struct Judged {
+pub(super) struct Judged {
     workspace: Option<JudgedDir>,
     mounts: Vec<HostMount>,
 }
@@ -34,23 +34,22 @@ struct Judged {
 impl SessionManager {
     pub(super) async fn create_session(&self, request: CreateSession) -> Result<SessionInfo> {
         policy::limits::validate_create(&request)?;
-        self.check_capability(&request)?;
         let digest = request
             .idempotency_key
             .is_some()
             .then(|| digest(&request))
             .transpose()?;
-        let request = self.with_presets(request).await?;
-        let judged = self.judge(&request)?;
         let mcp = self.plan_mcp(&request)?;
-        let record = self.new_record(&request, &judged, mcp, digest);
+        let (warm_agent, account) = (request.warm_agent, request.account.clone());
+        let (mut record, judged) = self.prepare_record(request, mcp).await?;
+        record.request_digest = digest;
         if let Inserted::Existing(existing) =
             self.inner.foundation.store.insert_session(record.clone()).await?
         {
             return self.wait_created(&existing.info.id).await;
         }
         let id = record.info.id;
-        if let Some(account) = request.account.clone() {
+        if let Some(account) = account.clone() {
             self.inner
                 .accounts
                 .lock()
@@ -59,8 +58,8 @@ impl SessionManager {
         }
         let plan = LaunchPlan {
             info: record.info.clone(),
-            warm_agent: request.warm_agent,
-            account: request.account,
+            warm_agent,
+            account,
         };
         let driver = self.driver(&record);
         let launched = driver.ask(|answer| Request::Create(Box::new(plan), answer)).await;
@@ -76,6 +75,18 @@ impl SessionManager {
             }
         }
         Ok(self.record(&id, "create the session").await?.info)
+    }
+
+    /// Judges a request that was validated, and writes down what becomes of it. Nothing is made yet.
+    pub(super) async fn prepare_record(
+        &self,
+        request: CreateSession,
+        mcp: Option<McpPlan>,
+    ) -> Result<(SessionRecord, Judged)> {
+        self.check_capability(&request)?;
+        let request = self.with_presets(request).await?;
+        let judged = self.judge(&request)?;
+        Ok((self.new_record(&request, &judged, mcp), judged))
     }
 
     /// The request with what its presets stand for in their place, so that the session's record says which hosts it was
@@ -193,13 +204,7 @@ impl SessionManager {
         })
     }
 
-    fn new_record(
-        &self,
-        request: &CreateSession,
-        judged: &Judged,
-        mcp: Option<McpPlan>,
-        digest: Option<String>,
-    ) -> SessionRecord {
+    fn new_record(&self, request: &CreateSession, judged: &Judged, mcp: Option<McpPlan>) -> SessionRecord {
         let id = SessionId::new();
         let now = Timestamp::now();
         let options = &self.inner.options;
@@ -216,7 +221,7 @@ impl SessionManager {
         SessionRecord {
             container: ContainerName::of(&id),
             token: new_token(),
-            request_digest: digest,
+            request_digest: None,
             idempotency_key: request.idempotency_key.clone(),
             agent: AgentRecord::default(),
             base_tree: None,

@@ -9,6 +9,8 @@ mod commands;
 mod create;
 mod diff;
 mod files;
+mod mcp;
+mod programs;
 mod reconcile;
 
 use std::collections::HashMap;
@@ -37,6 +39,8 @@ use crate::store::{SessionRecord, Store};
 
 /// How long a manager that stops waits for what it has begun, and again for its sessions.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(3);
+/// How long it waits for the programs of its gateway, some of which have containers of their own to be removed.
+const PROGRAMS_GRACE: Duration = Duration::from_secs(10);
 
 /// What a manager is told when it opens.
 #[derive(Debug, Clone)]
@@ -108,6 +112,9 @@ struct Inner {
     accounts: Mutex<HashMap<SessionId, ProviderAccount>>,
     /// The sessions' own tasks, and the supervision.
     tasks: TaskTracker,
+    /// Programs that run for the gateway, and those that are being started or ended.
+    programs: TaskTracker,
+    programs_stop: CancellationToken,
     /// Small things that were begun and that nobody waits for: notes in the log, processes to forget.
     errands: TaskTracker,
     shutdown: CancellationToken,
@@ -168,10 +175,14 @@ impl SessionManager {
                 drivers: Mutex::default(),
                 accounts: Mutex::default(),
                 tasks: TaskTracker::new(),
+                programs: TaskTracker::new(),
+                programs_stop: CancellationToken::new(),
                 errands: TaskTracker::new(),
                 shutdown: CancellationToken::new(),
             }),
         };
+        manager.inner.foundation.gateway.attach(manager.programs());
+        manager.end_what_others_abandoned();
         if manager.inner.options.supervise {
             manager.supervise();
         }
@@ -186,16 +197,40 @@ impl SessionManager {
     /// Finishes what was begun, then lets go of every session. Bounded to a few seconds; what is cut off then is finished
     /// by whoever opens the state directory next.
     pub async fn shutdown(&self) {
+        self.end_programs().await;
         self.inner.errands.close();
-        wait_for(
-            &self.inner.errands,
-            "something that was begun did not end in time",
-        )
-        .await;
+        let complaint = "something that was begun did not end in time";
+        wait_for(&self.inner.errands, SHUTDOWN_GRACE, complaint).await;
         self.inner.shutdown.cancel();
         self.inner.tasks.close();
-        wait_for(&self.inner.tasks, "some sessions did not let go in time").await;
+        let complaint = "some sessions did not let go in time";
+        wait_for(&self.inner.tasks, SHUTDOWN_GRACE, complaint).await;
         self.inner.foundation.store.clone().close().await;
+    }
+
+    /// The gateway's servers end first, in order and with what they have in containers.
+    async fn end_programs(&self) {
+        let gateway = &self.inner.foundation.gateway;
+        if tokio::time::timeout(SHUTDOWN_GRACE, gateway.shutdown())
+            .await
+            .is_err()
+        {
+            tracing::warn!("the gateway did not end its servers in time");
+        }
+        self.inner.programs.close();
+        self.inner.programs_stop.cancel();
+        let complaint = "some programs or their containers did not end in time";
+        wait_for(&self.inner.programs, PROGRAMS_GRACE, complaint).await;
+    }
+
+    /// Nobody waits for it: whoever opens a manager wants something else of it.
+    fn end_what_others_abandoned(&self) {
+        let manager = self.clone();
+        self.inner.errands.spawn(async move {
+            if let Err(error) = manager.end_abandoned_sidecars().await {
+                tracing::debug!(%error, "nobody looked for abandoned sidecars");
+            }
+        });
     }
 
     async fn record(&self, session: &SessionId, operation: &'static str) -> Result<SessionRecord> {
@@ -295,8 +330,8 @@ impl SessionManager {
     }
 }
 
-async fn wait_for(tasks: &TaskTracker, complaint: &'static str) {
-    if tokio::time::timeout(SHUTDOWN_GRACE, tasks.wait()).await.is_err() {
+async fn wait_for(tasks: &TaskTracker, grace: Duration, complaint: &'static str) {
+    if tokio::time::timeout(grace, tasks.wait()).await.is_err() {
         tracing::warn!("{complaint}");
     }
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::SessionManager;
+use super::programs::is_sidecar;
 use crate::driver::Request;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::SessionId;
@@ -87,6 +88,9 @@ impl SessionManager {
             .await?
         {
             let id = record.info.id;
+            if is_sidecar(&record.info) && self.end_abandoned(&record, done).await {
+                continue;
+            }
             let outcome = match record.info.state {
                 SessionState::Creating if self.live_driver(&id).is_none() => {
                     self.fail_abandoned(&record).await
@@ -110,6 +114,17 @@ impl SessionManager {
             }
         }
         Ok(())
+    }
+
+    /// Whether it was a sidecar that nobody wants any more.
+    async fn end_abandoned(&self, record: &SessionRecord, done: &mut Reconciled) -> bool {
+        let id = record.info.id;
+        match self.end_if_abandoned(record).await {
+            Ok(true) => done.finished.push(id),
+            Ok(false) => return false,
+            Err(error) => done.left.push((id.to_string(), error.to_string())),
+        }
+        true
     }
 
     /// Turns whose owner died run on where somebody reconciles.

@@ -9,6 +9,7 @@ use super::sessions::Head;
 use super::writer::Write;
 use crate::event::{Event, EventKind};
 use crate::id::{SessionId, TurnId};
+use crate::mcp::ServerStatus;
 use crate::session::EventQuery;
 
 /// The most events that one query gives.
@@ -73,6 +74,29 @@ pub(super) fn page(
         events.reverse();
     }
     Ok(events)
+}
+
+/// The last that was told of each MCP server, as far as it is in a page of the newest events.
+pub(super) fn mcp_servers(
+    connection: &Connection,
+    session: &SessionId,
+) -> Result<Vec<ServerStatus>, Failure> {
+    // The tag is the first thing that is written of an event.
+    const SQL: &str = r#"SELECT kind FROM event WHERE session = ?1 AND seq > ?2 AND kind LIKE '{"event":"mcp_server",%'
+        ORDER BY seq DESC"#;
+    let head = Head::find(connection, session)?.ok_or_else(|| no_session(READING, session))?;
+    let after = head.last_event.saturating_sub(MAX_PAGE as u64);
+    let mut statement = connection.prepare_cached(SQL)?;
+    let mut rows = statement.query(params![head.pk, int(after)])?;
+    let mut latest: Vec<ServerStatus> = Vec::new();
+    while let Some(row) = rows.next()? {
+        if let EventKind::McpServer { status } = read_kind(row.get_ref(0)?.as_str().unwrap_or_default())
+            && latest.iter().all(|known| known.name != status.name)
+        {
+            latest.push(status);
+        }
+    }
+    Ok(latest)
 }
 
 /// What a stream that has seen everything up to `after` gives next.

@@ -31,6 +31,7 @@ use crate::api::EventStream;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
 use crate::id::{SessionId, TurnId};
+use crate::mcp::ServerStatus;
 use crate::session::{EventQuery, SessionFilter};
 use crate::state_dir::StateDir;
 use crate::turn::TurnInfo;
@@ -233,6 +234,20 @@ impl Store {
             .read("read the session's events", move |connection| {
                 events::page(connection, &session, query)
             })
+            .await
+    }
+
+    /// What was told last of each MCP server of a session, as far as it is among its newest events.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn mcp_servers(&self, session: &SessionId) -> Result<Vec<ServerStatus>> {
+        let session = *session;
+        self.inner
+            .read(
+                "read what was told of the session's MCP servers",
+                move |connection| events::mcp_servers(connection, &session),
+            )
             .await
     }
 
