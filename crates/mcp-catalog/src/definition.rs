@@ -3,6 +3,10 @@
 //! Written in `servers.toml` under `[servers.NAME]`; the same form, as JSON, is what is published and signed. It holds no
 //! secret, only references to where each one is.
 
+mod check;
+mod secrets;
+mod written;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
@@ -10,6 +14,10 @@ use serde::{Deserialize, Serialize};
 use session_core::egress::AllowEntry;
 use session_core::id::ImageRef;
 use session_core::secret::SecretReference;
+
+pub(crate) use self::check::{check_pattern, is_loopback};
+pub(crate) use self::secrets::{argument_holds_secret, is_secret_header, sounds_secret};
+use crate::digest::Digest;
 
 /// One MCP server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -224,6 +232,40 @@ pub enum Names {
     Prefixed,
     /// `tool`: for a server that is alone, or whose names nobody else has.
     Bare,
+}
+
+impl ServerDefinition {
+    /// What reaches the server this way, and nothing said beside it.
+    pub fn new(transport: Transport) -> Self {
+        Self {
+            description: None,
+            transport,
+            sharing: Sharing::default(),
+            tools: ToolFilter::default(),
+            idempotent: BTreeSet::new(),
+            approval: Approval::default(),
+            names: Names::default(),
+            times: Times::default(),
+            enabled: true,
+        }
+    }
+
+    /// Its content address: that of its JSON form, in which what is left at its default is left out.
+    pub fn digest(&self) -> Digest {
+        Digest::of_own(self)
+    }
+}
+
+impl Transport {
+    /// The word for it in `transport = "…"`.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Stdio { .. } => "stdio",
+            Self::Container { .. } => "container",
+            Self::Session { .. } => "session",
+            Self::Http { .. } => "http",
+        }
+    }
 }
 
 /// Times of a server, in milliseconds.
