@@ -33,7 +33,13 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("testkit", &["session-core", "session-link"]),
     (
         "xtask",
-        &["session-core", "session-gateway", "runtime-docker", "testkit"],
+        &[
+            "session-core",
+            "mcp-catalog",
+            "session-gateway",
+            "runtime-docker",
+            "testkit",
+        ],
     ),
 ];
 

@@ -45,6 +45,11 @@ impl World {
         self.state.path()
     }
 
+    /// Where anything of this world is on this host.
+    pub(crate) fn places(&self) -> [&Path; 2] {
+        [self.state.path(), self.records.path()]
+    }
+
     /// A fresh path for a record of this kind. Records are searched for the key at the end.
     pub(crate) fn record(&self, kind: &str) -> PathBuf {
         let number = self.number.fetch_add(1, Ordering::Relaxed);
@@ -114,8 +119,10 @@ impl World {
         if !left.is_empty() {
             return Err(format!("it left something on the engine: {left:?}").into());
         }
-        let mut found = self.key.files_in(self.state.path())?;
-        found.extend(self.key.files_in(self.records.path())?);
+        let mut found = Vec::new();
+        for place in self.places() {
+            found.extend(self.key.files_in(place)?);
+        }
         if !found.is_empty() {
             return Err(format!("the key is in {found:?}").into());
         }

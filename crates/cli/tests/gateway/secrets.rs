@@ -1,0 +1,226 @@
+//! The secrets of MCP servers: each is used by its server, and is nowhere in the session that uses the server.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::process::Stdio;
+use std::sync::Arc;
+
+use libtest_mimic::Trial;
+use serde_json::{Value, json};
+use testkit::canary::{Canary, Search};
+use testkit::model::{ApiRequest, Gate, Script};
+use tokio::io::AsyncReadExt as _;
+use tokio::process::Command;
+
+use super::published::npm;
+use super::shell::Shell;
+use super::world::{World, private_dir};
+use super::{Result, engine, small, test};
+
+pub(crate) fn tests() -> Vec<Trial> {
+    vec![test(
+        "i3_the_secrets_of_mcp_servers_are_used_and_nowhere_inside",
+        Script::new,
+        used_and_nowhere,
+    )]
+}
+
+async fn used_and_nowhere(world: Arc<World>) -> Result<()> {
+    let secret = Canary::new();
+    let dir = private_dir("cofferdam-small-")?;
+    let script = small::put_into(dir.path())?;
+    let remote = guarded(&format!("Bearer {}", secret.text()))?;
+    let declared = "env = { TOKEN = { env = \"TOKEN_OF_A_SERVER\" } }\n";
+    let servers = [
+        &small::declared(&script, &[]),
+        declared,
+        &npm("everything")?.declared("all", &[]),
+        declared,
+        &format!("[servers.remote]\nurl = {remote:?}\nprivate = true\n"),
+        "headers = { Authorization = { prefix = \"Bearer \", env = \"TOKEN_OF_A_SERVER\" } }\n",
+        "[profiles.default]\nservers = [\"small\", \"all\", \"remote\"]\n",
+    ];
+    let shell = Shell::new(&world, &servers.concat())?.with_secret("TOKEN_OF_A_SERVER", secret.text());
+    let gate = Gate::new();
+    let tools = [
+        "small__secret_length",
+        "small__tell",
+        "all__get-env",
+        "remote__whoami",
+    ];
+    let steps = tools.iter().fold(Script::new(), |steps, tool| {
+        steps.tool(format!("mcp__gw__{tool}"), json!({}))
+    });
+    world.model.set_script(steps.say("Done.").gated(&gate));
+
+    let session = shell.create(&["--empty"]).await?;
+    let prompt = shell.start(&["prompt", &session, "Use the tools."])?;
+    // The agent knows all that it will ever know, and waits for its model.
+    world.model.wait_for_conversation(5).await;
+    expect_nowhere_inside(&secret, &session).await?;
+    gate.open();
+    prompt.ok().await?;
+
+    let requests = world.model.conversation();
+    let told: Vec<_> = requests.iter().flat_map(ApiRequest::tool_results).collect();
+    assert_eq!(
+        told[0],
+        secret.text().len().to_string(),
+        "the program has its secret"
+    );
+    assert!(
+        told[1].starts_with("It is ") && told[1].ends_with('.'),
+        "{}",
+        told[1]
+    );
+    assert!(told[2].contains("\"TOKEN\""), "{}", told[2]);
+    assert_eq!(told[3], "You are known.", "the request carries its secret");
+    for request in world.model.requests() {
+        assert!(!secret.is_in(&request.body), "the model was told the secret");
+    }
+    expect_nowhere_outside(&world, &shell, &secret, &session).await?;
+    shell.ok(&["rm", &session]).await?;
+    Ok(())
+}
+
+/// While the agent lives.
+async fn expect_nowhere_inside(secret: &Canary, session: &str) -> Result<()> {
+    let container = format!("cofferdam-{session}");
+    let inspected = engine::docker(&["inspect", &container]).await?;
+    assert!(!secret.is_in(inspected.as_bytes()), "in what the engine says");
+    let logged = engine::docker(&["logs", &container]).await?;
+    assert!(!secret.is_in(logged.as_bytes()), "in the engine's log");
+    let listed = engine::docker(&["top", &container, "-eo", "pid"]).await?;
+    let pids: Vec<u32> = listed
+        .lines()
+        .filter_map(|line| line.trim().parse().ok())
+        .collect();
+    assert!(pids.len() >= 2, "session-init and the agent: {listed}");
+    for pid in pids {
+        assert_eq!(secret.in_process(pid, true)?, Vec::<&str>::new(), "process {pid}");
+    }
+    let mut search = secret.search();
+    feed(&mut search, &["export", &container]).await?;
+    for path in ["/workspace", "/home/agent", "/tmp"] {
+        feed(
+            &mut search,
+            &["exec", &container, "tar", "--create", "--directory", path, "."],
+        )
+        .await?;
+    }
+    assert!(search.bytes() > 1 << 20, "something was read");
+    assert!(!search.found(), "in a file of the container");
+    Ok(())
+}
+
+/// Searches what the engine's command line writes.
+async fn feed(search: &mut Search<'_>, args: &[&str]) -> Result<()> {
+    let mut command = Command::new("docker");
+    let mut child = command
+        .args(args)
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()?;
+    let mut stdout = child.stdout.take().ok_or("its output is a pipe")?;
+    let mut chunk = vec![0; 1 << 20];
+    loop {
+        match stdout.read(&mut chunk).await? {
+            0 => break,
+            read => search.feed(&chunk[..read]),
+        }
+    }
+    // A file that changes while tar reads it is told by its status, and was searched all the same.
+    let status = child.wait().await?;
+    match status.code() {
+        Some(0 | 1) => Ok(()),
+        _ => Err(format!("docker {args:?} ends with {status}").into()),
+    }
+}
+
+/// Once it is over.
+async fn expect_nowhere_outside(
+    world: &World,
+    shell: &Shell<'_>,
+    secret: &Canary,
+    session: &str,
+) -> Result<()> {
+    let details = shell.ok(&["inspect", session, "--json"]).await?;
+    assert!(!secret.is_in(details.as_bytes()), "in our inspect");
+    let events = Value::from(shell.events(session).await?).to_string();
+    assert!(
+        events.contains("small__secret_length"),
+        "the events tell of the calls"
+    );
+    assert!(!secret.is_in(events.as_bytes()), "in the events");
+    for dir in world.places() {
+        let found = secret.files_in(dir)?;
+        assert!(found.is_empty(), "in {found:?}");
+    }
+    Ok(())
+}
+
+/// A server over HTTP that answers nobody who does not show this.
+fn guarded(authorization: &str) -> Result<String> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let address = listener.local_addr()?;
+    let authorization = authorization.to_owned();
+    std::thread::spawn(move || {
+        for connection in listener.incoming().flatten() {
+            let authorization = authorization.clone();
+            // Whoever breaks off misses the answer, and the test sees that.
+            std::thread::spawn(move || serve(&connection, &authorization));
+        }
+    });
+    Ok(format!("http://{address}/mcp"))
+}
+
+/// One request on each connection.
+fn serve(mut connection: &TcpStream, authorization: &str) -> std::io::Result<()> {
+    let mut reader = BufReader::new(connection);
+    let (mut known, mut length, mut line) = (false, 0, String::new());
+    let posted = reader.read_line(&mut line)? > 0 && line.starts_with("POST ");
+    loop {
+        line.clear();
+        reader.read_line(&mut line)?;
+        let Some((name, value)) = line.trim_end().split_once(':') else {
+            break;
+        };
+        match name.to_ascii_lowercase().as_str() {
+            "authorization" => known = value.trim() == authorization,
+            "content-length" => length = value.trim().parse().unwrap_or(0),
+            _ => {}
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body)?;
+    let message: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let (status, answer) = match answer(&message) {
+        _ if !known => ("401 Unauthorized", String::new()),
+        _ if !posted => ("405 Method Not Allowed", String::new()),
+        None => ("202 Accepted", String::new()),
+        Some(answer) => ("200 OK", answer.to_string()),
+    };
+    write!(
+        connection,
+        "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{answer}",
+        answer.len()
+    )
+}
+
+fn answer(message: &Value) -> Option<Value> {
+    let id = message.get("id")?;
+    let result = match message["method"].as_str()? {
+        "initialize" => json!({
+            "protocolVersion": "2025-06-18",
+            "capabilities": { "tools": {} },
+            "serverInfo": { "name": "guarded", "version": "1" },
+        }),
+        "tools/list" => json!({ "tools": [{ "name": "whoami", "inputSchema": { "type": "object" } }] }),
+        "tools/call" => json!({ "content": [{ "type": "text", "text": "You are known." }] }),
+        "ping" => json!({}),
+        _ => {
+            return Some(json!({ "jsonrpc": "2.0", "id": id, "error": { "code": -32601, "message": "no" } }));
+        }
+    };
+    Some(json!({ "jsonrpc": "2.0", "id": id, "result": result }))
+}
