@@ -13,6 +13,7 @@ use session_core::policy::mounts::HostPaths;
 use session_core::state_dir::StateDir;
 use session_gateway::SessionGateway;
 use session_gateway::egress::EgressConfig;
+use session_gateway::mcp::McpConfig;
 use session_gateway::model::{BaseUrl, Credential, CredentialSource, ModelProxyConfig};
 use tempfile::TempDir;
 use xtask::error::{Context, Result};
@@ -63,19 +64,42 @@ pub(crate) async fn manager_with(
     provider: &Provider,
     egress: EgressConfig,
 ) -> Result<SessionManager> {
-    let doing = || "cannot put a manager together".to_owned();
-    let runtime = DockerRuntime::connect(DockerOptions {
-        host: Some(host.to_owned()),
-        ..DockerOptions::default()
-    })
-    .context(doing)?;
+    let gateway = gateway(provider)?.with_egress(egress);
+    put_together(state, host, gateway).await
+}
+
+/// The same with MCP servers.
+pub(crate) async fn manager_behind(
+    state: &Path,
+    host: &str,
+    provider: &Provider,
+    egress: EgressConfig,
+    servers: McpConfig,
+) -> Result<SessionManager> {
+    let gateway = gateway(provider)?.with_egress(egress).with_mcp(servers);
+    put_together(state, host, gateway).await
+}
+
+fn doing() -> String {
+    "cannot put a manager together".to_owned()
+}
+
+fn gateway(provider: &Provider) -> Result<SessionGateway> {
     let base_url = match &provider.url {
         Some(url) => url.parse().context(doing)?,
         None => BaseUrl::default(),
     };
     let key = Credential::api_key(&provider.key).context(doing)?;
     let model = ModelProxyConfig::messages(base_url, CredentialSource::new(Some(key)));
-    let gateway = SessionGateway::new(model).with_egress(egress);
+    Ok(SessionGateway::new(model))
+}
+
+async fn put_together(state: &Path, host: &str, gateway: SessionGateway) -> Result<SessionManager> {
+    let runtime = DockerRuntime::connect(DockerOptions {
+        host: Some(host.to_owned()),
+        ..DockerOptions::default()
+    })
+    .context(doing)?;
     let image = DEFAULT_TOOLBOX_IMAGE.parse().context(doing)?;
     let paths = HostPaths {
         home: xtask::workspace::env("HOME").map(PathBuf::from),

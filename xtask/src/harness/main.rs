@@ -7,6 +7,7 @@ mod demo;
 mod hosts;
 mod lab;
 mod raw;
+mod servers;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

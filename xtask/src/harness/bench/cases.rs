@@ -3,7 +3,7 @@
 use xtask::error::Result;
 
 use super::stats::Series;
-use super::{Lab, commands, copies, doors, lifecycle, mcp, memory, prompts};
+use super::{Lab, commands, copies, doors, gateway, lifecycle, mcp, memory, prompts};
 
 /// One line of the table.
 #[derive(Debug)]
@@ -33,6 +33,10 @@ pub(super) enum Goal {
     AtOnce(usize),
     /// At least so many megabytes a second at the median.
     Rate(f64),
+    /// At least so many calls a second at the median.
+    Calls(f64),
+    /// So many times.
+    Survived(usize),
 }
 
 /// What a measurement yields.
@@ -50,6 +54,17 @@ pub(super) enum Figures {
         complete: usize,
         ours: Series,
         baseline: Series,
+    },
+    /// How long so many calls took.
+    Calls {
+        count: usize,
+        ours: Series,
+        baseline: Series,
+    },
+    /// What went on although something was killed so often, and how long it took each time.
+    Survived {
+        count: usize,
+        ours: Series,
     },
     /// How long so many bytes took.
     Rate {
@@ -85,6 +100,11 @@ enum Kind {
     EgressConnect,
     EgressConnections,
     EgressDownload,
+    GatewayCall,
+    GatewayRate,
+    GatewayList,
+    GatewayKills,
+    GatewayStart,
 }
 
 impl Case {
@@ -114,6 +134,11 @@ impl Case {
             Kind::EgressConnect => doors::connect(lab).await,
             Kind::EgressConnections => doors::connections(lab).await,
             Kind::EgressDownload => doors::download(lab).await,
+            Kind::GatewayCall => gateway::call(lab).await,
+            Kind::GatewayRate => gateway::rate(lab).await,
+            Kind::GatewayList => gateway::list(lab).await,
+            Kind::GatewayKills => gateway::kills(lab).await,
+            Kind::GatewayStart => gateway::start(lab).await,
         }
     }
 }
@@ -287,5 +312,40 @@ pub(super) const CASES: &[Case] = &[
         baseline: "the same program, directly",
         goal: Goal::Rate(200.0),
         kind: Kind::EgressDownload,
+    },
+    Case {
+        name: "gateway-call",
+        what: "MCP gateway: a call of a tool, server over stdio",
+        baseline: "the same server, directly with rmcp",
+        goal: Goal::Added(0.3, Some(2.0)),
+        kind: Kind::GatewayCall,
+    },
+    Case {
+        name: "gateway-rate",
+        what: "MCP gateway: calls a second, 64 at once from 4 clients",
+        baseline: "a server for each client, directly with rmcp",
+        goal: Goal::Calls(5000.0),
+        kind: Kind::GatewayRate,
+    },
+    Case {
+        name: "gateway-list",
+        what: "MCP gateway: the tools of 50 servers with 20 each, none of them started",
+        baseline: "—",
+        goal: Goal::Milliseconds(5.0),
+        kind: Kind::GatewayList,
+    },
+    Case {
+        name: "gateway-kills",
+        what: "MCP gateway: the call after each of 1,000 kills of its server; no process left",
+        baseline: "—",
+        goal: Goal::Survived(1000),
+        kind: Kind::GatewayKills,
+    },
+    Case {
+        name: "gateway-start",
+        what: "create to the agent's first answer, 13 MCP servers declared",
+        baseline: "none declared",
+        goal: Goal::Added(20.0, None),
+        kind: Kind::GatewayStart,
     },
 ];

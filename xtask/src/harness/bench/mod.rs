@@ -8,6 +8,7 @@ mod commands;
 mod copies;
 mod doors;
 mod facts;
+mod gateway;
 mod lifecycle;
 mod mcp;
 mod memory;

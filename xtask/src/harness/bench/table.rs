@@ -38,7 +38,10 @@ impl Row {
             Figures::Rate { ours, baseline, .. } => {
                 Some(baseline.median().as_secs_f64() / ours.median().as_secs_f64())
             }
-            Figures::Alone(_) | Figures::Bytes(_) => None,
+            Figures::Calls { ours, baseline, .. } => {
+                Some(baseline.median().as_secs_f64() / ours.median().as_secs_f64())
+            }
+            Figures::Alone(_) | Figures::Bytes(_) | Figures::Survived { .. } => None,
         }
     }
 
@@ -46,7 +49,8 @@ impl Row {
     fn median(&self) -> Option<f64> {
         match &self.figures {
             Figures::Times { ours, .. } | Figures::Alone(ours) => Some(milliseconds(ours.median())),
-            Figures::Bytes(_) | Figures::AtOnce { .. } | Figures::Rate { .. } => None,
+            Figures::Survived { ours, .. } => Some(milliseconds(ours.median())),
+            Figures::Bytes(_) | Figures::AtOnce { .. } | Figures::Rate { .. } | Figures::Calls { .. } => None,
         }
     }
 
@@ -66,6 +70,14 @@ impl Row {
     fn rate(&self) -> Option<f64> {
         match &self.figures {
             Figures::Rate { bytes, ours, .. } => Some(rate(*bytes, ours.median())),
+            _ => None,
+        }
+    }
+
+    /// Our calls a second, at the median.
+    fn calls(&self) -> Option<f64> {
+        match &self.figures {
+            Figures::Calls { count, ours, .. } => Some(per_second(*count, ours.median())),
             _ => None,
         }
     }
@@ -92,6 +104,10 @@ impl Row {
                 matches!(self.figures, Figures::AtOnce { complete, .. } if complete >= count)
             }
             Goal::Rate(least) => self.rate().is_some_and(|rate| rate >= least),
+            Goal::Calls(least) => self.calls().is_some_and(|calls| calls >= least),
+            Goal::Survived(least) => {
+                matches!(self.figures, Figures::Survived { count, .. } if count >= least)
+            }
         }
     }
 
@@ -117,6 +133,12 @@ impl Row {
                 ours,
                 baseline,
             } => (rates(*bytes, ours), rates(*bytes, baseline)),
+            Figures::Calls {
+                count,
+                ours,
+                baseline,
+            } => (calls(*count, ours), calls(*count, baseline)),
+            Figures::Survived { count, ours } => (format!("all {count}: {}", times(ours)), "—".to_owned()),
         };
         let ratio = match (self.goal, self.added(), self.ratio()) {
             (Goal::Added(..), Some((median, p99)), _) => format!("{median:+.2} ms ({p99:+.2} ms)"),
@@ -132,6 +154,8 @@ impl Row {
             Goal::Added(median, Some(p99)) => format!("≤ +{median} ms (+{p99} ms)"),
             Goal::AtOnce(count) => format!("all {count}"),
             Goal::Rate(least) => format!("≥ {least:.0} MB/s"),
+            Goal::Calls(least) => format!("≥ {least:.0}/s"),
+            Goal::Survived(count) => format!("all {count}"),
         };
         [self.what.to_owned(), ours, baseline, ratio, goal, met.to_owned()]
     }
@@ -139,11 +163,11 @@ impl Row {
     fn to_json(&self) -> Value {
         let (ours, baseline) = match &self.figures {
             Figures::Times { ours, baseline } => (ours.to_json(), baseline.to_json()),
-            Figures::Alone(ours) => (ours.to_json(), Value::Null),
+            Figures::Alone(ours) | Figures::Survived { ours, .. } => (ours.to_json(), Value::Null),
             Figures::Bytes(bytes) => (json!({ "bytes": bytes }), Value::Null),
-            Figures::AtOnce { ours, baseline, .. } | Figures::Rate { ours, baseline, .. } => {
-                (ours.to_json(), baseline.to_json())
-            }
+            Figures::AtOnce { ours, baseline, .. }
+            | Figures::Rate { ours, baseline, .. }
+            | Figures::Calls { ours, baseline, .. } => (ours.to_json(), baseline.to_json()),
         };
         let goal = match self.goal {
             Goal::Ratio(most) => json!({ "ratio": most }),
@@ -153,15 +177,19 @@ impl Row {
             Goal::Added(median, p99) => json!({ "added_median_ms": median, "added_p99_ms": p99 }),
             Goal::AtOnce(count) => json!({ "complete": count }),
             Goal::Rate(least) => json!({ "megabytes_per_second": least }),
+            Goal::Calls(least) => json!({ "calls_per_second": least }),
+            Goal::Survived(count) => json!({ "survived": count }),
         };
         let added = self.added();
         let complete = match self.figures {
             Figures::AtOnce { complete, .. } => Some(complete),
+            Figures::Survived { count, .. } => Some(count),
             _ => None,
         };
         json!({
             "added_median_ms": added.map(|(median, _)| median), "added_p99_ms": added.map(|(_, p99)| p99),
             "complete": complete, "megabytes_per_second": self.rate(),
+            "calls_per_second": self.calls(),
             "name": self.name, "what": self.what, "baseline_is": self.baseline,
             "ours": ours, "baseline": baseline, "ratio": self.ratio(), "goal": goal, "met": self.met(),
         })
@@ -185,6 +213,18 @@ fn rate(bytes: usize, time: Duration) -> f64 {
 fn rates(bytes: usize, series: &Series) -> String {
     let [median, slowest] = [series.median(), series.p99()].map(|time| rate(bytes, time));
     format!("{median:.0} MB/s ({slowest:.0} MB/s)")
+}
+
+fn per_second(count: usize, time: Duration) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "calls that were counted one by one")]
+    let count = count as f64;
+    count / time.as_secs_f64()
+}
+
+/// The median and the slowest.
+fn calls(count: usize, series: &Series) -> String {
+    let [median, slowest] = [series.median(), series.p99()].map(|time| per_second(count, time));
+    format!("{median:.0}/s ({slowest:.0}/s)")
 }
 
 fn times(series: &Series) -> String {
@@ -369,6 +409,31 @@ mod tests {
                 .summary()
                 .starts_with("200 MB/s (200 MB/s) : 2000 MB/s (2000 MB/s), ratio 0.10×")
         );
+    }
+
+    #[test]
+    fn calls_are_counted_by_time_and_survivors_one_by_one() {
+        let calls = |ms| {
+            let figures = Figures::Calls {
+                count: 5000,
+                ours: series(ms),
+                baseline: series(500),
+            };
+            Row::new(case("gateway-rate"), figures)
+        };
+        assert!(calls(1000).met());
+        assert!(!calls(1001).met());
+        assert!(
+            calls(1000)
+                .summary()
+                .starts_with("5000/s (5000/s) : 10000/s (10000/s), ratio 0.50×")
+        );
+        let survived = |count| {
+            let ours = series(3);
+            Row::new(case("gateway-kills"), Figures::Survived { count, ours })
+        };
+        assert!(survived(1000).met());
+        assert!(!survived(999).met());
     }
 
     #[test]

@@ -1,0 +1,78 @@
+//! What the MCP gateway costs: the same server, called directly with the protocol's library and through the gateway's door.
+//!
+//! `mcp_bench WHAT COUNT` prints one JSON document; `cargo xtask bench --only gateway` runs it, built for release, and puts the
+//! figures into its table. `mcp_bench serve TOOLS` is the server.
+
+#[path = "../mcp_door/door.rs"]
+mod door;
+
+mod client;
+mod kills;
+mod listing;
+mod server;
+mod speed;
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use self::door::Door;
+
+/// Everything here can fail in many ways, and is only ever shown.
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+/// The token of the session whose door is asked.
+const TOKEN: &str = "session-token-of-the-bench";
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [what, count] = &arguments[..] else {
+        return Err("say what, and how often: calls, rate, list, kills".into());
+    };
+    let count: usize = count.parse()?;
+    let figures = match what.as_str() {
+        "serve" => return server::serve(count).await,
+        "calls" => speed::calls(count).await?,
+        "rate" => speed::rate(count).await?,
+        "list" => listing::list(count).await?,
+        "kills" => kills::kills(count).await?,
+        other => return Err(format!("nothing here is called {other}").into()),
+    };
+    println!("{figures}");
+    Ok(())
+}
+
+/// The door of a session with these servers, each this program with so many tools.
+async fn open(place: &Path, servers: &[String], tools: usize) -> Result<Door> {
+    let program = std::env::current_exe()?;
+    let mut text = String::new();
+    for server in servers {
+        text.push_str(&format!(
+            "[servers.{server}]\ncommand = {program:?}\nargs = [\"serve\", \"{tools}\"]\n"
+        ));
+    }
+    text.push_str(&format!(
+        "[profiles.default]\nservers = {servers:?}\nsearch = false\n"
+    ));
+    let file = place.join("servers.toml");
+    std::fs::write(&file, text)?;
+    Ok(Door::open(&file, &place.join("state"), TOKEN.to_owned().into()).await?)
+}
+
+/// Times in seconds.
+fn seconds(times: &[Duration]) -> Value {
+    json!(times.iter().map(Duration::as_secs_f64).collect::<Vec<_>>())
+}
