@@ -1,0 +1,68 @@
+//! What an endpoint needs of a server: the seam towards supervision, and what tests put in its place.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use mcp_catalog::ServerDefinition;
+use rmcp::model::{
+    ClientRequest, LoggingMessageNotificationParam, Prompt, Resource, ResourceTemplate, ServerCapabilities,
+    ServerResult, Tool,
+};
+use session_core::mcp::ServerName;
+use tokio::sync::broadcast;
+
+use crate::mcp::call::{CallError, Caller};
+
+/// What a server offers.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Offer {
+    pub(crate) tools: Vec<Tool>,
+    pub(crate) prompts: Vec<Prompt>,
+    pub(crate) resources: Vec<Resource>,
+    pub(crate) resource_templates: Vec<ResourceTemplate>,
+    pub(crate) capabilities: ServerCapabilities,
+    /// Tools that nobody may call before they are approved.
+    pub(crate) held: Vec<String>,
+}
+
+/// What changed about a server.
+#[derive(Debug, Clone)]
+pub(crate) enum Change {
+    ToolsChanged,
+    PromptsChanged,
+    ResourcesChanged,
+    ResourceUpdated(String),
+    Log(Arc<LoggingMessageNotificationParam>),
+}
+
+/// One server, as one session sees it.
+#[async_trait]
+pub(crate) trait Upstream: Send + Sync + 'static {
+    /// Its name.
+    fn name(&self) -> &ServerName;
+
+    /// What the operator declared of it.
+    fn definition(&self) -> Arc<ServerDefinition>;
+
+    /// What it offers, as far as that is known without asking it.
+    fn offer_if_known(&self) -> Option<Arc<Offer>>;
+
+    /// What it offers; asked for when it is not known.
+    ///
+    /// # Errors
+    /// Why it cannot be asked.
+    async fn offer(&self) -> Result<Arc<Offer>, CallError>;
+
+    /// What changes about it from now on.
+    fn changes(&self) -> broadcast::Receiver<Change>;
+
+    /// Sends it one request and waits for the answer, as long as the definition allows.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    async fn request(
+        &self,
+        request: ClientRequest,
+        caller: Arc<dyn Caller>,
+    ) -> Result<ServerResult, CallError>;
+}
