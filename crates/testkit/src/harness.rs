@@ -32,7 +32,7 @@ use session_core::turn::TurnInfo;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-pub use self::gateway::EchoGateway;
+pub use self::gateway::{EchoGateway, idle};
 use crate::faults::{FaultPlan, Faulty};
 use crate::memory::MemoryRuntime;
 

@@ -7,5 +7,6 @@ pub mod faults;
 pub mod fixtures;
 pub mod harness;
 pub mod ledger;
+pub mod mcp;
 pub mod memory;
 pub mod model;

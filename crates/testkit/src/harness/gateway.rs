@@ -12,7 +12,7 @@ use session_core::gateway::{
     MODEL_PORT, ModelActivity, ModelApi, ModelUsage, Programs, SessionGrant,
 };
 use session_core::id::SessionId;
-use session_core::mcp::{McpPlan, McpSelection, McpStatus};
+use session_core::mcp::{McpPlan, McpSelection, McpStatus, ServerName, ServerState, ServerStatus};
 use session_core::runtime::BoxedByteStream;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -33,6 +33,14 @@ struct State {
     credential_hosts: Vec<String>,
     activity: ModelActivity,
     programs: Option<Arc<dyn Programs>>,
+    /// The operator's MCP servers, and how they are.
+    servers: BTreeMap<ServerName, ServerStatus>,
+    /// The content address of their definitions.
+    configuration: String,
+    /// Why no MCP servers can be planned, when none can.
+    unplannable: Option<String>,
+    plans_nothing: bool,
+    shut_down: bool,
     /// How often it was asked about any activity.
     looks: u64,
 }
@@ -78,6 +86,41 @@ impl EchoGateway {
     /// How often it was asked about any.
     pub fn activities(&self) -> u64 {
         self.state().looks
+    }
+
+    /// The operator declares an MCP server, or it changes its state.
+    pub fn declare(&self, status: ServerStatus) {
+        self.state().servers.insert(status.name.clone(), status);
+    }
+
+    /// The operator takes an MCP server away.
+    pub fn undeclare(&self, name: &ServerName) {
+        self.state().servers.remove(name);
+    }
+
+    /// What the definitions of its MCP servers come to from now on.
+    pub fn configure(&self, configuration: &str) {
+        self.state().configuration = configuration.to_owned();
+    }
+
+    /// From now on no MCP servers can be planned, or all again when `None`.
+    pub fn refuse_plans(&self, reason: Option<&str>) {
+        self.state().unplannable = reason.map(str::to_owned);
+    }
+
+    /// Whether it knows nothing of MCP servers, as before there was a gateway for them.
+    pub fn plan_nothing(&self, nothing: bool) {
+        self.state().plans_nothing = nothing;
+    }
+
+    /// Who starts programs in containers for it, once a manager was opened.
+    pub fn programs(&self) -> Option<Arc<dyn Programs>> {
+        self.state().programs.clone()
+    }
+
+    /// Whether its manager has stopped.
+    pub fn is_shut_down(&self) -> bool {
+        self.state().shut_down
     }
 
     /// The sessions that are admitted now.
@@ -147,19 +190,63 @@ impl Gateway for EchoGateway {
         ModelUsage::default()
     }
 
-    /// Gives what is asked for, by name.
+    /// Gives what is asked for by name and declared; there are no profiles here.
     fn plan_mcp(&self, selection: &McpSelection, own: Option<&serde_json::Value>) -> Result<McpPlan> {
+        let state = self.state();
+        if let Some(reason) = &state.unplannable {
+            return Err(unplannable(reason));
+        }
+        if state.plans_nothing {
+            return Ok(McpPlan::default());
+        }
+        if let Some(name) = selection
+            .servers
+            .iter()
+            .find(|name| !state.servers.contains_key(name))
+        {
+            return Err(unplannable(&format!("there is no MCP server {name}")));
+        }
         let own = own.and_then(|own| own["mcpServers"].as_object());
         let names = own.into_iter().flat_map(|servers| servers.keys());
         Ok(McpPlan {
             servers: selection.servers.clone(),
             own: names.map(|name| name.parse()).collect::<Result<_>>()?,
+            tools: selection.tools.clone(),
+            search: selection.search.unwrap_or_default(),
+            configuration: state.configuration.clone(),
             ..McpPlan::default()
         })
     }
 
-    fn mcp_status(&self, _session: Option<&SessionId>) -> McpStatus {
-        McpStatus::default()
+    fn mcp_status(&self, session: Option<&SessionId>) -> McpStatus {
+        let state = self.state();
+        let servers = match session {
+            None => state.servers.values().cloned().collect(),
+            Some(session) => {
+                let plan = state
+                    .grants
+                    .get(session)
+                    .map(|grant| grant.mcp.plan.clone())
+                    .unwrap_or_default();
+                let all = plan.servers.iter().chain(&plan.own);
+                all.map(|name| {
+                    state
+                        .servers
+                        .get(name)
+                        .cloned()
+                        .unwrap_or_else(|| idle(name.clone()))
+                })
+                .collect()
+            }
+        };
+        McpStatus {
+            servers,
+            drifted: false,
+        }
+    }
+
+    async fn shutdown(&self) {
+        self.state().shut_down = true;
     }
 
     fn attach(&self, programs: Arc<dyn Programs>) {
@@ -175,6 +262,28 @@ impl Gateway for EchoGateway {
     async fn dismiss(&self, session: &SessionId) {
         self.state().grants.remove(session);
     }
+}
+
+/// An MCP server that nobody has called yet.
+pub fn idle(name: ServerName) -> ServerStatus {
+    ServerStatus {
+        name,
+        state: ServerState::Idle,
+        reason: None,
+        failures: 0,
+        retry_in_ms: None,
+        held: Vec::new(),
+        tools: None,
+    }
+}
+
+fn unplannable(reason: &str) -> Error {
+    Error::new(
+        ErrorKind::InvalidArgument,
+        "plan the MCP servers",
+        reason.to_owned(),
+    )
+    .with_hint("this is a test")
 }
 
 async fn refuse(mut tunnel: BoxedByteStream, grant: SessionGrant, host: String) {

@@ -11,6 +11,8 @@ use runtime_docker::{DEFAULT_HOST, DockerOptions, DockerRuntime};
 use secrecy::SecretString;
 use serde_json::json;
 use session_core::api::SessionApi;
+use session_core::error::Error;
+use session_core::gateway::{ProgramPlace, ProgramSpec, RunningProgram};
 use session_core::id::ImageRef;
 use session_core::label::Signer;
 use session_core::manager::{ManagerOptions, SessionManager};
@@ -149,6 +151,14 @@ impl SessionSite for DockerSite {
 
     fn runtime(&self) -> Arc<dyn ContainerRuntime> {
         self.runtime.clone()
+    }
+
+    async fn start_program(
+        &self,
+        place: ProgramPlace,
+        program: ProgramSpec,
+    ) -> Result<RunningProgram, Error> {
+        self.manager.programs().start(place, program).await
     }
 
     fn request(&self) -> CreateSession {

@@ -17,6 +17,8 @@ mod egress;
 mod interrupting;
 mod links;
 mod losses;
+mod mcp;
+mod programs;
 mod reconciling;
 mod takeover;
 mod watchdog;

@@ -6,7 +6,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use async_trait::async_trait;
 use session_core::api::SessionApi;
+use session_core::error::Error;
+use session_core::gateway::{ProgramPlace, ProgramSpec, RunningProgram};
 use session_core::id::{ContainerName, ImageRef};
+use session_core::manager::SessionManager;
 use session_core::runtime::{Capability, ContainerRuntime};
 use session_core::session::{CreateSession, SessionFilter};
 use testkit::conformance::runtime::{BackDoor, Lab};
@@ -158,6 +161,15 @@ impl SessionSite for MemorySite {
         Arc::new(self.site.memory.clone())
     }
 
+    async fn start_program(
+        &self,
+        place: ProgramPlace,
+        program: ProgramSpec,
+    ) -> Result<RunningProgram, Error> {
+        let start = |manager: SessionManager| async move { manager.programs().start(place, program).await };
+        self.manager.run(start).await
+    }
+
     fn request(&self) -> CreateSession {
         CreateSession::default()
     }
@@ -209,6 +221,13 @@ impl SessionSite for MemorySite {
             if let Err(error) = self.manager.destroy(&session.id).await {
                 left.push(format!("{}: {error:?}", session.id));
             }
+        }
+        let stop = |manager: SessionManager| async move {
+            manager.shutdown().await;
+            Ok(())
+        };
+        if let Err(error) = self.manager.run(stop).await {
+            left.push(format!("the manager did not stop: {error:?}"));
         }
         if self.site.memory.agents().overlaps() > 0 {
             left.push("a prompt was sent while a turn ran".to_owned());

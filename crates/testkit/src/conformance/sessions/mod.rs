@@ -7,6 +7,7 @@ mod events;
 mod files;
 mod life;
 mod models;
+mod programs;
 mod seal;
 mod stage;
 
@@ -16,6 +17,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use libtest_mimic::Trial;
 use session_core::api::SessionApi;
+use session_core::error::Result;
+use session_core::gateway::{ProgramPlace, ProgramSpec, RunningProgram};
 use session_core::id::ImageRef;
 use session_core::runtime::{Capability, ContainerRuntime};
 use session_core::session::CreateSession;
@@ -27,7 +30,7 @@ use stage::Stage;
 #[async_trait]
 pub trait SessionLab: Send + Sync + 'static {
     /// A manager on a state directory of its own.
-    async fn open(&self) -> Result<Box<dyn SessionSite>, String>;
+    async fn open(&self) -> std::result::Result<Box<dyn SessionSite>, String>;
 }
 
 /// A manager, and what is particular to its runtime.
@@ -44,6 +47,9 @@ pub trait SessionSite: Send + Sync + 'static {
         self.runtime().capability()
     }
 
+    /// Starts a program as the manager's gateway would.
+    async fn start_program(&self, place: ProgramPlace, program: ProgramSpec) -> Result<RunningProgram>;
+
     /// A request for a session whose agent does what [`SessionSite::script`] says.
     fn request(&self) -> CreateSession;
 
@@ -54,7 +60,7 @@ pub trait SessionSite: Send + Sync + 'static {
     fn foreign_image(&self) -> ImageRef;
 
     /// A fresh directory of the host that a session may work in.
-    fn workspace(&self) -> Result<PathBuf, String>;
+    fn workspace(&self) -> std::result::Result<PathBuf, String>;
 
     /// The manager's state directory.
     fn state_dir(&self) -> PathBuf;
@@ -114,6 +120,7 @@ pub fn tests(prefix: &str, lab: Arc<dyn SessionLab>) -> Vec<Trial> {
         events::cases(),
         bad_input::cases(),
         models::cases(),
+        programs::cases(),
         seal::cases(),
     ]
     .into_iter()

@@ -6,7 +6,7 @@
 mod play;
 mod turn;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use session_core::id::SessionId;
@@ -35,6 +35,8 @@ pub struct AgentStart {
     pub session: SessionId,
     /// Its arguments after the program.
     pub args: Vec<String>,
+    /// Its whole environment.
+    pub env: BTreeMap<String, String>,
     /// The conversation that it goes on with.
     pub resumed: Option<String>,
 }

@@ -23,6 +23,7 @@ impl Agents {
         let start = AgentStart {
             session,
             args,
+            env: context.env.clone(),
             resumed,
         };
         self.note(|state| state.starts.push(start));
