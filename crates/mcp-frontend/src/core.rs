@@ -21,7 +21,7 @@ pub(crate) struct Core {
     pub(crate) api: Arc<dyn SessionApi>,
     pub(crate) options: McpOptions,
     pub(crate) keeper: Keeper,
-    /// The operator's MCP servers, when there are tools about them.
+    /// The operator's MCP servers, when they are known here.
     pub(crate) configuration: Option<Configuration>,
     /// What clients can call, by name.
     pub(crate) tools: BTreeMap<&'static str, Arc<Entry>>,
@@ -47,7 +47,6 @@ impl Core {
         keeper: Keeper,
         configuration: Option<Configuration>,
     ) -> Arc<Self> {
-        let configuration = configuration.filter(|_| options.toolsets.contains(&Toolset::Configuration));
         Arc::new(Self {
             api,
             keeper,
@@ -67,6 +66,11 @@ impl Core {
     /// Whether clients have to do with sessions at all.
     pub(crate) fn serves_sessions(&self) -> bool {
         self.options.toolsets.contains(&Toolset::Sessions)
+    }
+
+    /// Whether there are tools about the configuration of MCP servers.
+    pub(crate) fn serves_configuration(&self) -> bool {
+        self.options.toolsets.contains(&Toolset::Configuration) && self.configuration.is_some()
     }
 
     /// Starts what runs beside requests, once.

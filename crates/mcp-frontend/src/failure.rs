@@ -86,6 +86,13 @@ impl Failure {
         }
     }
 
+    /// With another hint.
+    #[must_use]
+    pub(crate) fn with_hint(mut self, hint: Option<String>) -> Self {
+        self.hint = hint;
+        self
+    }
+
     /// Adds what the caller would lose if it were not told now.
     #[must_use]
     pub(crate) fn with_more(mut self, more: impl Into<String>) -> Self {

@@ -6,7 +6,7 @@ use crate::core::Core;
 pub(crate) fn text(core: &Core) -> String {
     let parts = [
         core.serves_sessions().then_some(SESSIONS),
-        core.configuration.is_some().then_some(CONFIGURATION),
+        core.serves_configuration().then_some(CONFIGURATION),
         Some(END),
     ];
     parts.into_iter().flatten().collect::<Vec<_>>().join("\n\n")

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use crate::call::{Call, Stop};
 use crate::core::Core;
 use crate::failure::Failure;
+use crate::tools::refusal;
 
 type Creation = JoinHandle<session_core::error::Result<SessionInfo>>;
 
@@ -36,7 +37,10 @@ pub(crate) async fn make(call: &Call, request: CreateSession, limit: Duration) -
         tokio::select! {
             made = &mut creation => {
                 call.core.changes.nudge();
-                return Ok(made.unwrap_or_else(|died| Err(crashed(died)))?);
+                return match made.unwrap_or_else(|died| Err(crashed(died))) {
+                    Ok(info) => Ok(info),
+                    Err(error) => Err(refusal(call, error).await.into()),
+                };
             }
             () = call.cancelled.cancelled() => {
                 put_away(&call.core, creation, keyed);

@@ -132,7 +132,7 @@ impl ServerView {
 }
 
 /// The state's name as it is written.
-fn state(state: ServerState) -> &'static str {
+pub(crate) fn state(state: ServerState) -> &'static str {
     match state {
         ServerState::Idle => "idle",
         ServerState::Starting => "starting",

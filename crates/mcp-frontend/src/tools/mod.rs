@@ -31,9 +31,11 @@ use serde_json::{Map, Value};
 use session_core::id::SessionId;
 use session_core::turn::{TurnInfo, TurnOutcome};
 
+pub(crate) use self::configuration::refusal;
 pub(crate) use self::diff::{DiffPart, diff_part, no_changes};
 pub(crate) use self::inspect::SessionView;
 pub(crate) use self::logs::newest as newest_lines;
+use self::mcp_view::state as server_state;
 pub(crate) use self::tasks::cancel::cancel;
 use crate::args;
 use crate::call::{Call, Stop};
@@ -176,7 +178,9 @@ pub(crate) fn offered(
     if toolsets.contains(&Toolset::Sessions) {
         tools.extend(SESSIONS.iter().cloned());
     }
-    if let Some(configuration) = configuration {
+    if toolsets.contains(&Toolset::Configuration)
+        && let Some(configuration) = configuration
+    {
         tools.extend(configuration::tools(configuration.deployer.is_some()));
     }
     tools

@@ -4,15 +4,19 @@
 
 #[path = "../protocol/support/client.rs"]
 mod client;
+#[path = "../protocol/support/options.rs"]
+mod options;
 #[path = "../protocol/support/validate.rs"]
 mod validate;
+#[path = "../protocol/support/verbs.rs"]
+#[expect(dead_code, reason = "the tests over a fake use the rest of them")]
+mod verbs;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use mcp_frontend::{McpOptions, McpServer};
+use mcp_frontend::McpServer;
 use serde_json::json;
-use session_core::policy::mounts::HostPaths;
 use testkit::harness::{ManagerProcess, Site};
 use testkit::memory::AgentTurn;
 use tokio::runtime::Runtime;
@@ -31,11 +35,7 @@ struct Front {
 impl Front {
     async fn new(site: &Site) -> Self {
         let manager = Arc::new(site.manager().await.unwrap());
-        let mut options = McpOptions::new(HostPaths {
-            home: None,
-            state_dir: "/var/lib/cofferdam-test".into(),
-            engine_sockets: Vec::new(),
-        });
+        let mut options = options::options();
         options.output_limit = 10_000;
         options.command_output_limit = 4 << 20;
         let (ours, theirs) = tokio::io::duplex(1 << 20);
@@ -101,12 +101,7 @@ async fn a_piece_of_work_from_beginning_to_end() {
 
     client.send_raw(b"no message").await;
     assert_eq!(client.stray_error().await["error"]["code"], -32700);
-    let read = client
-        .ok(
-            "execute_command",
-            json!({ "sessionId": id, "command": "cat notes.txt; echo oh >&2; false" }),
-        )
-        .await;
+    let read = client.run(&id, "cat notes.txt; echo oh >&2; false").await;
     assert_eq!(read["stdout"]["text"], "remember\n");
     assert_eq!(read["stderr"]["text"], "oh\n");
     assert_eq!(read["exitCode"], 1);
@@ -131,9 +126,7 @@ async fn a_piece_of_work_from_beginning_to_end() {
     site.memory
         .agents()
         .then(AgentTurn::new().write("answer.txt", "42").say("It is done."));
-    let done = client
-        .ok("execute_in_session", json!({ "sessionId": id, "prompt": "work" }))
-        .await;
+    let done = client.prompt(&id, "work").await;
     assert_eq!(done["result"], "It is done.");
     assert!(done["usage"]["outputTokens"].is_u64());
 
@@ -143,12 +136,7 @@ async fn a_piece_of_work_from_beginning_to_end() {
     assert_eq!(std::fs::read_to_string(&out).unwrap(), "42");
     let back = json!({ "sessionId": id, "direction": "to_container", "sourcePath": project.path(), "destPath": "copied" });
     client.ok("transfer_files", back).await;
-    let read = client
-        .ok(
-            "execute_command",
-            json!({ "sessionId": id, "command": "cat copied/answer.txt" }),
-        )
-        .await;
+    let read = client.run(&id, "cat copied/answer.txt").await;
     assert_eq!(read["stdout"]["text"], "42");
 
     let log = client
@@ -158,9 +146,9 @@ async fn a_piece_of_work_from_beginning_to_end() {
         )
         .await;
     assert_eq!(log["events"][0]["text"], "It is done.");
-    let seen = client.ok("get_session", json!({ "sessionId": id })).await;
+    let seen = client.look(&id).await;
     assert!(seen["carrier"].is_string() && seen["turns"] == 1, "{seen}");
-    client.ok("destroy_session", json!({ "sessionId": id })).await;
+    client.destroy(&id).await;
     let gone = client
         .err("execute_command", json!({ "sessionId": id, "command": "true" }))
         .await;
@@ -177,28 +165,14 @@ async fn a_cancelled_prompt_leaves_the_session_usable() {
     site.memory
         .agents()
         .then(AgentTurn::new().say("I am at it.").hang());
-    let call = json!({
-        "name": "execute_in_session", "arguments": { "sessionId": id, "prompt": "x" }, "_meta": { "progressToken": 1 },
-    });
-    let call = front.client.send("tools/call", call).await;
+    let arguments = json!({ "sessionId": id, "prompt": "x" });
+    let call = front.client.begin_told("execute_in_session", arguments).await;
     while front.client.notification("notifications/progress").await["params"]["message"] != "I am at it." {}
-    front
-        .client
-        .notify("notifications/cancelled", json!({ "requestId": call }))
-        .await;
-    let done = front
-        .client
-        .ok(
-            "execute_in_session",
-            json!({ "sessionId": id, "prompt": "again" }),
-        )
-        .await;
+    front.client.take_back(call).await;
+    let done = front.client.prompt(&id, "again").await;
     assert_eq!(done["status"], "succeeded");
     assert_eq!(site.memory.agents().interrupts(), 1);
-    front
-        .client
-        .ok("destroy_session", json!({ "sessionId": id }))
-        .await;
+    front.client.destroy(&id).await;
     front.end().await;
 }
 
@@ -220,10 +194,7 @@ async fn a_flood_ends_at_its_bound() {
         (&timed["cause"], &timed["timedOut"]),
         (&json!("timed_out"), &json!(true))
     );
-    front
-        .client
-        .ok("destroy_session", json!({ "sessionId": id }))
-        .await;
+    front.client.destroy(&id).await;
     front.end().await;
 }
 
@@ -235,25 +206,16 @@ async fn tasks_go_on_when_server_and_manager_are_killed() {
     let command = json!({ "sessionId": id, "command": "echo begun; sleep 2; echo ended" });
     let command = front.client.ok("start_task", command).await;
     site.memory.agents().then(AgentTurn::new().say("still here"));
-    let prompt = front
-        .client
-        .ok("start_task", json!({ "sessionId": id, "prompt": "x" }))
-        .await;
+    let prompt = front.client.start(&id, "x").await;
     front.kill().await;
 
     let mut next = Front::new(&site).await;
-    let done = next
-        .client
-        .ok("wait_task", json!({ "taskId": prompt["taskId"] }))
-        .await;
+    let done = next.client.wait(&prompt["taskId"]).await;
     assert_eq!(
         (&done["status"], &done["result"]),
         (&json!("succeeded"), &json!("still here"))
     );
-    let done = next
-        .client
-        .ok("wait_task", json!({ "taskId": command["taskId"] }))
-        .await;
+    let done = next.client.wait(&command["taskId"]).await;
     assert_eq!(
         (&done["status"], &done["exitCode"]),
         (&json!("exited"), &json!(0)),
@@ -263,9 +225,7 @@ async fn tasks_go_on_when_server_and_manager_are_killed() {
         done["stdout"]["text"].as_str().unwrap().ends_with("ended\n"),
         "{done}"
     );
-    next.client
-        .ok("destroy_session", json!({ "sessionId": id }))
-        .await;
+    next.client.destroy(&id).await;
     next.end().await;
 }
 

@@ -117,8 +117,7 @@ async fn bombs_are_weighed_before_they_are_parsed() {
 
 #[tokio::test]
 async fn a_prompt_of_ten_megabytes_is_refused_by_the_tool_and_a_longer_message_by_the_protocol() {
-    let mut world = World::new().await;
-    let id = world.client.session().await;
+    let (mut world, id) = World::with_session().await;
     let prompt = "x".repeat(10 << 20);
     let text = world
         .client
@@ -175,8 +174,7 @@ async fn wrong_types_and_absurd_sizes_are_tool_errors() {
 
 #[tokio::test]
 async fn two_requests_with_one_id_are_not_confused() {
-    let mut world = World::new().await;
-    let id = world.client.session().await;
+    let (mut world, id) = World::with_session().await;
     world.fake.next_prompt([Act::Sleep(Duration::from_millis(200))]);
     let call = json!({
         "jsonrpc": "2.0", "id": 77, "method": "tools/call",
@@ -208,16 +206,12 @@ async fn two_requests_with_one_id_are_not_confused() {
 async fn too_many_calls_at_once_are_refused_and_the_rest_goes_on() {
     let mut options = options();
     options.max_calls = 2;
-    let mut world = World::with(options).await;
-    let id = world.client.session().await;
+    let (mut world, id) = World::with(options).await.and_session().await;
     for _ in 0..2 {
         world.fake.next_prompt([Act::Hang]);
         world
             .client
-            .send(
-                "tools/call",
-                json!({ "name": "execute_in_session", "arguments": { "sessionId": id, "prompt": "x" } }),
-            )
+            .begin("execute_in_session", json!({ "sessionId": id, "prompt": "x" }))
             .await;
     }
     let text = loop {
@@ -278,12 +272,7 @@ async fn a_flood_of_requests_is_answered_one_by_one() {
     let mut world = World::new().await;
     let mut ids = Vec::new();
     for _ in 0..300 {
-        ids.push(
-            world
-                .client
-                .send("tools/call", json!({ "name": "list_sessions", "arguments": {} }))
-                .await,
-        );
+        ids.push(world.client.begin("list_sessions", json!({})).await);
     }
     for id in ids {
         let answer: Value = world.client.answer(id).await;

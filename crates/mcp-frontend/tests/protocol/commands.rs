@@ -7,22 +7,11 @@ use serde_json::json;
 use session_core::command::{ExitCause, OnDisconnect, OutputStream};
 
 use crate::support::script::{Step, ended, err, exit, out};
-use crate::support::{World, options};
-
-async fn until(what: impl Fn() -> bool) {
-    for _ in 0..1000 {
-        if what() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    panic!("it did not come about");
-}
+use crate::support::{World, options, until};
 
 #[tokio::test]
 async fn code_and_both_streams_come_apart() {
-    let mut world = World::new().await;
-    let id = world.client.session().await;
+    let (mut world, id) = World::with_session().await;
     world
         .fake
         .next_command([out("one\n"), err("oh\n"), out("two\n"), exit(3)]);
@@ -58,8 +47,7 @@ async fn code_and_both_streams_come_apart() {
 
 #[tokio::test]
 async fn an_argument_vector_is_passed_on_as_it_is() {
-    let mut world = World::new().await;
-    let id = world.client.session().await;
+    let (mut world, id) = World::with_session().await;
     world
         .client
         .ok(
@@ -96,8 +84,7 @@ async fn an_argument_vector_is_passed_on_as_it_is() {
 
 #[tokio::test]
 async fn a_command_reads_what_it_is_given() {
-    let mut world = World::new().await;
-    let id = world.client.session().await;
+    let (mut world, id) = World::with_session().await;
     world.fake.next_command([Step::Echo, exit(0)]);
     let done = world
         .client
@@ -113,8 +100,7 @@ async fn a_command_reads_what_it_is_given() {
 
 #[tokio::test]
 async fn every_end_is_told_apart() {
-    let mut world = World::new().await;
-    let id = world.client.session().await;
+    let (mut world, id) = World::with_session().await;
     for (cause, code, signal, name, advised) in [
         (ExitCause::Signaled, None, Some(11), "signaled", false),
         (ExitCause::TimedOut, None, Some(9), "timed_out", true),
@@ -131,10 +117,7 @@ async fn every_end_is_told_apart() {
         ),
     ] {
         world.fake.next_command([Step::Exit(ended(cause, code, signal))]);
-        let done = world
-            .client
-            .ok("execute_command", json!({ "sessionId": id, "command": "x" }))
-            .await;
+        let done = world.client.run(&id, "x").await;
         assert_eq!(done["cause"], name);
         assert_eq!(done["exitCode"], json!(code));
         assert_eq!(done["signal"], json!(signal));
@@ -146,18 +129,14 @@ async fn every_end_is_told_apart() {
 
 #[tokio::test]
 async fn bytes_that_are_no_text_survive() {
-    let mut world = World::new().await;
-    let id = world.client.session().await;
+    let (mut world, id) = World::with_session().await;
     let bytes = b"ok \xff\xfe\x00 end".to_vec();
     world.fake.next_command([
         Step::Out(OutputStream::Stdout, bytes.clone()),
         err("plain"),
         exit(0),
     ]);
-    let done = world
-        .client
-        .ok("execute_command", json!({ "sessionId": id, "command": "x" }))
-        .await;
+    let done = world.client.run(&id, "x").await;
     let decoded = base64::engine::general_purpose::STANDARD
         .decode(done["stdout"]["base64"].as_str().unwrap())
         .unwrap();
@@ -171,31 +150,21 @@ async fn bytes_that_are_no_text_survive() {
 async fn long_output_says_its_size_and_can_be_paged_through() {
     let mut options = options();
     options.output_limit = 1000;
-    let mut world = World::with(options).await;
-    let id = world.client.session().await;
+    let (mut world, id) = World::with(options).await.and_session().await;
     let lines: String = (0..1000).map(|number| format!("line {number}\n")).collect();
     world
         .fake
         .next_command([out(&lines), err("the end is near\n"), exit(1)]);
-    let done = world
-        .client
-        .ok("execute_command", json!({ "sessionId": id, "command": "x" }))
-        .await;
+    let done = world.client.run(&id, "x").await;
     assert_eq!(done["truncated"], true);
     assert_eq!(done["outputBytes"], lines.len() + 16);
     assert_eq!(done["stdout"]["totalBytes"], lines.len());
     assert_eq!(done["stderr"]["totalBytes"], 16);
     assert!(done["tail"].as_str().unwrap().ends_with("the end is near\n"));
     let (mut stdout, mut stderr) = (done["stdout"]["text"].as_str().unwrap().to_owned(), String::new());
-    let mut next = done["nextOffset"].clone();
-    while !next.is_null() {
-        let part = world
-            .client
-            .ok("get_task", json!({ "taskId": done["taskId"], "offset": next }))
-            .await;
+    for part in world.client.rest(&done).await {
         stdout += part["stdout"]["text"].as_str().unwrap();
         stderr += part["stderr"]["text"].as_str().unwrap();
-        next = part["nextOffset"].clone();
     }
     assert_eq!((stdout, stderr.as_str()), (lines, "the end is near\n"));
     world.end().await;
@@ -206,49 +175,36 @@ async fn a_flood_is_told_with_what_is_lost() {
     let mut options = options();
     options.output_limit = 1000;
     options.kept_output = 64 << 10;
-    let mut world = World::with(options).await;
-    let id = world.client.session().await;
+    let (mut world, id) = World::with(options).await.and_session().await;
     let flood: Vec<_> = (0..500)
         .map(|_| out(&"x".repeat(4096)))
         .chain([out("last words"), exit(0)])
         .collect();
     world.fake.next_command(flood);
-    let done = world
-        .client
-        .ok("execute_command", json!({ "sessionId": id, "command": "yes" }))
-        .await;
+    let done = world.client.run(&id, "yes").await;
     assert_eq!(done["outputBytes"], 500 * 4096 + 10);
     assert!(done["tail"].as_str().unwrap().ends_with("last words"));
-    let (mut next, mut lost) = (done["nextOffset"].clone(), 0);
-    while !next.is_null() {
-        let part = world
-            .client
-            .ok("get_task", json!({ "taskId": done["taskId"], "offset": next }))
-            .await;
-        lost += part["lostBytes"].as_u64().unwrap_or_default();
-        next = part["nextOffset"].clone();
-    }
-    assert!(lost > 0);
+    let rest = world.client.rest(&done).await;
+    assert!(
+        rest.iter().any(|part| part["lostBytes"].as_u64() > Some(0)),
+        "{rest:?}"
+    );
     world.end().await;
 }
 
 #[tokio::test]
 async fn cancelling_the_call_ends_the_command() {
-    let mut world = World::new().await;
-    let id = world.client.session().await;
+    let (mut world, id) = World::with_session().await;
     world.fake.next_command([out("begun"), Step::Hang]);
     let call = world
         .client
-        .send(
-            "tools/call",
-            json!({ "name": "execute_command", "arguments": { "sessionId": id, "command": "sleep 9" } }),
+        .begin(
+            "execute_command",
+            json!({ "sessionId": id, "command": "sleep 9" }),
         )
         .await;
     until(|| world.fake.commands().len() == 1).await;
-    world
-        .client
-        .notify("notifications/cancelled", json!({ "requestId": call }))
-        .await;
+    world.client.take_back(call).await;
     let log = loop {
         let log = world
             .client
@@ -268,8 +224,7 @@ async fn cancelling_the_call_ends_the_command() {
 
 #[tokio::test]
 async fn a_link_that_breaks_gives_what_had_come() {
-    let mut world = World::new().await;
-    let id = world.client.session().await;
+    let (mut world, id) = World::with_session().await;
     world.fake.next_command([out("so far"), Step::Break]);
     let text = world
         .client
@@ -281,15 +236,12 @@ async fn a_link_that_breaks_gives_what_had_come() {
 
 #[tokio::test(start_paused = true)]
 async fn a_long_command_tells_how_far_it_is() {
-    let mut world = World::new().await;
-    let id = world.client.session().await;
+    let (mut world, id) = World::with_session().await;
     world
         .fake
         .next_command([out("1234"), Step::Sleep(Duration::from_secs(40)), exit(0)]);
-    let call = json!({
-        "name": "execute_command", "arguments": { "sessionId": id, "command": "make" }, "_meta": { "progressToken": 5 },
-    });
-    let call = world.client.send("tools/call", call).await;
+    let arguments = json!({ "sessionId": id, "command": "make" });
+    let call = world.client.begin_told("execute_command", arguments).await;
     world.client.answer(call).await;
     let told = world
         .client
@@ -310,8 +262,7 @@ async fn a_long_command_tells_how_far_it_is() {
 
 #[tokio::test]
 async fn a_background_command_outlives_its_client() {
-    let mut world = World::new().await;
-    let id = world.client.session().await;
+    let (mut world, id) = World::with_session().await;
     world.fake.next_command([
         out("a"),
         Step::Sleep(Duration::from_millis(200)),
@@ -332,10 +283,7 @@ async fn a_background_command_outlives_its_client() {
     // Another server finds it by its id alone.
     let mut next = World::over(fake, options());
     next.client.initialize().await;
-    let done = next
-        .client
-        .ok("wait_task", json!({ "taskId": begun["taskId"] }))
-        .await;
+    let done = next.client.wait(&begun["taskId"]).await;
     assert_eq!(
         (&done["status"], &done["stdout"]["text"]),
         (&json!("exited"), &json!("ab"))

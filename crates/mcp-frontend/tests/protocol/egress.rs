@@ -95,7 +95,7 @@ async fn a_session_shows_what_it_may_what_it_used_and_what_it_was_denied() {
     );
     assert_eq!(made["budget"], json!({ "usd": 5.0 }));
     let id = made["sessionId"].clone();
-    let seen = world.client.ok("get_session", json!({ "sessionId": id })).await;
+    let seen = world.client.look(&id).await;
     assert!(seen.get("denied").is_none() && seen.get("activity").is_none());
 
     let session = id.as_str().unwrap().parse().unwrap();
@@ -118,7 +118,7 @@ async fn a_session_shows_what_it_may_what_it_used_and_what_it_was_denied() {
         },
         today: Spending::default(),
     });
-    let seen = world.client.ok("get_session", json!({ "sessionId": id })).await;
+    let seen = world.client.look(&id).await;
     assert_eq!(
         seen["usage"],
         json!({ "usd": 1.25, "tokens": 42, "requests": 3, "minutes": 1.5 })
@@ -145,8 +145,7 @@ async fn a_session_shows_what_it_may_what_it_used_and_what_it_was_denied() {
 
 #[tokio::test]
 async fn an_agent_cannot_approve_its_own_way_out() {
-    let mut world = World::new().await;
-    let id = world.client.session().await;
+    let (mut world, id) = World::with_session().await;
     world.fake.deny(&id.parse().unwrap(), "files.example.org");
     let listed = world.client.request("tools/list", json!({})).await;
     for tool in listed["result"]["tools"].as_array().unwrap() {
@@ -212,8 +211,7 @@ async fn a_clone_that_was_stopped_points_at_the_argument() {
 
 #[tokio::test]
 async fn the_log_tells_of_doors_and_stalls() {
-    let mut world = World::new().await;
-    let id = world.client.session().await;
+    let (mut world, id) = World::with_session().await;
     let session = id.parse().unwrap();
     let kinds = [
         EventKind::EgressAllowed {

@@ -52,10 +52,7 @@ async fn a_prompt_becomes_a_task_and_its_result_is_the_tools() {
     assert_eq!(done["result"]["structuredContent"]["result"], "42");
     assert_eq!(done["result"]["isError"], false);
     // The same task by our own tools.
-    let same = world
-        .client
-        .ok("get_task", json!({ "taskId": created["taskId"] }))
-        .await;
+    let same = world.client.task(&created["taskId"]).await;
     assert_eq!(same["result"], "42");
     world.end().await;
 }
@@ -115,12 +112,8 @@ async fn tasks_that_are_not_there_are_protocol_errors() {
 
 #[tokio::test]
 async fn a_client_that_did_not_declare_them_waits() {
-    let mut world = World::new().await;
-    let id = world.client.session().await;
-    let done = world
-        .client
-        .ok("execute_in_session", json!({ "sessionId": id, "prompt": "x" }))
-        .await;
+    let (mut world, id) = World::with_session().await;
+    let done = world.client.prompt(&id, "x").await;
     assert_eq!(done["result"], "done");
     let refused = world
         .client

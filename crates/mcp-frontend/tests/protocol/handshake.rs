@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::{World, options};
+use crate::support::{World, inline, options};
 
 #[tokio::test]
 async fn every_revision_with_a_handshake_is_spoken() {
@@ -34,14 +34,6 @@ async fn an_unknown_revision_gets_the_newest_with_a_handshake() {
     world.end().await;
 }
 
-fn inline() -> serde_json::Value {
-    json!({
-        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-        "io.modelcontextprotocol/clientInfo": { "name": "test", "version": "1" },
-        "io.modelcontextprotocol/clientCapabilities": {},
-    })
-}
-
 #[tokio::test]
 async fn the_newest_revision_needs_no_handshake() {
     let mut world = World::silent(options());
@@ -70,10 +62,7 @@ async fn the_newest_revision_needs_no_handshake() {
 #[tokio::test]
 async fn what_comes_before_the_handshake_does_no_harm() {
     let mut world = World::silent(options());
-    world
-        .client
-        .notify("notifications/cancelled", json!({ "requestId": 1 }))
-        .await;
+    world.client.take_back(1).await;
     world.client.send_raw(b"").await;
     world.client.send_raw(b"not json").await;
     assert_eq!(world.client.stray_error().await["error"]["code"], -32700);

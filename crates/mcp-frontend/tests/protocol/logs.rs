@@ -17,17 +17,13 @@ fn numbers(log: &Value) -> Vec<u64> {
 
 #[tokio::test]
 async fn the_log_says_what_happened() {
-    let mut world = World::new().await;
-    let id = world.client.session().await;
+    let (mut world, id) = World::with_session().await;
     world.fake.next_prompt([
         says("hello"),
         uses("Bash", json!({ "command": "ls" })),
         answers("bye"),
     ]);
-    world
-        .client
-        .ok("execute_in_session", json!({ "sessionId": id, "prompt": "hi" }))
-        .await;
+    world.client.prompt(&id, "hi").await;
     let log = world
         .client
         .ok("get_session_logs", json!({ "sessionId": id }))
@@ -76,8 +72,7 @@ async fn the_log_says_what_happened() {
 
 #[tokio::test]
 async fn a_long_log_is_read_from_either_end() {
-    let mut world = World::new().await;
-    let id = world.client.session().await;
+    let (mut world, id) = World::with_session().await;
     let parsed = id.parse().unwrap();
     for number in 0..2500 {
         world.fake.note(
@@ -118,8 +113,7 @@ async fn a_long_log_is_read_from_either_end() {
 async fn results_stay_within_their_bound() {
     let mut options = options();
     options.output_limit = 10_000;
-    let mut world = World::with(options).await;
-    let id = world.client.session().await;
+    let (mut world, id) = World::with(options).await.and_session().await;
     let parsed = id.parse().unwrap();
     for _ in 0..50 {
         world.fake.note(
@@ -152,8 +146,7 @@ async fn results_stay_within_their_bound() {
 async fn a_diff_is_paged_and_an_empty_one_explained() {
     let mut options = options();
     options.output_limit = 1000;
-    let mut world = World::with(options).await;
-    let id = world.client.session().await;
+    let (mut world, id) = World::with(options).await.and_session().await;
     let empty = world
         .client
         .ok("get_session_diff", json!({ "sessionId": id }))

@@ -10,6 +10,7 @@ mod extension;
 mod files;
 mod handshake;
 mod http;
+mod http_gate;
 mod logs;
 mod prompts;
 mod resources;

@@ -2,18 +2,17 @@
 
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
 use session_core::error::{Error, ErrorKind};
 use session_core::state::SessionState;
 use session_core::turn::{TurnFailureCause, TurnStatus};
 
 use crate::support::script::{Act, answers, fails, outcome, says, uses};
-use crate::support::{World, options};
+use crate::support::{World, options, until};
 
 #[tokio::test]
 async fn the_answer_comes_with_its_account() {
-    let mut world = World::new().await;
-    let id = world.client.session().await;
+    let (mut world, id) = World::with_session().await;
     world.fake.next_prompt([says("I look"), answers("Fixed it.")]);
     let done = world
         .client
@@ -31,26 +30,16 @@ async fn the_answer_comes_with_its_account() {
     let request = world.fake.prompts().pop().unwrap();
     assert_eq!(request.tools, ["Bash", "Edit"]);
     assert_eq!(request.time_limit, Some(Duration::from_secs(9)));
-    world
-        .client
-        .ok(
-            "execute_in_session",
-            json!({ "sessionId": id, "prompt": "again" }),
-        )
-        .await;
+    world.client.prompt(&id, "again").await;
     assert_eq!(world.fake.prompts()[1].time_limit, Some(Duration::from_secs(300)));
     world.end().await;
 }
 
 #[tokio::test]
 async fn an_agent_without_words_is_no_empty_success() {
-    let mut world = World::new().await;
-    let id = world.client.session().await;
+    let (mut world, id) = World::with_session().await;
     world.fake.next_prompt([answers("")]);
-    let done = world
-        .client
-        .ok("execute_in_session", json!({ "sessionId": id, "prompt": "x" }))
-        .await;
+    let done = world.client.prompt(&id, "x").await;
     assert!(done["note"].as_str().unwrap().contains("get_session_diff"));
     world.end().await;
 }
@@ -59,24 +48,14 @@ async fn an_agent_without_words_is_no_empty_success() {
 async fn a_long_answer_is_cut_and_can_be_paged_through() {
     let mut options = options();
     options.output_limit = 1000;
-    let mut world = World::with(options).await;
-    let id = world.client.session().await;
+    let (mut world, id) = World::with(options).await.and_session().await;
     let words: String = (0..2000).map(|number| format!("日{number} ")).collect();
     world.fake.next_prompt([answers(&words)]);
-    let done = world
-        .client
-        .ok("execute_in_session", json!({ "sessionId": id, "prompt": "x" }))
-        .await;
+    let done = world.client.prompt(&id, "x").await;
     assert_eq!(done["resultBytes"], words.len());
     let mut got = done["result"].as_str().unwrap().to_owned();
-    let mut next = done["nextOffset"].clone();
-    while !next.is_null() {
-        let part = world
-            .client
-            .ok("get_task", json!({ "taskId": done["taskId"], "offset": next }))
-            .await;
+    for part in world.client.rest(&done).await {
         got += part["result"].as_str().unwrap();
-        next = part["nextOffset"].clone();
     }
     assert_eq!(got, words);
     world.end().await;
@@ -84,8 +63,7 @@ async fn a_long_answer_is_cut_and_can_be_paged_through() {
 
 #[tokio::test]
 async fn a_failed_prompt_names_code_cause_and_hint() {
-    let mut world = World::new().await;
-    let id = world.client.session().await;
+    let (mut world, id) = World::with_session().await;
     world.fake.next_prompt([
         says("hm"),
         fails(
@@ -93,10 +71,7 @@ async fn a_failed_prompt_names_code_cause_and_hint() {
             "the provider refused the key",
         ),
     ]);
-    let text = world
-        .client
-        .err("execute_in_session", json!({ "sessionId": id, "prompt": "x" }))
-        .await;
+    let text = world.client.failed_prompt(&id, "x").await;
     assert!(
         text.starts_with(
             "agent_failed: the provider refused the key\ncause: model_unauthorized\nhint: look at the key"
@@ -107,10 +82,7 @@ async fn a_failed_prompt_names_code_cause_and_hint() {
     world
         .fake
         .next_prompt([fails(TurnFailureCause::TimedOut, "too long")]);
-    let text = world
-        .client
-        .err("execute_in_session", json!({ "sessionId": id, "prompt": "x" }))
-        .await;
+    let text = world.client.failed_prompt(&id, "x").await;
     assert!(
         text.contains("cause: timed_out") && text.contains("timeoutSeconds"),
         "{text}"
@@ -118,10 +90,7 @@ async fn a_failed_prompt_names_code_cause_and_hint() {
     world
         .fake
         .next_prompt([Act::End(outcome(TurnStatus::Interrupted, "half"))]);
-    let text = world
-        .client
-        .err("execute_in_session", json!({ "sessionId": id, "prompt": "x" }))
-        .await;
+    let text = world.client.failed_prompt(&id, "x").await;
     assert!(
         text.starts_with("cancelled") && text.contains("cause: interrupted") && text.contains("half"),
         "{text}"
@@ -131,18 +100,11 @@ async fn a_failed_prompt_names_code_cause_and_hint() {
 
 #[tokio::test]
 async fn prompts_that_cannot_be_taken_are_refused() {
-    let mut world = World::new().await;
-    let id = world.client.session().await;
-    let text = world
-        .client
-        .err("execute_in_session", json!({ "sessionId": id, "prompt": "  " }))
-        .await;
+    let (mut world, id) = World::with_session().await;
+    let text = world.client.failed_prompt(&id, "  ").await;
     assert!(text.starts_with("invalid_argument"), "{text}");
     world.fake.set_state(&id.parse().unwrap(), SessionState::Paused);
-    let text = world
-        .client
-        .err("execute_in_session", json!({ "sessionId": id, "prompt": "x" }))
-        .await;
+    let text = world.client.failed_prompt(&id, "x").await;
     assert!(
         text.starts_with("state_conflict") && text.contains("hint: resume"),
         "{text}"
@@ -152,8 +114,7 @@ async fn prompts_that_cannot_be_taken_are_refused() {
 
 #[tokio::test]
 async fn the_same_key_runs_once() {
-    let mut world = World::new().await;
-    let id = world.client.session().await;
+    let (mut world, id) = World::with_session().await;
     let arguments = json!({ "sessionId": id, "prompt": "x", "idempotencyKey": "k1" });
     let first = world.client.ok("execute_in_session", arguments.clone()).await;
     let second = world.client.ok("execute_in_session", arguments).await;
@@ -163,14 +124,9 @@ async fn the_same_key_runs_once() {
     world.end().await;
 }
 
-fn with_token(name: &str, arguments: Value) -> Value {
-    json!({ "name": name, "arguments": arguments, "_meta": { "progressToken": "p1" } })
-}
-
 #[tokio::test(start_paused = true)]
 async fn progress_comes_from_the_first_second_and_at_least_every_fifteen() {
-    let mut world = World::new().await;
-    let id = world.client.session().await;
+    let (mut world, id) = World::with_session().await;
     world.fake.next_prompt([
         Act::Sleep(Duration::from_secs(2)),
         uses("Bash", json!({ "command": "cargo test" })),
@@ -179,8 +135,8 @@ async fn progress_comes_from_the_first_second_and_at_least_every_fifteen() {
         answers("ok"),
     ]);
     let begun = tokio::time::Instant::now();
-    let request = with_token("execute_in_session", json!({ "sessionId": id, "prompt": "x" }));
-    let call = world.client.send("tools/call", request).await;
+    let arguments = json!({ "sessionId": id, "prompt": "x" });
+    let call = world.client.begin_told("execute_in_session", arguments).await;
     let (mut last, mut lines, mut count) = (begun, Vec::new(), 0.0);
     loop {
         let message = world.client.message().await.unwrap();
@@ -214,13 +170,9 @@ async fn progress_comes_from_the_first_second_and_at_least_every_fifteen() {
 
 #[tokio::test]
 async fn nobody_who_did_not_ask_is_told_about_progress() {
-    let mut world = World::new().await;
-    let id = world.client.session().await;
+    let (mut world, id) = World::with_session().await;
     world.fake.next_prompt([says("a"), says("b"), answers("ok")]);
-    world
-        .client
-        .ok("execute_in_session", json!({ "sessionId": id, "prompt": "x" }))
-        .await;
+    world.client.prompt(&id, "x").await;
     assert!(
         world
             .client
@@ -231,28 +183,12 @@ async fn nobody_who_did_not_ask_is_told_about_progress() {
     world.end().await;
 }
 
-async fn until(what: impl Fn() -> bool) {
-    for _ in 0..1000 {
-        if what() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    panic!("it did not come about");
-}
-
 #[tokio::test]
 async fn cancelling_the_call_interrupts_the_agent_and_leaves_the_session_usable() {
-    let mut world = World::new().await;
-    let id = world.client.session().await;
+    let (mut world, id) = World::with_session().await;
     world.fake.next_prompt([says("working"), Act::Hang]);
-    let call = world
-        .client
-        .send(
-            "tools/call",
-            with_token("execute_in_session", json!({ "sessionId": id, "prompt": "x" })),
-        )
-        .await;
+    let arguments = json!({ "sessionId": id, "prompt": "x" });
+    let call = world.client.begin_told("execute_in_session", arguments).await;
     world.client.notification("notifications/progress").await;
     until(|| world.fake.session_state(&id) == SessionState::Busy).await;
     world
@@ -264,13 +200,7 @@ async fn cancelling_the_call_interrupts_the_agent_and_leaves_the_session_usable(
         .await;
     until(|| world.fake.count("interrupt_turn") == 1 && world.fake.session_state(&id) == SessionState::Ready)
         .await;
-    let again = world
-        .client
-        .ok(
-            "execute_in_session",
-            json!({ "sessionId": id, "prompt": "again" }),
-        )
-        .await;
+    let again = world.client.prompt(&id, "again").await;
     assert_eq!(again["result"], "done");
     assert!(
         world.client.answers.is_empty(),
@@ -281,34 +211,24 @@ async fn cancelling_the_call_interrupts_the_agent_and_leaves_the_session_usable(
 
 #[tokio::test]
 async fn cancelling_a_prompt_that_waits_spares_the_one_that_runs() {
-    let mut world = World::new().await;
-    let id = world.client.session().await;
+    let (mut world, id) = World::with_session().await;
     world
         .fake
         .next_prompt([Act::Sleep(Duration::from_millis(300)), answers("first")]);
-    let first = world
-        .client
-        .ok("start_task", json!({ "sessionId": id, "prompt": "first" }))
-        .await;
+    let first = world.client.start(&id, "first").await;
     until(|| world.fake.session_state(&id) == SessionState::Busy).await;
     world.fake.next_prompt([Act::Hang]);
     let call = world
         .client
-        .send(
-            "tools/call",
-            json!({ "name": "execute_in_session", "arguments": { "sessionId": id, "prompt": "second" } }),
+        .begin(
+            "execute_in_session",
+            json!({ "sessionId": id, "prompt": "second" }),
         )
         .await;
     until(|| world.fake.prompts().len() == 2).await;
-    world
-        .client
-        .notify("notifications/cancelled", json!({ "requestId": call }))
-        .await;
+    world.client.take_back(call).await;
     until(|| world.fake.count("interrupt_turn") == 1).await;
-    let done = world
-        .client
-        .ok("wait_task", json!({ "taskId": first["taskId"] }))
-        .await;
+    let done = world.client.wait(&first["taskId"]).await;
     assert_eq!(
         (&done["status"], &done["result"]),
         (&json!("succeeded"), &json!("first"))
@@ -332,9 +252,9 @@ async fn a_client_that_goes_away_ends_what_it_waited_for_and_nothing_else() {
     world.fake.next_prompt([Act::Hang]);
     world
         .client
-        .send(
-            "tools/call",
-            json!({ "name": "execute_in_session", "arguments": { "sessionId": waited, "prompt": "x" } }),
+        .begin(
+            "execute_in_session",
+            json!({ "sessionId": waited, "prompt": "x" }),
         )
         .await;
     until(|| world.fake.prompts().len() == 2).await;
@@ -353,15 +273,11 @@ async fn a_client_that_goes_away_ends_what_it_waited_for_and_nothing_else() {
 
 #[tokio::test]
 async fn a_shutdown_interrupts_what_somebody_waits_for() {
-    let mut world = World::new().await;
-    let id = world.client.session().await;
+    let (mut world, id) = World::with_session().await;
     world.fake.next_prompt([Act::Hang]);
     world
         .client
-        .send(
-            "tools/call",
-            json!({ "name": "execute_in_session", "arguments": { "sessionId": id, "prompt": "x" } }),
-        )
+        .begin("execute_in_session", json!({ "sessionId": id, "prompt": "x" }))
         .await;
     until(|| world.fake.session_state(&id) == SessionState::Busy).await;
     world.shutdown.cancel();
@@ -371,15 +287,11 @@ async fn a_shutdown_interrupts_what_somebody_waits_for() {
 
 #[tokio::test]
 async fn a_session_that_ends_in_the_middle_says_so() {
-    let mut world = World::new().await;
-    let id = world.client.session().await;
+    let (mut world, id) = World::with_session().await;
     world.fake.next_prompt([Act::Hang]);
     let call = world
         .client
-        .send(
-            "tools/call",
-            json!({ "name": "execute_in_session", "arguments": { "sessionId": id, "prompt": "x" } }),
-        )
+        .begin("execute_in_session", json!({ "sessionId": id, "prompt": "x" }))
         .await;
     until(|| world.fake.session_state(&id) == SessionState::Busy).await;
     world
@@ -393,8 +305,7 @@ async fn a_session_that_ends_in_the_middle_says_so() {
 
 #[tokio::test]
 async fn a_store_that_fails_does_not_interrupt_the_agent() {
-    let mut world = World::new().await;
-    let id = world.client.session().await;
+    let (mut world, id) = World::with_session().await;
     world
         .fake
         .next_prompt([Act::Sleep(Duration::from_millis(100)), answers("ok")]);
@@ -402,10 +313,7 @@ async fn a_store_that_fails_does_not_interrupt_the_agent() {
         "events",
         Error::new(ErrorKind::StoreFailed, "follow the session", "the disk hiccuped"),
     );
-    let text = world
-        .client
-        .err("execute_in_session", json!({ "sessionId": id, "prompt": "x" }))
-        .await;
+    let text = world.client.failed_prompt(&id, "x").await;
     assert!(
         text.starts_with("store_failed") && text.contains("retry:"),
         "{text}"

@@ -5,20 +5,13 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::support::script::{answers, says};
-use crate::support::{World, options};
+use crate::support::{World, inline, options};
 
 #[tokio::test]
 async fn each_session_has_four_resources() {
-    let mut world = World::new().await;
-    let id = world.client.session().await;
+    let (mut world, id) = World::with_session().await;
     world.fake.next_prompt([says("I **think**"), answers("bye")]);
-    world
-        .client
-        .ok(
-            "execute_in_session",
-            json!({ "sessionId": id, "prompt": "hi there" }),
-        )
-        .await;
+    world.client.prompt(&id, "hi there").await;
     world.fake.set_patch("diff --git x\n");
     let listed = world.client.request("resources/list", json!({})).await;
     let uris: Vec<_> = listed["result"]["resources"]
@@ -81,8 +74,7 @@ async fn the_list_is_paged() {
 
 #[tokio::test]
 async fn what_is_no_resource_is_not_found() {
-    let mut world = World::new().await;
-    let id = world.client.session().await;
+    let (mut world, id) = World::with_session().await;
     let nobody = "session://00000000-0000-4000-8000-000000000000";
     for uri in [
         nobody,
@@ -111,10 +103,7 @@ async fn clients_hear_that_the_list_changed() {
         .client
         .notification("notifications/resources/list_changed")
         .await;
-    world
-        .client
-        .ok("destroy_session", json!({ "sessionId": id }))
-        .await;
+    world.client.destroy(&id).await;
     world
         .client
         .notification("notifications/resources/list_changed")
@@ -133,11 +122,7 @@ async fn clients_hear_that_the_list_changed() {
 #[tokio::test]
 async fn a_subscription_of_the_newest_revision_hears_it_too() {
     let mut world = World::silent(options());
-    let meta = json!({
-        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-        "io.modelcontextprotocol/clientInfo": { "name": "test", "version": "1" },
-        "io.modelcontextprotocol/clientCapabilities": {},
-    });
+    let meta = inline();
     let params = json!({ "notifications": { "resourcesListChanged": true }, "_meta": meta });
     world.client.send("subscriptions/listen", params).await;
     world
@@ -160,11 +145,7 @@ async fn a_subscription_of_the_newest_revision_hears_it_too() {
 #[tokio::test(start_paused = true)]
 async fn a_client_that_listens_and_leaves_keeps_nobody_waiting() {
     let mut world = World::silent(options());
-    let meta = json!({
-        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-        "io.modelcontextprotocol/clientInfo": { "name": "test", "version": "1" },
-        "io.modelcontextprotocol/clientCapabilities": {},
-    });
+    let meta = inline();
     let params = json!({ "notifications": { "resourcesListChanged": true }, "_meta": meta });
     world.client.send("subscriptions/listen", params).await;
     world

@@ -210,7 +210,7 @@ async fn a_session_shows_how_its_servers_are() {
         drifted: true,
     });
     let id = made["sessionId"].clone();
-    let seen = world.client.ok("get_session", json!({ "sessionId": id })).await;
+    let seen = world.client.look(&id).await;
     let mcp = &seen["mcp"];
     assert_eq!(
         (&mcp["profile"], &mcp["tools"], &mcp["search"], &mcp["drifted"]),
@@ -230,21 +230,20 @@ async fn a_session_shows_how_its_servers_are() {
     assert!(how.contains("cofferdam mcp approve"), "{how}");
 
     world.fake.serve(McpStatus::default());
-    let seen = world.client.ok("get_session", json!({ "sessionId": id })).await;
+    let seen = world.client.look(&id).await;
     assert!(
         seen["mcp"]["howToApprove"].is_null() && seen["mcp"]["drifted"] == false,
         "{seen}"
     );
     let bare = world.client.session().await;
-    let seen = world.client.ok("get_session", json!({ "sessionId": bare })).await;
+    let seen = world.client.look(&bare).await;
     assert!(seen["mcp"].is_null() && seen["mcpServers"].is_null(), "{seen}");
     world.end().await;
 }
 
 #[tokio::test]
 async fn the_log_and_the_transcript_tell_what_became_of_a_server() {
-    let mut world = World::new().await;
-    let id = world.client.session().await;
+    let (mut world, id) = World::with_session().await;
     let session = id.parse().unwrap();
     let with = |state, reason: &str| ServerStatus {
         reason: Some(reason.into()),

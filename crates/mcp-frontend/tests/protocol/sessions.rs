@@ -215,15 +215,9 @@ async fn a_creation_under_a_key_can_be_waited_for_again() {
 async fn a_cancelled_creation_is_put_away() {
     let mut world = World::new().await;
     world.fake.slow("create", Duration::from_secs(60));
-    let id = world
-        .client
-        .send("tools/call", json!({ "name": "create_session", "arguments": {} }))
-        .await;
+    let id = world.client.begin("create_session", json!({})).await;
     tokio::time::sleep(Duration::from_secs(1)).await;
-    world
-        .client
-        .notify("notifications/cancelled", json!({ "requestId": id }))
-        .await;
+    world.client.take_back(id).await;
     tokio::time::sleep(Duration::from_secs(120)).await;
     assert!(world.fake.alive().is_empty());
     assert_eq!(world.fake.count("destroy"), 1);
@@ -281,10 +275,7 @@ async fn sessions_are_listed_filtered_and_paged() {
         .await;
     assert_eq!(odd["total"], 2);
     let first = ids[0].as_str().unwrap().to_owned();
-    world
-        .client
-        .ok("destroy_session", json!({ "sessionId": first }))
-        .await;
+    world.client.destroy(&first).await;
     let gone = world
         .client
         .ok("list_sessions", json!({ "state": "destroyed" }))
@@ -302,14 +293,10 @@ async fn sessions_are_listed_filtered_and_paged() {
 
 #[tokio::test]
 async fn a_session_is_seen_closely() {
-    let mut world = World::new().await;
-    let id = world.client.session().await;
+    let (mut world, id) = World::with_session().await;
     world.fake.next_prompt([says("hm"), Act::Hang]);
-    let task = world
-        .client
-        .ok("start_task", json!({ "sessionId": id, "prompt": "go" }))
-        .await;
-    let seen = world.client.ok("get_session", json!({ "sessionId": id })).await;
+    let task = world.client.start(&id, "go").await;
+    let seen = world.client.look(&id).await;
     assert_eq!(seen["openTasks"][0], task["taskId"]);
     assert_eq!(seen["workspace"]["kind"], "empty");
     assert_eq!(seen["network"], "sealed");
@@ -320,7 +307,7 @@ async fn a_session_is_seen_closely() {
             cause: "no disk".into(),
         },
     );
-    let seen = world.client.ok("get_session", json!({ "sessionId": id })).await;
+    let seen = world.client.look(&id).await;
     assert_eq!(
         (&seen["state"], &seen["cause"]),
         (&json!("failed"), &json!("no disk"))
@@ -330,13 +317,9 @@ async fn a_session_is_seen_closely() {
 
 #[tokio::test]
 async fn a_session_that_works_is_destroyed_only_by_force() {
-    let mut world = World::new().await;
-    let id = world.client.session().await;
+    let (mut world, id) = World::with_session().await;
     world.fake.next_prompt([Act::Hang]);
-    world
-        .client
-        .ok("start_task", json!({ "sessionId": id, "prompt": "go" }))
-        .await;
+    world.client.start(&id, "go").await;
     let text = world
         .client
         .err("destroy_session", json!({ "sessionId": id }))
@@ -352,10 +335,7 @@ async fn a_session_that_works_is_destroyed_only_by_force() {
         .await;
     assert_eq!(gone["destroyed"], true);
     // Destroying it again succeeds, and its log stays readable.
-    world
-        .client
-        .ok("destroy_session", json!({ "sessionId": id }))
-        .await;
+    world.client.destroy(&id).await;
     world
         .client
         .ok("get_session_logs", json!({ "sessionId": id }))
@@ -403,29 +383,19 @@ async fn sessions_that_nobody_has_are_not_found_everywhere() {
 
 #[tokio::test]
 async fn interrupting_says_whether_there_was_something() {
-    let mut world = World::new().await;
-    let id = world.client.session().await;
+    let (mut world, id) = World::with_session().await;
     let nothing = world
         .client
         .ok("interrupt_session", json!({ "sessionId": id }))
         .await;
     assert_eq!(nothing["interrupted"], false);
     world.fake.next_prompt([Act::Hang]);
-    world
-        .client
-        .ok("start_task", json!({ "sessionId": id, "prompt": "go" }))
-        .await;
+    world.client.start(&id, "go").await;
     let something = world
         .client
         .ok("interrupt_session", json!({ "sessionId": id }))
         .await;
     assert_eq!(something["interrupted"], true);
-    world
-        .client
-        .ok(
-            "execute_in_session",
-            json!({ "sessionId": id, "prompt": "again" }),
-        )
-        .await;
+    world.client.prompt(&id, "again").await;
     world.end().await;
 }

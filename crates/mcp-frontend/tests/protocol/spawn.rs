@@ -8,7 +8,7 @@ use session_core::session::WorkspaceSource;
 use session_core::turn::TurnFailureCause;
 
 use crate::support::script::{Act, answers, fails, says};
-use crate::support::{World, options};
+use crate::support::{World, options, until};
 
 #[tokio::test]
 async fn one_call_does_everything() {
@@ -100,16 +100,6 @@ async fn a_session_that_cannot_be_removed_is_said() {
     world.end().await;
 }
 
-async fn until(what: impl Fn() -> bool) {
-    for _ in 0..1000 {
-        if what() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    panic!("it did not come about");
-}
-
 #[tokio::test]
 async fn a_cancelled_call_is_cleaned_up() {
     let mut world = World::new().await;
@@ -117,10 +107,7 @@ async fn a_cancelled_call_is_cleaned_up() {
     let call = json!({ "name": "spawn_claude_container", "arguments": { "taskDescription": "x" } });
     let call = world.client.send("tools/call", call).await;
     until(|| world.fake.prompts().len() == 1).await;
-    world
-        .client
-        .notify("notifications/cancelled", json!({ "requestId": call }))
-        .await;
+    world.client.take_back(call).await;
     until(|| world.fake.alive().is_empty()).await;
     assert_eq!(world.fake.count("destroy"), 1);
     world.end().await;
@@ -132,10 +119,7 @@ async fn a_client_that_goes_away_leaves_nothing() {
     world.fake.next_prompt([Act::Hang]);
     world
         .client
-        .send(
-            "tools/call",
-            json!({ "name": "spawn_claude_container", "arguments": { "taskDescription": "x" } }),
-        )
+        .begin("spawn_claude_container", json!({ "taskDescription": "x" }))
         .await;
     until(|| world.fake.prompts().len() == 1).await;
     let fake = world.end().await;

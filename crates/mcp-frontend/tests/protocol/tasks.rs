@@ -15,23 +15,16 @@ use crate::support::{World, options};
 
 #[tokio::test]
 async fn a_prompt_is_started_watched_and_read() {
-    let mut world = World::new().await;
-    let id = world.client.session().await;
+    let (mut world, id) = World::with_session().await;
     world.fake.next_prompt([
         says("one"),
         Act::Sleep(Duration::from_millis(100)),
         says("two"),
         answers("three"),
     ]);
-    let task = world
-        .client
-        .ok("start_task", json!({ "sessionId": id, "prompt": "count" }))
-        .await;
+    let task = world.client.start(&id, "count").await;
     assert_eq!(task["kind"], "prompt");
-    let done = world
-        .client
-        .ok("wait_task", json!({ "taskId": task["taskId"] }))
-        .await;
+    let done = world.client.wait(&task["taskId"]).await;
     assert_eq!(
         (&done["status"], &done["result"], &done["ended"]),
         (&json!("succeeded"), &json!("three"), &json!(true))
@@ -54,10 +47,7 @@ async fn a_prompt_is_started_watched_and_read() {
         )
         .await;
     assert_eq!(again["events"], json!([]));
-    let read = world
-        .client
-        .ok("get_task", json!({ "taskId": task["taskId"] }))
-        .await;
+    let read = world.client.task(&task["taskId"]).await;
     assert_eq!(read["result"], "three");
     assert_eq!(read["prompt"], "count");
     assert_eq!(world.fake.prompts()[0].time_limit, None);
@@ -66,13 +56,9 @@ async fn a_prompt_is_started_watched_and_read() {
 
 #[tokio::test(start_paused = true)]
 async fn waiting_ends_within_its_limit() {
-    let mut world = World::new().await;
-    let id = world.client.session().await;
+    let (mut world, id) = World::with_session().await;
     world.fake.next_prompt([says("busy"), Act::Hang]);
-    let task = world
-        .client
-        .ok("start_task", json!({ "sessionId": id, "prompt": "x" }))
-        .await;
+    let task = world.client.start(&id, "x").await;
     for (asked, limit) in [(json!(2), 3), (json!(3600), 51), (json!(null), 31)] {
         let begun = tokio::time::Instant::now();
         let now = world
@@ -98,13 +84,9 @@ async fn waiting_ends_within_its_limit() {
 
 #[tokio::test]
 async fn a_task_is_cancelled_by_its_id() {
-    let mut world = World::new().await;
-    let id = world.client.session().await;
+    let (mut world, id) = World::with_session().await;
     world.fake.next_prompt([Act::Hang]);
-    let task = world
-        .client
-        .ok("start_task", json!({ "sessionId": id, "prompt": "x" }))
-        .await;
+    let task = world.client.start(&id, "x").await;
     let cancelled = world
         .client
         .ok("cancel_task", json!({ "taskId": task["taskId"] }))
@@ -118,10 +100,7 @@ async fn a_task_is_cancelled_by_its_id() {
         .ok("cancel_task", json!({ "taskId": task["taskId"] }))
         .await;
     assert_eq!(again["cancelled"], false);
-    let read = world
-        .client
-        .ok("get_task", json!({ "taskId": task["taskId"] }))
-        .await;
+    let read = world.client.task(&task["taskId"]).await;
     assert!(read["failure"].as_str().unwrap().contains("interrupted"));
 
     world.fake.next_command([out("x"), Step::Hang]);
@@ -138,10 +117,7 @@ async fn a_task_is_cancelled_by_its_id() {
         (&cancelled["cancelled"], &cancelled["status"]),
         (&json!(true), &json!("exited"))
     );
-    let read = world
-        .client
-        .ok("get_task", json!({ "taskId": task["taskId"] }))
-        .await;
+    let read = world.client.task(&task["taskId"]).await;
     assert_eq!(
         (&read["cause"], &read["signal"]),
         (&json!("cancelled"), &json!(9))
@@ -151,15 +127,11 @@ async fn a_task_is_cancelled_by_its_id() {
 
 #[tokio::test]
 async fn cancelling_a_task_that_waits_leaves_those_before_and_behind_it() {
-    let mut world = World::new().await;
-    let id = world.client.session().await;
+    let (mut world, id) = World::with_session().await;
     let mut tasks = Vec::new();
     for act in [Act::Sleep(Duration::from_millis(300)), Act::Hang, says("third")] {
         world.fake.next_prompt([act, answers("done")]);
-        let task = world
-            .client
-            .ok("start_task", json!({ "sessionId": id, "prompt": "x" }))
-            .await;
+        let task = world.client.start(&id, "x").await;
         tasks.push(task["taskId"].clone());
     }
     let cancelled = world
@@ -171,7 +143,7 @@ async fn cancelling_a_task_that_waits_leaves_those_before_and_behind_it() {
         (&json!(true), &json!("interrupted"))
     );
     for task in [&tasks[0], &tasks[2]] {
-        let done = world.client.ok("wait_task", json!({ "taskId": task })).await;
+        let done = world.client.wait(&task).await;
         assert_eq!(
             (&done["status"], &done["result"]),
             (&json!("succeeded"), &json!("done"))
@@ -182,8 +154,7 @@ async fn cancelling_a_task_that_waits_leaves_those_before_and_behind_it() {
 
 #[tokio::test]
 async fn a_command_is_watched_while_it_runs() {
-    let mut world = World::new().await;
-    let id = world.client.session().await;
+    let (mut world, id) = World::with_session().await;
     world.fake.next_command([
         out("first\n"),
         Step::Sleep(Duration::from_millis(300)),
@@ -199,10 +170,7 @@ async fn a_command_is_watched_while_it_runs() {
         .await;
     assert_eq!(world.fake.commands()[0].time_limit, Some(Duration::from_secs(60)));
     tokio::time::sleep(Duration::from_millis(50)).await;
-    let now = world
-        .client
-        .ok("get_task", json!({ "taskId": task["taskId"] }))
-        .await;
+    let now = world.client.task(&task["taskId"]).await;
     assert_eq!(
         (&now["status"], &now["stdout"]["text"], &now["nextOffset"]),
         (&json!("running"), &json!("first\n"), &json!(6))
@@ -223,8 +191,7 @@ async fn a_command_is_watched_while_it_runs() {
 
 #[tokio::test]
 async fn a_task_is_one_thing() {
-    let mut world = World::new().await;
-    let id = world.client.session().await;
+    let (mut world, id) = World::with_session().await;
     for wrong in [
         json!({ "prompt": "x", "command": "y" }),
         json!({ "prompt": "x", "argv": ["y"] }),
@@ -240,8 +207,7 @@ async fn a_task_is_one_thing() {
 
 #[tokio::test]
 async fn tasks_that_nobody_has_are_not_found() {
-    let mut world = World::new().await;
-    let id = world.client.session().await;
+    let (mut world, id) = World::with_session().await;
     let nobody = "00000000-0000-4000-8000-000000000000";
     for tool in ["get_task", "wait_task", "cancel_task"] {
         for task in [
@@ -266,22 +232,10 @@ async fn tasks_are_listed() {
     let (one, two) = (world.client.session().await, world.client.session().await);
     let empty = world.client.ok("list_tasks", json!({})).await;
     assert_eq!((&empty["total"], empty["note"].is_string()), (&json!(0), true));
-    world
-        .client
-        .ok(
-            "execute_in_session",
-            json!({ "sessionId": one, "prompt": "quick" }),
-        )
-        .await;
+    world.client.prompt(&one, "quick").await;
     world.fake.next_prompt([Act::Hang]);
-    let open = world
-        .client
-        .ok("start_task", json!({ "sessionId": two, "prompt": "slow" }))
-        .await;
-    let ran = world
-        .client
-        .ok("execute_command", json!({ "sessionId": one, "command": "ls" }))
-        .await;
+    let open = world.client.start(&two, "slow").await;
+    let ran = world.client.run(&one, "ls").await;
     let all = world.client.ok("list_tasks", json!({})).await;
     assert_eq!(all["total"], 3, "{all}");
     let of_one = world
@@ -301,33 +255,20 @@ async fn tasks_are_listed() {
 
 #[tokio::test]
 async fn tasks_survive_a_restart_of_the_server() {
-    let mut world = World::new().await;
-    let id = world.client.session().await;
-    let prompt = world
-        .client
-        .ok("execute_in_session", json!({ "sessionId": id, "prompt": "x" }))
-        .await;
+    let (mut world, id) = World::with_session().await;
+    let prompt = world.client.prompt(&id, "x").await;
     world
         .fake
         .next_command([out("gone with the container's memory"), exit(5)]);
-    let command = world
-        .client
-        .ok("execute_command", json!({ "sessionId": id, "command": "ls -l" }))
-        .await;
+    let command = world.client.run(&id, "ls -l").await;
     let fake = world.end().await;
     fake.forget_commands(&id.parse().unwrap());
 
     let mut next = World::over(fake, options());
     next.client.initialize().await;
-    let read = next
-        .client
-        .ok("get_task", json!({ "taskId": prompt["taskId"] }))
-        .await;
+    let read = next.client.task(&prompt["taskId"]).await;
     assert_eq!(read["result"], "done");
-    let read = next
-        .client
-        .ok("get_task", json!({ "taskId": command["taskId"] }))
-        .await;
+    let read = next.client.task(&command["taskId"]).await;
     assert_eq!(
         (&read["status"], &read["exitCode"]),
         (&json!("exited"), &json!(5))
@@ -370,18 +311,9 @@ async fn prompts_that_nobody_waits_for_are_handed_to_the_keeper() {
     let mut world = World::kept(keeper.clone());
     world.client.initialize().await;
     let id = world.client.session().await;
-    world
-        .client
-        .ok(
-            "execute_in_session",
-            json!({ "sessionId": id, "prompt": "waited for" }),
-        )
-        .await;
+    world.client.prompt(&id, "waited for").await;
     assert_eq!(keeper.turns.lock().unwrap().len(), 0);
-    let one = world
-        .client
-        .ok("start_task", json!({ "sessionId": id, "prompt": "x" }))
-        .await;
+    let one = world.client.start(&id, "x").await;
     world
         .client
         .ok(
@@ -404,10 +336,7 @@ async fn a_keeper_that_fails_is_a_warning() {
     let mut world = World::kept(Arc::new(keeper));
     world.client.initialize().await;
     let id = world.client.session().await;
-    let task = world
-        .client
-        .ok("start_task", json!({ "sessionId": id, "prompt": "x" }))
-        .await;
+    let task = world.client.start(&id, "x").await;
     assert!(
         task["warnings"][0]
             .as_str()

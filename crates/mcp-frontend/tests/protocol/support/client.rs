@@ -160,12 +160,4 @@ impl Client {
         assert!(result["structuredContent"].is_null(), "{tool}: {result}");
         result["content"][0]["text"].as_str().unwrap().to_owned()
     }
-
-    /// Makes a session; its id.
-    pub(crate) async fn session(&mut self) -> String {
-        self.ok("create_session", json!({})).await["sessionId"]
-            .as_str()
-            .unwrap()
-            .to_owned()
-    }
 }

@@ -4,18 +4,22 @@ pub(crate) mod client;
 pub(crate) mod fake;
 pub(crate) mod files;
 pub(crate) mod log;
+mod options;
 pub(crate) mod script;
+pub(crate) mod site;
 mod validate;
+mod verbs;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use mcp_frontend::{McpOptions, McpServer, TurnKeeper};
-use session_core::policy::mounts::HostPaths;
+use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use self::client::Client;
 use self::fake::{Fake, Shared};
+pub(crate) use self::options::options;
 
 /// A server over a fake, and a client that is connected to it.
 pub(crate) struct World {
@@ -23,18 +27,6 @@ pub(crate) struct World {
     pub(crate) client: Client,
     pub(crate) shutdown: CancellationToken,
     pub(crate) served: tokio::task::JoinHandle<session_core::error::Result<()>>,
-}
-
-/// Settings that make tests quick.
-pub(crate) fn options() -> McpOptions {
-    let mut options = McpOptions::new(HostPaths {
-        home: Some("/home/nobody-here".into()),
-        state_dir: "/var/lib/cofferdam-test".into(),
-        engine_sockets: vec!["/var/run/docker.sock".into()],
-    });
-    options.version = "0.0.0-test".into();
-    options.shutdown_grace = Duration::from_secs(5);
-    options
 }
 
 impl World {
@@ -81,10 +73,40 @@ impl World {
         world
     }
 
+    /// Initialized, with a session and its id.
+    pub(crate) async fn with_session() -> (Self, String) {
+        Self::new().await.and_session().await
+    }
+
+    pub(crate) async fn and_session(mut self) -> (Self, String) {
+        let id = self.client.session().await;
+        (self, id)
+    }
+
     /// Ends the server and gives back what it did.
     pub(crate) async fn end(self) -> Arc<Fake> {
         drop(self.client);
         self.served.await.unwrap().unwrap();
         self.fake
     }
+}
+
+/// Waits for what comes about by itself.
+pub(crate) async fn until(what: impl Fn() -> bool) {
+    for _ in 0..1000 {
+        if what() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("it did not come about");
+}
+
+/// What each request of the newest revision says about its client, which is all of its handshake.
+pub(crate) fn inline() -> Value {
+    json!({
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientInfo": { "name": "test", "version": "1" },
+        "io.modelcontextprotocol/clientCapabilities": {},
+    })
 }
