@@ -4,7 +4,8 @@
 ///
 /// Finds or starts an engine, builds the session image, makes a small repository with a failing test, and lets the real agent
 /// repair it, with a scripted model behind the model proxy. Every claim is checked: nothing but loopback inside, no way out, the
-/// key nowhere, the test passing, a host denied until it is approved, nothing left. Exits 1 when one does not hold.
+/// key nowhere, the test passing, a host denied until it is approved, an MCP server used whose token is nowhere inside, nothing
+/// left. Exits 1 when one does not hold.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct DemoArgs {
     /// Let the real model do it, with the key in ANTHROPIC_API_KEY (this costs money)

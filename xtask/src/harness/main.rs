@@ -33,6 +33,9 @@ enum Task {
     /// Hold sessions until standard input ends, to be measured from outside
     #[command(hide = true)]
     Hold(HoldArgs),
+    /// Be the parent of one MCP server; started by the gateway alone
+    #[command(hide = true)]
+    Supervise,
 }
 
 /// What a process that is measured is told.
@@ -51,6 +54,10 @@ pub(crate) struct HoldArgs {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    // Before there are threads.
+    if matches!(cli.task, Task::Supervise) {
+        return ExitCode::from(u8::from(session_gateway::mcp::supervise().is_err()));
+    }
     let reporter = Reporter::new();
     let host = workspace::env("DOCKER_HOST").unwrap_or_else(|| lab::DEFAULT_HOST.to_owned());
     match run(cli.task, &host, &reporter) {
@@ -70,6 +77,8 @@ fn run(task: Task, host: &str, reporter: &Reporter) -> Result<()> {
             Task::Demo(args) => demo::run(&args, host, reporter).await,
             Task::Bench(args) => bench::run(&args, host, reporter).await,
             Task::Hold(args) => bench::hold(&args, host).await,
+            // Done before there was a runtime.
+            Task::Supervise => Ok(()),
         }
     })
 }

@@ -1,6 +1,7 @@
 //! MCP servers for the sessions of a task, declared as an operator declares them.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use mcp_catalog::{Catalog, CatalogPaths};
 use secrecy::SecretString;
 use session_core::error::{Error, ErrorKind, Result};
 use session_core::secret::{SecretReference, SecretSource, Secrets};
-use session_gateway::mcp::{McpConfig, McpLimits};
+use session_gateway::mcp::{McpConfig, McpLimits, Network};
 use xtask::error::Context;
 use xtask::workspace;
 
@@ -40,8 +41,17 @@ pub(crate) fn declare(
         secrets: Arc::new(Known(known.collect())),
         host_environment: environment.collect(),
         telemetry: state.join("telemetry/mcp"),
+        logins: state.join("storage/mcp/logins"),
+        supervisor: supervisor(),
+        network: Network::default(),
         limits: McpLimits::default(),
     })
+}
+
+/// This program again, see `Task::Supervise`.
+fn supervisor() -> Option<Vec<OsString>> {
+    let program = std::env::current_exe().ok()?;
+    Some(vec![program.into(), "supervise".into()])
 }
 
 /// The environment that references lead into: this one, and not the process's own.

@@ -1,13 +1,12 @@
 //! The secrets of MCP servers: each is used by its server, and is nowhere in the session that uses the server.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::process::Stdio;
 use std::sync::Arc;
 
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 use testkit::canary::{Canary, Search};
+use testkit::mcp::{HttpServer, Options};
 use testkit::model::{ApiRequest, Gate, Script};
 use tokio::io::AsyncReadExt as _;
 use tokio::process::Command;
@@ -29,14 +28,18 @@ async fn used_and_nowhere(world: Arc<World>) -> Result<()> {
     let secret = Canary::new();
     let dir = private_dir("cofferdam-small-")?;
     let script = small::put_into(dir.path())?;
-    let remote = guarded(&format!("Bearer {}", secret.text()))?;
+    let remote = HttpServer::start(Options {
+        bearer: Some(secret.text().to_owned()),
+        ..Options::default()
+    })
+    .await?;
     let declared = "env = { TOKEN = { env = \"TOKEN_OF_A_SERVER\" } }\n";
     let servers = [
         &small::declared(&script, &[]),
         declared,
         &npm("everything")?.declared("all", &[]),
         declared,
-        &format!("[servers.remote]\nurl = {remote:?}\nprivate = true\n"),
+        &format!("[servers.remote]\nurl = {:?}\nprivate = true\n", remote.url()),
         "headers = { Authorization = { prefix = \"Bearer \", env = \"TOKEN_OF_A_SERVER\" } }\n",
         "[profiles.default]\nservers = [\"small\", \"all\", \"remote\"]\n",
     ];
@@ -74,7 +77,11 @@ async fn used_and_nowhere(world: Arc<World>) -> Result<()> {
         told[1]
     );
     assert!(told[2].contains("\"TOKEN\""), "{}", told[2]);
-    assert_eq!(told[3], "You are known.", "the request carries its secret");
+    assert!(told[3].contains(&secret.text().len().to_string()), "{}", told[3]);
+    assert!(
+        !remote.authorizations().is_empty(),
+        "its requests carry the secret"
+    );
     for request in world.model.requests() {
         assert!(!secret.is_in(&request.body), "the model was told the secret");
     }
@@ -157,70 +164,4 @@ async fn expect_nowhere_outside(
         assert!(found.is_empty(), "in {found:?}");
     }
     Ok(())
-}
-
-/// A server over HTTP that answers nobody who does not show this.
-fn guarded(authorization: &str) -> Result<String> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-    let address = listener.local_addr()?;
-    let authorization = authorization.to_owned();
-    std::thread::spawn(move || {
-        for connection in listener.incoming().flatten() {
-            let authorization = authorization.clone();
-            // Whoever breaks off misses the answer, and the test sees that.
-            std::thread::spawn(move || serve(&connection, &authorization));
-        }
-    });
-    Ok(format!("http://{address}/mcp"))
-}
-
-/// One request on each connection.
-fn serve(mut connection: &TcpStream, authorization: &str) -> std::io::Result<()> {
-    let mut reader = BufReader::new(connection);
-    let (mut known, mut length, mut line) = (false, 0, String::new());
-    let posted = reader.read_line(&mut line)? > 0 && line.starts_with("POST ");
-    loop {
-        line.clear();
-        reader.read_line(&mut line)?;
-        let Some((name, value)) = line.trim_end().split_once(':') else {
-            break;
-        };
-        match name.to_ascii_lowercase().as_str() {
-            "authorization" => known = value.trim() == authorization,
-            "content-length" => length = value.trim().parse().unwrap_or(0),
-            _ => {}
-        }
-    }
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body)?;
-    let message: Value = serde_json::from_slice(&body).unwrap_or_default();
-    let (status, answer) = match answer(&message) {
-        _ if !known => ("401 Unauthorized", String::new()),
-        _ if !posted => ("405 Method Not Allowed", String::new()),
-        None => ("202 Accepted", String::new()),
-        Some(answer) => ("200 OK", answer.to_string()),
-    };
-    write!(
-        connection,
-        "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{answer}",
-        answer.len()
-    )
-}
-
-fn answer(message: &Value) -> Option<Value> {
-    let id = message.get("id")?;
-    let result = match message["method"].as_str()? {
-        "initialize" => json!({
-            "protocolVersion": "2025-06-18",
-            "capabilities": { "tools": {} },
-            "serverInfo": { "name": "guarded", "version": "1" },
-        }),
-        "tools/list" => json!({ "tools": [{ "name": "whoami", "inputSchema": { "type": "object" } }] }),
-        "tools/call" => json!({ "content": [{ "type": "text", "text": "You are known." }] }),
-        "ping" => json!({}),
-        _ => {
-            return Some(json!({ "jsonrpc": "2.0", "id": id, "error": { "code": -32601, "message": "no" } }));
-        }
-    };
-    Some(json!({ "jsonrpc": "2.0", "id": id, "result": result }))
 }

@@ -18,7 +18,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use self::door::Door;
+use session_gateway::mcp::supervise;
+
+use self::door::{Door, SUPERVISE};
 
 /// Everything here can fail in many ways, and is only ever shown.
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
@@ -26,9 +28,14 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>
 /// The token of the session whose door is asked.
 const TOKEN: &str = "session-token-of-the-bench";
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    match run().await {
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    // Before there are threads.
+    if arguments == [SUPERVISE] {
+        return ExitCode::from(u8::from(supervise().is_err()));
+    }
+    let ran = tokio::runtime::Runtime::new().map_err(Into::into);
+    match ran.and_then(|runtime| runtime.block_on(run(&arguments))) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
@@ -37,9 +44,8 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run() -> Result<()> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [what, count] = &arguments[..] else {
+async fn run(arguments: &[String]) -> Result<()> {
+    let [what, count] = arguments else {
         return Err("say what, and how often: calls, rate, list, kills".into());
     };
     let count: usize = count.parse()?;

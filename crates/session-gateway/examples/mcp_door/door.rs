@@ -1,6 +1,7 @@
 //! One session's MCP door at a port of loopback: what the session would find inside, without a session.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
@@ -88,11 +89,22 @@ fn gateway(servers: &Path, state: &Path) -> Arc<SessionGateway> {
         secrets: Arc::new(NoSecrets),
         host_environment: environment(),
         telemetry: state.join("telemetry/mcp"),
+        logins: state.join("storage/mcp/logins"),
+        supervisor: supervisor(),
+        network: Default::default(),
         limits: Default::default(),
     };
     // Nobody asks a model here.
     let model = ModelProxyConfig::messages(BaseUrl::default(), CredentialSource::new(None));
     Arc::new(SessionGateway::new(model).with_mcp(config))
+}
+
+/// This program again, as `main` knows it by its one argument.
+pub(crate) const SUPERVISE: &str = "supervise";
+
+fn supervisor() -> Option<Vec<OsString>> {
+    let program = std::env::current_exe().ok()?;
+    Some(vec![program.into(), SUPERVISE.into()])
 }
 
 #[expect(clippy::disallowed_methods, reason = "a program of its own, as `cli` is one")]

@@ -3,6 +3,7 @@
 
 mod claims;
 mod egress;
+mod mcp;
 mod seal;
 mod secrets;
 mod story;
@@ -25,9 +26,10 @@ use xtask::tasks::DemoArgs;
 use xtask::workspace;
 
 use self::claims::Claims;
+use self::mcp::Guarded;
 use self::traces::Traces;
 use crate::hosts;
-use crate::lab::{Provider, State, manager_with};
+use crate::lab::{Provider, State, manager_behind};
 use crate::raw::Engine;
 
 /// How much of a command's output is looked at.
@@ -44,6 +46,7 @@ struct Demo<'a> {
     model: Option<ModelServer>,
     key: Canary,
     repository: Repository,
+    servers: Guarded,
 }
 
 /// Runs the demo.
@@ -72,15 +75,20 @@ impl<'a> Demo<'a> {
         let repository = fixtures::buggy_calculator().context(|| "cannot make the repository".to_owned())?;
         step.done("calc.py subtracts from the right");
         let (model, provider, key) = provider(args, reporter).await?;
+        let step = reporter.step("an MCP server that wants a token");
         let state = State::new()?;
+        let (servers, config) = Guarded::start(state.path()).await?;
+        step.done("declared by the name of the variable that holds it");
+        let egress = hosts::here_as(egress::HOST);
         Ok(Self {
             reporter,
             engine: Engine::connect(host).await?,
-            manager: manager_with(state.path(), host, &provider, hosts::here_as(egress::HOST)).await?,
+            manager: manager_behind(state.path(), host, &provider, egress, config).await?,
             state,
             model,
             key,
             repository,
+            servers,
         })
     }
 
@@ -140,7 +148,24 @@ impl<'a> Demo<'a> {
         )
         .await?;
         self.reporter.notice("\nA host that is not allowed");
-        egress::check(&self.manager, &session.id, self.reporter, claims).await
+        egress::check(&self.manager, &session.id, self.reporter, claims).await?;
+        self.use_servers(&session.id, claims).await
+    }
+
+    async fn use_servers(&mut self, session: &SessionId, claims: &mut Claims<'_>) -> Result<()> {
+        self.reporter.notice("\nAn MCP server, which has a secret");
+        self.servers
+            .check(&self.manager, session, self.model.as_ref(), self.reporter, claims)
+            .await?;
+        secrets::check(
+            &self.servers.token,
+            &self.manager,
+            &mut self.engine,
+            session,
+            self.state.path(),
+            claims,
+        )
+        .await
     }
 
     async fn test(
