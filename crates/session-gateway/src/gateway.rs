@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use futures::future::BoxFuture;
 use session_core::error::{Error, ErrorKind, Result};
 use session_core::gateway::{
-    Admission, EGRESS_DOOR, EGRESS_PORT, Gateway, GatewayDoor, MODEL_DOOR, MODEL_PORT, ModelActivity,
-    ModelUsage, Programs, SessionGrant,
+    Admission, EGRESS_DOOR, EGRESS_PORT, Gateway, GatewayDoor, MCP_DOOR, MCP_PORT, MODEL_DOOR, MODEL_PORT,
+    ModelActivity, ModelUsage, Programs, SessionGrant,
 };
 use session_core::id::SessionId;
 use session_core::mcp::{McpPlan, McpSelection, McpStatus};
@@ -15,6 +15,7 @@ use session_core::runtime::BoxedByteStream;
 
 use crate::egress::{EgressConfig, EgressProxy};
 use crate::error::{Chain, GatewayError, GatewayErrorKind};
+use crate::mcp::{McpConfig, McpGateway};
 use crate::model::{Access, ModelProxy, ModelProxyConfig, Terms};
 
 /// Holds what sessions may reach.
@@ -22,6 +23,7 @@ use crate::model::{Access, ModelProxy, ModelProxyConfig, Terms};
 pub struct SessionGateway {
     model: ModelProxy,
     egress: EgressProxy,
+    mcp: Option<McpGateway>,
 }
 
 impl SessionGateway {
@@ -30,6 +32,7 @@ impl SessionGateway {
         Self {
             model: ModelProxy::new(model),
             egress: EgressProxy::new(EgressConfig::default()),
+            mcp: None,
         }
     }
 
@@ -38,6 +41,18 @@ impl SessionGateway {
     pub fn with_egress(mut self, egress: EgressConfig) -> Self {
         self.egress = EgressProxy::new(egress);
         self
+    }
+
+    /// The gateway with these MCP servers. Without there are none, and no session can have any.
+    #[must_use]
+    pub fn with_mcp(mut self, mcp: McpConfig) -> Self {
+        self.mcp = Some(McpGateway::new(mcp));
+        self
+    }
+
+    /// The MCP servers, if there are any.
+    pub fn mcp(&self) -> Option<&McpGateway> {
+        self.mcp.as_ref()
     }
 
     /// The model proxy, for an account in more detail than the core asks for.
@@ -54,7 +69,8 @@ impl SessionGateway {
 #[async_trait]
 impl Gateway for SessionGateway {
     async fn admit(&self, session: &SessionId, grant: SessionGrant) -> Result<Admission> {
-        let egress_ledger = Arc::clone(&grant.ledger);
+        let (egress_ledger, mcp_ledger) = (Arc::clone(&grant.ledger), Arc::clone(&grant.ledger));
+        let mcp_token = grant.token.clone();
         let access = Access {
             token: grant.token,
             account: grant.account,
@@ -73,6 +89,11 @@ impl Gateway for SessionGateway {
             self.egress.register(*session, &grant.allow, egress_ledger)?;
             admission.doors.push(door(EGRESS_DOOR, EGRESS_PORT));
             admission.credential_hosts = self.egress.credential_hosts();
+        }
+        if let Some(mcp) = self.mcp.as_ref().filter(|_| !grant.mcp.plan.is_empty()) {
+            mcp.admit(*session, &grant.mcp, mcp_token, mcp_ledger).await?;
+            admission.doors.push(door(MCP_DOOR, MCP_PORT));
+            admission.mcp = true;
         }
         Ok(admission)
     }
@@ -97,6 +118,14 @@ impl Gateway for SessionGateway {
                     }
                 })
             }
+            MCP_DOOR => {
+                let mcp = self.mcp.clone();
+                Box::pin(async move {
+                    if let Some(mcp) = mcp {
+                        mcp.serve(&session, tunnel).await;
+                    }
+                })
+            }
             _ => {
                 tracing::warn!(%session, "a connection came in at a door that does not exist");
                 Box::pin(std::future::ready(()))
@@ -116,21 +145,29 @@ impl Gateway for SessionGateway {
     }
 
     fn plan_mcp(&self, selection: &McpSelection, own: Option<&serde_json::Value>) -> Result<McpPlan> {
-        if *selection == McpSelection::default() && own.is_none() {
-            return Ok(McpPlan::default());
+        match &self.mcp {
+            Some(mcp) => mcp.plan(selection, own),
+            None if selection.servers.is_empty() && selection.profile.is_none() && own.is_none() => {
+                Ok(McpPlan::default())
+            }
+            None => Err(Error::new(
+                ErrorKind::InvalidArgument,
+                "choose MCP servers",
+                "this gateway has no MCP servers",
+            )),
         }
-        Err(Error::new(
-            ErrorKind::InvalidArgument,
-            "choose MCP servers",
-            "this gateway has no MCP servers",
-        ))
     }
 
-    fn mcp_status(&self, _session: Option<&SessionId>) -> McpStatus {
-        McpStatus::default()
+    fn mcp_status(&self, session: Option<&SessionId>) -> McpStatus {
+        let mcp = self.mcp.as_ref();
+        mcp.map(|mcp| mcp.status(session)).unwrap_or_default()
     }
 
-    fn attach(&self, _programs: Arc<dyn Programs>) {}
+    fn attach(&self, programs: Arc<dyn Programs>) {
+        if let Some(mcp) = &self.mcp {
+            mcp.attach(programs);
+        }
+    }
 
     fn activity(&self, session: &SessionId) -> ModelActivity {
         self.model.activity(session).unwrap_or_default()
@@ -139,6 +176,15 @@ impl Gateway for SessionGateway {
     async fn dismiss(&self, session: &SessionId) {
         self.egress.forget(session);
         self.model.dismiss(session).await;
+        if let Some(mcp) = &self.mcp {
+            mcp.dismiss(session).await;
+        }
+    }
+
+    async fn shutdown(&self) {
+        if let Some(mcp) = &self.mcp {
+            mcp.shutdown().await;
+        }
     }
 }
 

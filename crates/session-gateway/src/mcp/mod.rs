@@ -16,7 +16,13 @@
 
 mod call;
 mod config;
+mod door;
+mod gateway;
+mod plan;
+mod servers;
 pub mod upstream;
+mod wire;
 
 pub use self::call::{Failure, FailureCause};
 pub use self::config::{McpConfig, McpLimits};
+pub use self::gateway::McpGateway;

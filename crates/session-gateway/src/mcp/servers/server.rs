@@ -1,0 +1,238 @@
+//! A server as one session sees it.
+
+use std::sync::Arc;
+
+use mcp_catalog::{ServerDefinition, admits};
+use rmcp::ErrorData;
+use rmcp::model::{ClientRequest, ServerResult};
+use session_core::id::SessionId;
+use session_core::mcp::{ServerName, ServerStatus};
+use tokio::sync::broadcast;
+
+use super::hub::Change;
+use super::instance::{Command, Instance, Wiring};
+use super::live::Lost;
+use super::offer::{Offer, is_idempotent};
+use crate::mcp::call::{CallError, Caller, Failure};
+
+/// How often a request that never leaves is tried.
+const TRIES: u32 = 3;
+
+/// See the module. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Server(Arc<Inner>);
+
+struct Inner {
+    session: SessionId,
+    own: bool,
+    instance: Arc<Instance>,
+    /// Only these tools of the session's servers, as `server__tool`; all when empty.
+    tools: Vec<String>,
+    wiring: Arc<Wiring>,
+}
+
+impl Server {
+    pub(crate) fn new(
+        session: SessionId,
+        own: bool,
+        instance: Arc<Instance>,
+        tools: Vec<String>,
+        wiring: Arc<Wiring>,
+    ) -> Self {
+        instance.hub.attach(session);
+        Self(Arc::new(Inner {
+            session,
+            own,
+            instance,
+            tools,
+            wiring,
+        }))
+    }
+
+    pub(crate) fn name(&self) -> &ServerName {
+        &self.0.instance.name
+    }
+
+    pub(crate) fn definition(&self) -> Arc<ServerDefinition> {
+        self.0.instance.definition()
+    }
+
+    /// Whether the session brought it.
+    pub(crate) fn is_own(&self) -> bool {
+        self.0.own
+    }
+
+    pub(crate) fn instance(&self) -> &Arc<Instance> {
+        &self.0.instance
+    }
+
+    pub(crate) fn status(&self) -> ServerStatus {
+        self.0.instance.status()
+    }
+
+    /// What it has, as far as is known.
+    pub(crate) fn offer_if_known(&self) -> Option<Arc<Offer>> {
+        self.0.instance.offer()
+    }
+
+    /// What changes from now on and concerns the session.
+    pub(crate) fn changes(&self) -> broadcast::Receiver<Change> {
+        self.0.instance.hub.changes(&self.0.session)
+    }
+
+    /// What it has: at once when that is known, otherwise it is started.
+    ///
+    /// # Errors
+    /// Why it cannot be asked.
+    pub(crate) async fn offer(&self) -> Result<Arc<Offer>, CallError> {
+        self.0.instance.offered().await.map_err(CallError::NotSent)
+    }
+
+    /// Sends it a request of the session and waits for the answer; starts it when need be. What was lost on the way is
+    /// sent again only when it never left or may run twice.
+    ///
+    /// # Errors
+    /// Why there is no answer, and whether it may have run.
+    pub(crate) async fn request(
+        &self,
+        request: ClientRequest,
+        caller: Arc<dyn Caller>,
+    ) -> Result<ServerResult, CallError> {
+        let cancelled = caller.cancelled();
+        let again = tokio::select! {
+            again = self.admit(&request) => again?,
+            () = cancelled.cancelled() => return Err(CallError::Cancelled),
+        };
+        if let Some(answer) = self.keep_for_restart(&request).await {
+            return answer;
+        }
+        self.send(request, &caller, again).await
+    }
+
+    async fn send(
+        &self,
+        request: ClientRequest,
+        caller: &Arc<dyn Caller>,
+        again: bool,
+    ) -> Result<ServerResult, CallError> {
+        let Inner {
+            session,
+            instance,
+            wiring,
+            ..
+        } = &*self.0;
+        let limits = &wiring.limits;
+        let cancelled = caller.cancelled();
+        let mut lost: Option<Failure> = None;
+        let mut tries = 0;
+        loop {
+            let live = tokio::select! {
+                live = instance.live() => live,
+                () = cancelled.cancelled() => return Err(CallError::Cancelled),
+            };
+            let live = match (live, &lost) {
+                (Ok(live), _) => live,
+                (Err(failure), None) => return Err(CallError::NotSent(failure)),
+                (Err(_), Some(lost)) => return Err(CallError::MayHaveRun(lost.clone())),
+            };
+            let sent = live
+                .send(request.clone(), (*session, caller), instance.times(), limits)
+                .await;
+            match sent {
+                Ok(answer) => return Ok(answer),
+                Err(Lost::Answered(error)) => return Err(CallError::Answered(error)),
+                Err(Lost::Cancelled) => return Err(CallError::Cancelled),
+                Err(Lost::Spoilt(failure)) => return Err(CallError::MayHaveRun(failure)),
+                Err(Lost::UnderWay(failure)) if again && lost.is_none() => lost = Some(failure),
+                Err(Lost::UnderWay(failure)) => return Err(CallError::MayHaveRun(failure)),
+                Err(Lost::NeverLeft(failure)) => {
+                    tries += 1;
+                    if tries >= TRIES {
+                        return Err(lost.map_or(CallError::NotSent(failure), CallError::MayHaveRun));
+                    }
+                    if !live.has_ended() {
+                        tokio::time::sleep(limits.backoff).await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether the session may send this at all, and whether it may be sent twice.
+    async fn admit(&self, request: &ClientRequest) -> Result<bool, CallError> {
+        let ClientRequest::CallToolRequest(call) = request else {
+            return Ok(true);
+        };
+        let name = call.params.name.as_ref();
+        let offer = self.offer().await?;
+        let definition = self.definition();
+        let allowed = definition.tools.admits(name) && admits(&self.0.tools, self.name(), name);
+        match offer.tool(name) {
+            Some(tool) if allowed => Ok(is_idempotent(tool, &definition)),
+            _ if allowed && offer.is_held(name) => Err(held(self.name(), name)),
+            _ => Err(CallError::Answered(ErrorData::invalid_params(
+                format!(
+                    "the MCP server {} has no tool of this name for this session",
+                    self.name()
+                ),
+                None,
+            ))),
+        }
+    }
+
+    /// Keeps what has to be told to a server that is started again. The answer, when the server need not be asked.
+    #[expect(
+        deprecated,
+        reason = "agents of older revisions set levels and subscribe this way"
+    )]
+    async fn keep_for_restart(&self, request: &ClientRequest) -> Option<Result<ServerResult, CallError>> {
+        let Inner {
+            session, instance, ..
+        } = &*self.0;
+        let done = || Some(Ok(ServerResult::empty(())));
+        let live = instance.connected();
+        let modern = live
+            .as_ref()
+            .is_some_and(|live| !live.info.protocol_version.has_initialize());
+        match request {
+            ClientRequest::SetLevelRequest(request) => {
+                instance.hub.set_level(session, request.params.level.clone());
+                let logs = live.is_some_and(|live| live.info.capabilities.logging.is_some());
+                if logs && !modern { None } else { done() }
+            }
+            ClientRequest::SubscribeRequest(request) => {
+                if !instance.hub.subscribe(session, &request.params.uri) {
+                    let error = ErrorData::invalid_request("there are too many subscriptions", None);
+                    return Some(Err(CallError::Answered(error)));
+                }
+                self.subscribed(modern).await
+            }
+            ClientRequest::UnsubscribeRequest(request) => {
+                if !instance.hub.unsubscribe(session, &request.params.uri) || live.is_none() {
+                    return done();
+                }
+                self.subscribed(modern).await
+            }
+            _ => None,
+        }
+    }
+
+    /// Servers of the revision without a handshake are not told of each subscription, they are listened to.
+    async fn subscribed(&self, modern: bool) -> Option<Result<ServerResult, CallError>> {
+        if !modern {
+            return None;
+        }
+        self.0.instance.tell(Command::Listen).await;
+        Some(Ok(ServerResult::empty(())))
+    }
+}
+
+fn held(server: &ServerName, tool: &str) -> CallError {
+    CallError::Answered(ErrorData::invalid_params(
+        format!(
+            "the tool {tool} of the MCP server {server} is held: it is new or has changed since it was approved. A person can \
+             look at it and approve it with `cofferdam mcp approve {server}`."
+        ),
+        None,
+    ))
+}

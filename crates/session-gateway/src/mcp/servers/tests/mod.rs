@@ -1,0 +1,3 @@
+//! Supervision over servers that live in memory.
+
+pub(crate) mod caller;
