@@ -407,6 +407,36 @@ fn what_was_told_is_known_until_it_ends() {
 }
 
 #[test]
+fn a_call_of_an_mcp_server_is_a_tool_that_runs_and_may_take_its_time() {
+    let call = EventKind::ToolCall {
+        id: "1".to_owned(),
+        tool: "mcp__gw__git__log".to_owned(),
+        input: Value::Null,
+    };
+    let mut course = Course::begun_at(0);
+    course.note(1000, &call);
+    let idle = ModelActivity {
+        idle_ms: Some(1000),
+        ..ModelActivity::default()
+    };
+    let minute = 60_000;
+    let due = |course: &Course, at: u64| {
+        let (activity, suspicion) = judged(course.facts(at), idle);
+        assert!(matches!(activity, Activity::ToolRunning { tool, .. } if tool == "mcp__gw__git__log"));
+        WatchdogPolicy::default().due(suspicion.unwrap())
+    };
+    assert_eq!(due(&course, 29 * minute), None);
+    // Its server tells how far it is: the agent shows signs of life.
+    course.heard(29 * minute);
+    assert_eq!(due(&course, 32 * minute), Some(StallAction::Tell));
+    assert_eq!(
+        due(&course, 24 * 60 * minute),
+        Some(StallAction::Tell),
+        "and nothing is done about it"
+    );
+}
+
+#[test]
 fn no_default_ends_work() {
     let policy = WatchdogPolicy::default();
     for cause in StallCause::ALL {
