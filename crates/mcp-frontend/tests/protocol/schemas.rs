@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-use crate::support::World;
+use crate::support::operator::Operator;
 
 async fn tools() -> Vec<Value> {
-    let mut world = World::new().await;
+    let mut world = Operator::new().world().await;
     let listed = world.client.request("tools/list", json!({})).await;
     let tools = listed["result"]["tools"].as_array().unwrap().clone();
     world.end().await;
@@ -76,7 +76,7 @@ async fn the_existing_names_and_arguments_are_there() {
             );
         }
     }
-    assert_eq!(tools.len(), 16);
+    assert_eq!(tools.len(), 30);
 }
 
 #[tokio::test]

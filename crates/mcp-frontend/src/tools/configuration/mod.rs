@@ -11,6 +11,7 @@ mod artifact;
 mod check;
 mod clients;
 mod deploy;
+mod describe;
 mod draft;
 mod keys;
 mod publish;
@@ -40,7 +41,7 @@ pub(super) fn tools(deploys: bool) -> Vec<Named> {
         entry::<clients::ListClients>(),
         entry::<clients::ListProfiles>(),
         entry::<servers::ListServers>(),
-        entry::<servers::DescribeServer>(),
+        entry::<describe::DescribeServer>(),
         entry::<draft::AddServer>(),
         entry::<draft::RemoveServer>(),
         entry::<draft::ViewDraft>(),

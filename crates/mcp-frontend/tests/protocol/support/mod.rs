@@ -4,6 +4,7 @@ pub(crate) mod client;
 pub(crate) mod fake;
 pub(crate) mod files;
 pub(crate) mod log;
+pub(crate) mod operator;
 mod options;
 pub(crate) mod script;
 pub(crate) mod site;
@@ -48,7 +49,7 @@ impl World {
         Self::serving(fake, server.with_keeper(keeper))
     }
 
-    fn serving(fake: Arc<Fake>, server: McpServer) -> Self {
+    pub(crate) fn serving(fake: Arc<Fake>, server: McpServer) -> Self {
         let (ours, theirs) = tokio::io::duplex(1 << 20);
         let shutdown = CancellationToken::new();
         let (reader, writer) = tokio::io::split(theirs);
