@@ -40,17 +40,44 @@ pub(crate) enum DialFault {
 
 impl Dialer {
     pub(crate) fn new(config: &EgressConfig) -> Self {
+        Self::judging(
+            Arc::clone(&config.resolver),
+            AddressJudge::new(config.private_networks.clone()),
+            config.limits.resolve_timeout,
+            config.limits.connect_timeout,
+        )
+    }
+
+    /// A dialer for another purpose than a session's own connections, with its own judge.
+    pub(crate) fn judging(
+        resolver: Arc<dyn Resolve>,
+        judge: AddressJudge,
+        resolve_timeout: Duration,
+        connect_timeout: Duration,
+    ) -> Self {
         Self {
-            resolver: Arc::clone(&config.resolver),
-            judge: AddressJudge::new(config.private_networks.clone()),
-            resolve_timeout: config.limits.resolve_timeout,
-            connect_timeout: config.limits.connect_timeout,
+            resolver,
+            judge,
+            resolve_timeout,
+            connect_timeout,
         }
     }
 
     /// A connection with the host.
     pub(crate) async fn dial(&self, host: &Host, port: u16) -> Result<TcpStream, DialFault> {
-        let addresses = self.addresses(host).await?;
+        self.dial_any(self.addresses(host).await?, port).await
+    }
+
+    /// A connection with one of these addresses, each judged.
+    pub(crate) async fn dial_addresses(
+        &self,
+        addresses: &[IpAddr],
+        port: u16,
+    ) -> Result<TcpStream, DialFault> {
+        self.dial_any(self.judged(addresses.to_vec())?, port).await
+    }
+
+    async fn dial_any(&self, addresses: Vec<IpAddr>, port: u16) -> Result<TcpStream, DialFault> {
         let stream = match timeout(self.connect_timeout, race(&addresses, port)).await {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => return Err(DialFault::Failed(Failure::Unreachable(cause(&error)))),
@@ -77,7 +104,13 @@ impl Dialer {
         if answer.is_empty() {
             return Err(DialFault::Failed(Failure::Unresolvable));
         }
-        let judged = answer.into_iter().filter(|address| self.judge.permits(*address));
+        self.judged(answer)
+    }
+
+    fn judged(&self, addresses: Vec<IpAddr>) -> Result<Vec<IpAddr>, DialFault> {
+        let judged = addresses
+            .into_iter()
+            .filter(|address| self.judge.permits(*address));
         // A mapped address is the IPv4 address that was judged.
         let mut addresses: Vec<IpAddr> = judged.map(|address| address.to_canonical()).collect();
         if addresses.is_empty() {

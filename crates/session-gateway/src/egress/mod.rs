@@ -16,12 +16,12 @@
 //! Everything that decides (`target`, `policy`, `address`, `hello`, `headers`, `denial`) is pure; `dial`, `tunnel`,
 //! `forward` and `proxy` do the I/O. A host that no rule names costs no DNS query.
 
-mod address;
+pub(crate) mod address;
 mod body;
 mod config;
 mod credential;
-mod denial;
-mod dial;
+pub(crate) mod denial;
+pub(crate) mod dial;
 mod forward;
 mod headers;
 mod hello;
@@ -31,8 +31,8 @@ mod policy;
 mod proxy;
 mod resolver;
 mod session;
-mod target;
-mod tls;
+pub(crate) mod target;
+pub(crate) mod tls;
 mod tunnel;
 
 pub use config::{EgressConfig, EgressLimits};

@@ -39,20 +39,30 @@ impl TlsClient {
         host: &Host,
         stream: TcpStream,
     ) -> Result<TlsStream<TcpStream>, Failure> {
+        let name = ServerName::try_from(host.as_str().to_owned())
+            .map_err(|_| Failure::Unreachable("no TLS certificate can be for this host's name."))?;
+        self.connect_as(name, stream).await
+    }
+
+    /// The handshake, for a name or an address.
+    pub(crate) async fn connect_as(
+        &self,
+        name: ServerName<'static>,
+        stream: TcpStream,
+    ) -> Result<TlsStream<TcpStream>, Failure> {
         let connector = self
             .connector
             .get_or_try_init(|| self.make())
             .await
             .map_err(|error| {
-                tracing::error!(%error, "the egress door cannot make TLS connections");
+                tracing::error!(%error, "this machine cannot make TLS connections");
                 Failure::NoTls
             })?;
-        let name = ServerName::try_from(host.as_str().to_owned())
-            .map_err(|_| Failure::Unreachable("no TLS certificate can be for this host's name."))?;
+        let shown = name.to_str().into_owned();
         match timeout(self.handshake_timeout, connector.connect(name, stream)).await {
             Ok(Ok(stream)) => Ok(stream),
             Ok(Err(error)) => {
-                tracing::warn!(host = host.as_str(), %error, "a TLS handshake for a credential failed");
+                tracing::warn!(host = shown, %error, "a TLS handshake failed");
                 Err(Failure::Unreachable(
                     "the TLS handshake with the host failed, perhaps because of its certificate.",
                 ))

@@ -18,6 +18,7 @@ mod call;
 mod config;
 mod door;
 mod gateway;
+mod login;
 mod plan;
 mod servers;
 pub mod upstream;

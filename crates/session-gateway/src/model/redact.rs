@@ -44,7 +44,7 @@ impl Needle {
         }
     }
 
-    fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.borders.len()
     }
 

@@ -1,46 +1,90 @@
 //! One connection to one MCP server: a program on the host, in a sidecar or in the session, or a server over HTTP.
 //!
 //! Whoever supervises servers asks a [`Connector`] for a [`Connection`], calls through it, and learns from it when and why
-//! it ended. Nothing here is started twice, retried, or shared.
+//! it ended. Nothing here is started again by itself, retried, or shared.
+//!
+//! ```text
+//!  Connector ─▶ stdio: supervise ─▶ program    ┐            ┌ ending: why it is over
+//!               program: a container's streams ├─ wire ─────┤
+//!               http: link ─▶ gate ─▶ endpoint ┘  Guarded   └ life: who owns it, until nothing is left
+//! ```
 
+mod connection;
+mod diary;
+mod ending;
+mod http;
+mod life;
 mod network;
+mod program;
+mod secrets;
+mod speaker;
+mod start;
+mod stdio;
+mod supervise;
+mod words;
 
+use std::collections::HashMap;
 use std::fmt;
-use std::future::Future;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use mcp_catalog::ServerDefinition;
-use rmcp::model::ServerPeerInfo;
-use rmcp::service::{Peer, RunningService, ServiceError};
-use rmcp::{ClientHandler, RoleClient};
+use hyper::Uri;
+use mcp_catalog::{OAuth, ServerDefinition, Transport};
+use rmcp::ClientHandler;
+use secrecy::SecretString;
 use session_core::gateway::Programs;
 use session_core::id::SessionId;
 use session_core::mcp::ServerName;
-use tokio::sync::watch;
+use tokio::time::Instant;
 
+pub use self::connection::{Connection, never_left};
+use self::diary::DiaryFile;
+pub(super) use self::ending::Ending;
+pub(super) use self::http::{Gate, Pool, judge_error};
+pub(super) use self::life::Reason;
+pub use self::network::Network;
+use self::speaker::Era;
+pub use self::supervise::supervise;
+pub(super) use self::words::one_line;
 use super::call::{Failure, FailureCause};
 use super::config::McpConfig;
+use super::login::{self, LoggedIn, Login};
+use crate::egress::tls::TlsClient;
 
-pub use self::network::Network;
+/// Servers whose era is remembered.
+const MAX_REMEMBERED: usize = 1024;
 
-/// Makes connections. Cheap to clone.
+/// Makes connections. Cheap to clone; clones share what they know.
 #[derive(Clone)]
-pub struct Connector {
+pub struct Connector(Arc<Inner>);
+
+struct Inner {
     config: Arc<McpConfig>,
     programs: Arc<OnceLock<Arc<dyn Programs>>>,
+    tls: Arc<TlsClient>,
+    diaries: Mutex<HashMap<ServerName, Arc<DiaryFile>>>,
+    /// Which servers know only the handshake of the time before.
+    legacy: Mutex<HashMap<ServerName, Transport>>,
 }
 
 impl Connector {
     /// A connector that has started nothing. `programs` may be set later, before the first server in a container.
     pub fn new(config: Arc<McpConfig>, programs: Arc<OnceLock<Arc<dyn Programs>>>) -> Self {
-        Self { config, programs }
+        let tls = TlsClient::new(config.network.authorities.clone(), config.network.connect_timeout);
+        Self(Arc::new(Inner {
+            config,
+            programs,
+            tls: Arc::new(tls),
+            diaries: Mutex::default(),
+            legacy: Mutex::default(),
+        }))
     }
 
     /// Starts or dials the server and initializes it within `definition.times.start_ms`. `owner` is the session for which
     /// it is, `None` for one that is shared.
     ///
-    /// The handler's notifications must not wait for others: while too many of them run, nothing more is read.
+    /// The handler's notifications must not wait for others, least of all for the server itself: while too many of them
+    /// run, nothing more is read. Dropping the future ends what was started.
     ///
     /// # Errors
     /// Why there is no connection; nothing of the server is left then.
@@ -51,12 +95,162 @@ impl Connector {
         owner: Option<SessionId>,
         handler: H,
     ) -> Result<Connection<H>, Failure> {
-        let _ = (definition, owner, handler, &self.config, &self.programs);
-        Err(Failure {
-            server: name.clone(),
-            cause: FailureCause::Unavailable,
-            detail: "servers cannot be started yet".to_owned(),
-        })
+        let patience = Duration::from_millis(definition.times.start_ms);
+        let deadline = Instant::now() + patience;
+        let handler = Arc::new(handler);
+        let era = self.0.era(name, &definition.transport);
+        let mut attempt = start::Attempt {
+            inner: &self.0,
+            name,
+            definition,
+            owner,
+            deadline,
+        };
+        let failed = match attempt.make(Arc::clone(&handler), era).await {
+            Ok(connection) => {
+                self.0.remember(name, &definition.transport, &connection);
+                return Ok(connection);
+            }
+            Err(failed) => failed,
+        };
+        if !failed.may_be_legacy || era == Era::Legacy || Instant::now() >= deadline {
+            self.0.forget(name);
+            return Err(failed.failure);
+        }
+        tracing::debug!(server = %name, "an MCP server is greeted again in the old way");
+        let connection = attempt
+            .make(handler, Era::Legacy)
+            .await
+            .map_err(|failed| failed.failure)?;
+        self.0.remember(name, &definition.transport, &connection);
+        Ok(connection)
+    }
+
+    /// Logs a person in at an HTTP server. `show` is given the URL to open; the login is kept, and used by the next
+    /// request to the server, in whatever process.
+    ///
+    /// # Errors
+    /// Why there is no login.
+    pub async fn login(
+        &self,
+        name: &ServerName,
+        definition: &ServerDefinition,
+        show: impl FnOnce(&str),
+    ) -> Result<LoggedIn, Failure> {
+        let failed = |reason| failure(name, reason);
+        let Transport::Http {
+            url, oauth, private, ..
+        } = &definition.transport
+        else {
+            let detail = "it is no server over HTTP, and has no login".to_owned();
+            return Err(failed((FailureCause::Unavailable, detail)));
+        };
+        let Some(oauth) = oauth else {
+            let detail = "it is declared without a login: add `oauth = {}` to it".to_owned();
+            return Err(failed((FailureCause::Unavailable, detail)));
+        };
+        let gate = self.0.gate(*private);
+        let inquiry = login::Inquiry {
+            server: name,
+            endpoint: http::endpoint(url, &gate).map_err(failed)?,
+            oauth,
+            client_secret: self.0.client_secret(oauth).await.map_err(failed)?,
+            store: &self.0.config.logins,
+            gate,
+        };
+        login::run(inquiry, show).await.map_err(failed)
+    }
+
+    /// Forgets the login at a server; whether there was one. The authorization server is not told.
+    ///
+    /// # Errors
+    /// When it cannot be taken away.
+    pub async fn logout(&self, name: &ServerName) -> Result<bool, Failure> {
+        let removed = login::forget(&self.0.config.logins, name).await;
+        removed.map_err(|reason| failure(name, reason))
+    }
+}
+
+impl Inner {
+    fn gate(&self, private: bool) -> Gate {
+        Gate::new(&self.config.network, Arc::clone(&self.tls), private)
+    }
+
+    async fn client_secret(&self, oauth: &OAuth) -> Result<Option<SecretString>, Reason> {
+        let Some(reference) = &oauth.client_secret else {
+            return Ok(None);
+        };
+        let missing = || secrets::missing(reference);
+        let source = self.config.secrets.follow(reference).map_err(|_| missing())?;
+        source.secret().await.map(Some).ok_or_else(missing)
+    }
+
+    fn login_at(
+        &self,
+        name: &ServerName,
+        endpoint: &Uri,
+        gate: &Gate,
+        client_secret: Option<SecretString>,
+    ) -> Login {
+        Login::new(
+            name.clone(),
+            endpoint.clone(),
+            &self.config.logins,
+            gate.clone(),
+            client_secret,
+        )
+    }
+
+    /// The file of what a server writes to its standard error.
+    fn diary(&self, name: &ServerName) -> Arc<DiaryFile> {
+        let mut diaries = self.diaries.lock().unwrap_or_else(PoisonError::into_inner);
+        // Sessions bring servers of their own: what nobody writes to is not kept open.
+        if diaries.len() >= MAX_REMEMBERED {
+            diaries.retain(|_, file| Arc::strong_count(file) > 1);
+        }
+        let make = || Arc::new(DiaryFile::new(self.config.telemetry.join(format!("{name}.log"))));
+        Arc::clone(diaries.entry(name.clone()).or_insert_with(make))
+    }
+
+    fn era(&self, name: &ServerName, transport: &Transport) -> Era {
+        let legacy = self.legacy.lock().unwrap_or_else(PoisonError::into_inner);
+        if legacy.get(name) == Some(transport) {
+            Era::Legacy
+        } else {
+            Era::Modern
+        }
+    }
+
+    fn remember<H: ClientHandler>(
+        &self,
+        name: &ServerName,
+        transport: &Transport,
+        connection: &Connection<H>,
+    ) {
+        let mut legacy = self.legacy.lock().unwrap_or_else(PoisonError::into_inner);
+        if !connection.info().protocol_version.has_initialize() {
+            legacy.remove(name);
+        } else if connection.is_of_old() {
+            if legacy.len() >= MAX_REMEMBERED {
+                legacy.clear();
+            }
+            legacy.insert(name.clone(), transport.clone());
+        }
+    }
+
+    fn forget(&self, name: &ServerName) {
+        self.legacy
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(name);
+    }
+}
+
+fn failure(name: &ServerName, (cause, detail): Reason) -> Failure {
+    Failure {
+        server: name.clone(),
+        cause,
+        detail: one_line(&detail),
     }
 }
 
@@ -64,63 +258,4 @@ impl fmt::Debug for Connector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connector").finish_non_exhaustive()
     }
-}
-
-/// A server that is initialized. Dropping it ends the server at once; [`Connection::close`] does it in order.
-pub struct Connection<H: ClientHandler> {
-    service: RunningService<RoleClient, H>,
-    info: Arc<ServerPeerInfo>,
-    ended: watch::Receiver<Option<Failure>>,
-}
-
-impl<H: ClientHandler> Connection<H> {
-    /// For requests and notifications to the server.
-    pub fn peer(&self) -> &Peer<RoleClient> {
-        self.service.peer()
-    }
-
-    /// The handler that it was connected with.
-    pub fn handler(&self) -> &H {
-        self.service.service()
-    }
-
-    /// What the server said of itself, with the negotiated revision of the protocol. An attacker's text.
-    pub fn info(&self) -> &ServerPeerInfo {
-        &self.info
-    }
-
-    /// Waits until the connection has ended and says why. Can be asked again and again, and outlives the connection.
-    pub fn ended(&self) -> impl Future<Output = Failure> + Send + 'static {
-        let mut ended = self.ended.clone();
-        async move {
-            loop {
-                if let Some(failure) = ended.borrow_and_update().clone() {
-                    return failure;
-                }
-                if ended.changed().await.is_err() {
-                    std::future::pending::<()>().await;
-                }
-            }
-        }
-    }
-
-    /// Ends it in order: the input is closed; after `grace` SIGTERM, after `grace` SIGKILL. Returns when no process of the
-    /// server is left.
-    pub async fn close(self, grace: Duration) {
-        let _ = grace;
-        drop(self.service.cancel().await);
-    }
-}
-
-impl<H: ClientHandler> fmt::Debug for Connection<H> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connection").finish_non_exhaustive()
-    }
-}
-
-/// Whether a request that failed so never reached the server, or was turned away before anything ran: it may be sent
-/// again, whatever it asks for. When in doubt it is not so.
-pub fn never_left(error: &ServiceError) -> bool {
-    let _ = error;
-    false
 }
