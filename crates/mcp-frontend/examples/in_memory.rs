@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use mcp_catalog::{Catalog, CatalogPaths};
 use mcp_frontend::{HttpOptions, McpOptions, McpServer};
 use session_core::error::{Error, ErrorKind, Result};
 use session_core::policy::mounts::HostPaths;
@@ -46,7 +47,12 @@ async fn serve() -> Result<()> {
         state_dir: site.state_dir(),
         ..HostPaths::default()
     };
-    let server = McpServer::new(manager, McpOptions::new(host));
+    let catalog = Catalog::new(CatalogPaths {
+        servers: site.state_dir().join("servers.toml"),
+        storage: site.state_dir().join("storage/mcp"),
+        keys: site.state_dir().join("keys"),
+    });
+    let server = McpServer::new(manager, McpOptions::new(host)).with_catalog(Arc::new(catalog), None);
     let mut arguments = std::env::args().skip(1);
     let (Some(address), Some(token)) = (arguments.next(), arguments.next()) else {
         return server.serve_stdio(std::future::pending()).await;

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use mcp_catalog::Catalog;
+use mcp_catalog::{Catalog, Digest};
 use session_core::error::Result;
 use session_core::mcp::ServerName;
 
@@ -47,6 +47,15 @@ pub trait Deployer: Send + Sync + 'static {
     /// # Errors
     /// `InvalidArgument` for a file that is not understood, `Busy` when the client wrote it meanwhile, `HostIo`.
     async fn deploy(&self, deployment: Deployment<'_>) -> Result<Deployed>;
+
+    /// The artifact that the client's own file serves now. `None` when there is no entry of ours, somebody made something
+    /// else of it, or nobody looks.
+    ///
+    /// # Errors
+    /// `HostIo`.
+    async fn deployed(&self, _client: ClientKind, _profile: &ServerName) -> Result<Option<Digest>> {
+        Ok(None)
+    }
 }
 
 /// What the tools about configurations work on.

@@ -6,7 +6,6 @@ mod accounts;
 mod bad_input;
 mod commands;
 mod configuration;
-mod configuration_safety;
 mod egress;
 mod extension;
 mod files;

@@ -1,6 +1,6 @@
 //! `validate_config` and `diff_config`.
 
-use mcp_catalog::{Catalog, ChangeKind, Digest, Drift, DriftStatus, Problem};
+use mcp_catalog::{Catalog, ChangeKind, Digest, DraftKey, Drift, DriftStatus, Problem};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use session_core::error::{ErrorKind, Result};
@@ -8,6 +8,7 @@ use session_core::error::{ErrorKind, Result};
 use super::{Hints, Spec, Tool, Whose, ask, digest, in_tools, key};
 use crate::args::given;
 use crate::call::{Call, Stop};
+use crate::clients::ClientKind;
 
 /// See the module.
 pub(super) struct Validate;
@@ -86,7 +87,7 @@ pub(super) struct DiffArgs {
     client_id: String,
     /// The profile; "default" when absent.
     profile_id: Option<String>,
-    /// What is deployed or used: an artifact_id, or the configuration of a session as get_session gives it.
+    /// What is deployed or used: an artifact_id, or the configuration of a session as get_session gives it. What the client's own file has when absent, if that is known.
     deployed: Option<String>,
 }
 
@@ -106,6 +107,9 @@ pub(super) struct DriftView {
     artifact_id: Option<String>,
     /// The content address of what would be published now.
     configuration: String,
+    /// What is deployed, when it was named or is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deployed: Option<String>,
     /// Why what was published does not hold.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
@@ -136,8 +140,21 @@ fn configuration_of(catalog: &Catalog, address: Digest) -> Result<Digest> {
     }
 }
 
+/// What stands in the client's own file, for whoever does not say what is deployed.
+async fn standing(call: &Call, key: &DraftKey) -> Option<Digest> {
+    let client = ClientKind::of_name(key.client.as_str())?;
+    let deployer = call.core.configuration.as_ref()?.deployer.as_ref()?;
+    deployer
+        .deployed(client, &key.profile)
+        .await
+        .unwrap_or_else(|error| {
+            tracing::warn!(%error, client = client.name(), "nobody tells what is deployed");
+            None
+        })
+}
+
 impl DriftView {
-    fn new(whose: (String, String), drift: Drift) -> Self {
+    fn new(key: &DraftKey, drift: Drift, deployed: Option<Digest>) -> Self {
         let note = match drift.status {
             DriftStatus::UpToDate => None,
             DriftStatus::Outdated => Some("publish_config publishes what is there now"),
@@ -154,13 +171,14 @@ impl DriftView {
             fields: change.fields,
         });
         Self {
-            client_id: whose.0,
-            profile_id: whose.1,
+            client_id: key.client.to_string(),
+            profile_id: key.profile.to_string(),
             status: drift.status.as_str(),
             changes: changes.collect(),
             tools_changed: drift.tools_changed,
             artifact_id: drift.published.map(|id| id.to_string()),
             configuration: drift.current.to_string(),
+            deployed: deployed.map(|deployed| deployed.to_string()),
             reason: drift.reason,
             note,
         }
@@ -179,17 +197,21 @@ impl Tool for Diff {
     type Output = DriftView;
 
     async fn run(args: DiffArgs, call: &Call) -> std::result::Result<DriftView, Stop> {
-        let deployed = given(args.deployed.as_deref());
-        let deployed = deployed.map(|text| digest("deployed", text)).transpose()?;
+        let named = given(args.deployed.as_deref());
+        let named = named.map(|text| digest("deployed", text)).transpose()?;
         let key = key(&args.client_id, args.profile_id.as_deref())?;
-        let whose = (key.client.to_string(), key.profile.to_string());
+        let deployed = match named {
+            Some(named) => Some(named),
+            None => standing(call, &key).await,
+        };
+        let (wanted, address) = (key.clone(), deployed.clone());
         let drift = ask(call, move |catalog| {
-            let deployed = deployed
+            let address = address
                 .map(|address| configuration_of(catalog, address))
                 .transpose()?;
-            catalog.diff(&key, deployed.as_ref())
+            catalog.diff(&wanted, address.as_ref())
         })
         .await?;
-        Ok(DriftView::new(whose, drift))
+        Ok(DriftView::new(&key, drift, deployed))
     }
 }

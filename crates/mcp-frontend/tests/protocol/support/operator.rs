@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use mcp_catalog::{Catalog, CatalogPaths, Manifest};
+use mcp_catalog::{Catalog, CatalogPaths, Digest, Manifest};
+use mcp_frontend::clients::ClientKind;
 use mcp_frontend::{Deployed, Deployer, Deployment, McpOptions, McpServer};
 use serde_json::{Value, json};
 use session_core::error::{Error, Result};
@@ -87,6 +88,13 @@ impl Deployer for Remembers {
             changed,
             backup: changed.then(|| "/home/u/backup".into()),
         })
+    }
+
+    async fn deployed(&self, client: ClientKind, profile: &ServerName) -> Result<Option<Digest>> {
+        let told = format!("{} {profile} ", client.name());
+        let deployed = self.deployed.lock().unwrap();
+        let last = deployed.iter().rev().find_map(|line| line.strip_prefix(&told));
+        last.map(str::parse).transpose()
     }
 }
 

@@ -1,30 +1,10 @@
-//! The tools about the configuration of MCP servers: what they do.
+//! From a declaration to a client's file, and back.
 
 use serde_json::{Value, json};
 use session_core::error::{Error, ErrorKind};
-use session_core::mcp::{McpStatus, ServerState, ServerStatus};
 
-use crate::support::World;
-use crate::support::operator::{Operator, SERVERS, tool};
-
-fn names(list: &Value, field: &str) -> Vec<String> {
-    let name = |item: &Value| item[field].as_str().unwrap().to_owned();
-    list.as_array().unwrap().iter().map(name).collect()
-}
-
-const CODE: &str = "claude-code";
-
-fn code() -> Value {
-    json!({ "client_id": CODE })
-}
-
-fn code_with(server: &str) -> Value {
-    json!({ "client_id": CODE, "server_id": server })
-}
-
-async fn publish(world: &mut World) -> Value {
-    world.client.ok("publish_config", code()).await
-}
+use super::{CODE, code, code_with, names, publish};
+use crate::support::operator::{Operator, SERVERS};
 
 #[tokio::test]
 async fn a_configuration_goes_from_a_declaration_to_a_clients_file() {
@@ -159,7 +139,19 @@ async fn a_difference_says_what_and_to_what() {
         "{outdated}"
     );
 
+    assert_eq!(drift["deployed"], Value::Null);
+    let drift = world.client.ok("diff_config", code()).await;
+    assert_eq!(
+        drift["deployed"], first["artifact_id"],
+        "the client's file is looked at"
+    );
+
     let second = publish(&mut world).await;
+    let drift = world.client.ok("diff_config", code()).await;
+    assert_eq!(
+        (&drift["status"], &drift["deployed"]),
+        (&json!("diverged"), &first["artifact_id"])
+    );
     assert_ne!(first["artifact_id"], second["artifact_id"]);
     let fresh = world.client.ok("deploy_config", code()).await;
     assert!(fresh["warnings"].is_null(), "{fresh}");
@@ -267,186 +259,6 @@ async fn publishing_the_same_again_changes_nothing() {
         sessions["message"].as_str().unwrap().contains("Sessions"),
         "{sessions}"
     );
-    world.end().await;
-}
-
-#[tokio::test]
-async fn a_key_stays_unless_another_is_asked_for_and_old_signatures_hold() {
-    let operator = Operator::new();
-    let mut world = operator.world().await;
-    let first = world.client.ok("initialize_keys", json!({})).await;
-    assert_eq!(first["is_new"], true);
-    let published = publish(&mut world).await;
-    assert_eq!(published["signing_key_id"], first["signing_key_id"]);
-    for arguments in [
-        json!({}),
-        json!({ "overwrite": false }),
-        json!({ "overwrite": null }),
-    ] {
-        let same = world.client.ok("initialize_keys", arguments).await;
-        assert_eq!(
-            (&same["is_new"], &same["public_key"]),
-            (&json!(false), &first["public_key"])
-        );
-        assert!(same["message"].as_str().unwrap().contains("stays"), "{same}");
-    }
-    let text = world
-        .client
-        .err("initialize_keys", json!({ "overwrite": "yes" }))
-        .await;
-    assert!(text.starts_with("invalid_argument: overwrite"), "{text}");
-    let other = world
-        .client
-        .ok("initialize_keys", json!({ "overwrite": true }))
-        .await;
-    assert_eq!(other["is_new"], true);
-    assert_ne!(other["signing_key_id"], first["signing_key_id"]);
-    assert!(
-        other["message"].as_str().unwrap().contains("still holds"),
-        "{other}"
-    );
-    let read = world.client.ok("get_config", code()).await;
-    assert_eq!(
-        (&read["verified"], &read["signing_key_id"]),
-        (&json!(true), &first["signing_key_id"])
-    );
-    world.client.ok("add_server_to_config", code_with("docs")).await;
-    assert_eq!(
-        publish(&mut world).await["signing_key_id"],
-        other["signing_key_id"]
-    );
-    world.end().await;
-}
-
-#[tokio::test]
-async fn servers_are_described_as_far_as_is_known() {
-    let operator = Operator::new();
-    operator.shows(
-        "git",
-        &[tool("log", "Shows the log"), tool("rewrite", "Rewrites history")],
-    );
-    let mut world = operator.world().await;
-    world.fake.serve(McpStatus {
-        servers: vec![ServerStatus {
-            name: "git".parse().unwrap(),
-            state: ServerState::Failed,
-            reason: Some("exit\u{1b}[2J 1".into()),
-            failures: 1,
-            retry_in_ms: None,
-            held: Vec::new(),
-            tools: None,
-        }],
-        drifted: false,
-    });
-    let list = world.client.ok("list_available_servers", json!({})).await;
-    assert_eq!(
-        list["servers"][2],
-        json!({
-            "server_id": "git", "description": "The history of a repository", "transport": "stdio", "enabled": true,
-            "state": "failed", "reason": "exit[2J 1", "tools": 1,
-        })
-    );
-    assert_eq!(
-        list["servers"][3],
-        json!({ "server_id": "off", "transport": "stdio", "enabled": false })
-    );
-    assert_eq!(
-        list["profiles"][1],
-        json!({ "profile_id": "team", "servers": ["git", "docs"] })
-    );
-
-    let git = world
-        .client
-        .ok("describe_server", json!({ "server_id": "git" }))
-        .await;
-    assert_eq!(
-        git["command"],
-        json!(["mcp-server-git", "--repository", "/srv/repo"])
-    );
-    assert_eq!(
-        git["secrets"],
-        json!([
-            { "name": "GIT_PAT", "used_in": "environment", "kind": "env" },
-            { "name": "PIN", "used_in": "environment", "kind": "command" },
-        ])
-    );
-    assert_eq!(
-        git["tool_list"],
-        json!([{ "name": "git__log", "description": "Shows the log" }]),
-        "what the operator denies is not there"
-    );
-    let docs = world
-        .client
-        .ok("describe_server", json!({ "server_id": "docs" }))
-        .await;
-    assert_eq!(
-        (&docs["url"], &docs["shared"]),
-        (&json!("https://docs.example.com/mcp"), &json!(true))
-    );
-    assert_eq!(
-        docs["secrets"],
-        json!([
-            { "name": "X-Docs", "used_in": "header", "kind": "file" },
-            { "name": "client_secret", "used_in": "login", "kind": "env" },
-        ])
-    );
-    assert!(docs["note"].as_str().unwrap().contains("never asked"), "{docs}");
-    let boxed = world
-        .client
-        .ok("describe_server", json!({ "server_id": "boxed" }))
-        .await;
-    assert_eq!(
-        (&boxed["image"], &boxed["allow"], &boxed["approve_each"]),
-        (&json!("boxes:1"), &json!(["npm"]), &json!(true))
-    );
-    world.end().await;
-}
-
-#[tokio::test]
-async fn tools_that_changed_are_held_and_no_tool_approves_them() {
-    let operator = Operator::new();
-    operator.shows(
-        "git",
-        &[tool("log", "Shows the log"), tool("show", "Shows a commit")],
-    );
-    operator.shows(
-        "git",
-        &[
-            tool("log", "Now does something else"),
-            tool("show", "Shows a commit"),
-        ],
-    );
-    let mut world = operator.world().await;
-    let list = world.client.ok("list_available_servers", json!({})).await;
-    assert_eq!(
-        (&list["servers"][2]["tools"], &list["servers"][2]["held"]),
-        (&json!(2), &json!(1))
-    );
-    let git = world
-        .client
-        .ok("describe_server", json!({ "server_id": "git" }))
-        .await;
-    assert_eq!(
-        (&git["tool_list"][0]["held"], &git["tool_list"][1]["held"]),
-        (&json!(true), &Value::Null)
-    );
-    let judged = world.client.ok("validate_config", code()).await;
-    let problem = &judged["problems"][0];
-    assert_eq!(
-        (&judged["valid"], &problem["code"], &problem["blocks"]),
-        (&json!(true), &json!("held_tools"), &json!(false))
-    );
-    let hint = problem["hint"].as_str().unwrap();
-    assert!(
-        hint.contains("cofferdam mcp approve git") && hint.contains("only a person"),
-        "{hint}"
-    );
-    let tools = world.client.request("tools/list", json!({})).await;
-    for name in names(&tools["result"]["tools"], "name") {
-        assert!(!name.contains("approve"), "{name}");
-    }
-    let pending = operator.catalog().pending(&"git".parse().unwrap()).unwrap();
-    assert_eq!(pending.len(), 1);
     world.end().await;
 }
 
