@@ -16,6 +16,8 @@
 
 mod change;
 mod file;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeSet;
 

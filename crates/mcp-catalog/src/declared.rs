@@ -6,6 +6,8 @@
 
 mod lines;
 mod select;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 
@@ -50,7 +52,7 @@ impl Default for Declared {
 
 /// A choice of servers and tools.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "a table of keys")]
+#[serde(deny_unknown_fields)]
 pub struct Profile {
     /// Its servers.
     pub servers: Vec<ServerName>,
@@ -64,17 +66,17 @@ pub struct Profile {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields, expecting = "a table of keys")]
+#[serde(deny_unknown_fields)]
 struct Written {
     only_published: Option<bool>,
     search_above: Option<u32>,
     servers: Option<BTreeMap<String, Value>>,
-    profiles: Option<BTreeMap<String, WrittenProfile>>,
+    profiles: Option<BTreeMap<String, Value>>,
 }
 
 /// With names as text: the error of a name would quote it.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields, expecting = "a table of keys")]
+#[serde(deny_unknown_fields)]
 struct WrittenProfile {
     servers: Vec<String>,
     tools: Option<Vec<String>>,
@@ -121,7 +123,7 @@ impl Declared {
             .unwrap_or_default()
             .into_iter()
             .map(|(name, profile)| {
-                read_profile(&name, profile, &servers).map_err(|flaw| flaw.within(name).within("profiles"))
+                read_profile(&name, &profile, &servers).map_err(|flaw| flaw.within(name).within("profiles"))
             })
             .collect::<Result<BTreeMap<_, _>, Flaw>>()?;
         Ok(Self {
@@ -150,10 +152,11 @@ fn read_name(name: &str) -> Result<ServerName, Flaw> {
 
 fn read_profile(
     name: &str,
-    written: WrittenProfile,
+    written: &Value,
     servers: &BTreeMap<ServerName, ServerDefinition>,
 ) -> Result<(ServerName, Profile), Flaw> {
     let name = read_name(name)?;
+    let written: WrittenProfile = flaw::read(written)?;
     let mut chosen = Vec::new();
     for (index, server) in written.servers.iter().enumerate() {
         let within = |flaw: Flaw| flaw.within(index.to_string()).within("servers");

@@ -4,7 +4,10 @@
 //! secret, only references to where each one is.
 
 mod check;
+mod check_http;
 mod secrets;
+#[cfg(test)]
+mod tests;
 mod written;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,7 +18,8 @@ use session_core::egress::AllowEntry;
 use session_core::id::ImageRef;
 use session_core::secret::SecretReference;
 
-pub(crate) use self::check::{check_pattern, is_loopback};
+pub(crate) use self::check::check_pattern;
+pub(crate) use self::check_http::is_loopback;
 pub(crate) use self::secrets::{argument_holds_secret, is_secret_header, sounds_secret};
 use crate::digest::Digest;
 

@@ -133,3 +133,76 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
         text
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+    use crate::testing::json_with_canary;
+
+    /// The same value, each object written in the opposite order.
+    fn reversed(value: &Value) -> String {
+        match value {
+            Value::Array(items) => {
+                let items: Vec<String> = items.iter().map(reversed).collect();
+                format!("[ {} ]", items.join(" , "))
+            }
+            Value::Object(members) => {
+                let mut members: Vec<(&String, &Value)> = members.iter().collect();
+                members.sort_by_key(|(name, _)| *name);
+                let members: Vec<String> = members
+                    .iter()
+                    .rev()
+                    .map(|(name, member)| format!("{} : {}", Value::from(name.as_str()), reversed(member)))
+                    .collect();
+                format!("{{\n{}\n}}", members.join(",\n"))
+            }
+            plain => plain.to_string(),
+        }
+    }
+
+    #[test]
+    fn an_address_is_that_of_other_programs() {
+        // printf '{"a":[1,true,null],"b":"ä"}' | sha256sum
+        assert_eq!(
+            String::from_utf8(canonical(&json!({"b": "ä", "a": [1, true, null]}))).unwrap(),
+            r#"{"a":[1,true,null],"b":"ä"}"#
+        );
+        assert_eq!(
+            Digest::of(&json!({"b": "ä", "a": [1, true, null]})).as_str(),
+            "sha256:969f837dc907ce425d3075e4047f12a0b40019a48623474c735721c438c5f60f"
+        );
+    }
+
+    #[test]
+    fn an_address_is_read_in_one_form_alone() {
+        let digest = Digest::of(&json!(null));
+        assert_eq!(digest.as_str().parse::<Digest>().unwrap(), digest);
+        for text in [
+            "",
+            "sha256:",
+            digest.hex(),
+            &digest.as_str().to_uppercase(),
+            &format!("{digest}0"),
+            &digest.as_str()[..70],
+            &digest.as_str().replace("sha256", "sha512"),
+        ] {
+            assert!(text.parse::<Digest>().is_err(), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn an_address_depends_on_neither_order_nor_blanks(value in json_with_canary()) {
+            let again: Value = serde_json::from_str(&reversed(&value)).unwrap();
+            prop_assert_eq!(Digest::of(&again), Digest::of(&value));
+        }
+
+        #[test]
+        fn different_values_have_different_addresses(one in json_with_canary(), other in json_with_canary()) {
+            prop_assert_eq!(Digest::of(&one) == Digest::of(&other), one == other);
+        }
+    }
+}

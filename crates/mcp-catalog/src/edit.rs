@@ -3,8 +3,11 @@
 //! The file is a person's. One change at a time reads it, judges the result as a whole and puts it in place at once; when
 //! an editor wrote meanwhile, the change is made again on what it wrote.
 
+mod list;
 mod place;
 pub(crate) mod tables;
+#[cfg(test)]
+mod tests;
 
 use rustix::fs::Mode;
 use session_core::error::{Error, ErrorKind, Result};

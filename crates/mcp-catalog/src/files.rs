@@ -6,6 +6,8 @@
 mod error;
 mod lock;
 mod stamp;
+#[cfg(test)]
+mod tests;
 
 use std::fs::{DirBuilder, File};
 use std::io::{self, Read as _, Write as _};

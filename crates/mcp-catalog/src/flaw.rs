@@ -91,8 +91,12 @@ pub(crate) fn shown(key: &str) -> &str {
     if fine { key } else { "…" }
 }
 
-/// Reads a value into a form, and says where it does not fit.
+/// Reads a table into a form, and says where it does not fit.
 pub(crate) fn read<T: DeserializeOwned>(value: &Value) -> Result<T, Flaw> {
+    // serde would read a list as the fields in their order.
+    if !value.is_object() {
+        return Err(Flaw::new("this does not fit, expected a table of keys"));
+    }
     serde_path_to_error::deserialize(value).map_err(|error| {
         let steps = error.path().iter().filter_map(|segment| match segment {
             Segment::Seq { index } => Some(index.to_string()),

@@ -6,6 +6,8 @@
 mod convert;
 mod names;
 mod source;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeSet;
 

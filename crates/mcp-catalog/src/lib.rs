@@ -26,6 +26,8 @@ mod import;
 mod manifest;
 pub mod own;
 mod published;
+#[cfg(test)]
+mod testing;
 
 pub use approval::{Change, HeldTool, Judgement, PendingTool, tool_digest};
 pub use catalog::{Catalog, CatalogPaths};

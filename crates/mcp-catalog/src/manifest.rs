@@ -18,6 +18,9 @@ use crate::catalog::{Catalog, lock};
 use crate::digest::Digest;
 use crate::files::{Dir, PRIVATE_FILE, Stamp};
 
+#[cfg(test)]
+mod tests;
+
 const OPERATION: &str = "keep what an MCP server said about itself";
 const DIR: &str = "manifests";
 const ENDING: &str = ".json";

@@ -15,18 +15,21 @@ use url::{Host, Url};
 use crate::definition::{ServerDefinition, Times, Transport, Value, is_loopback, is_secret_header};
 use crate::flaw::{self, Flaw};
 
+#[cfg(test)]
+mod tests;
+
 const OPERATION: &str = "use the MCP servers of a session";
 const MAX_SERVERS: usize = 32;
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields, expecting = "an object with `mcpServers`")]
+#[serde(deny_unknown_fields)]
 struct Written {
     #[serde(rename = "mcpServers")]
     servers: BTreeMap<String, Json>,
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields, expecting = "an object of keys")]
+#[serde(deny_unknown_fields)]
 struct Server {
     r#type: Option<String>,
     command: Option<String>,

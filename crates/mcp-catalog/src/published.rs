@@ -17,6 +17,8 @@ mod envelope;
 mod id;
 mod key;
 mod publish;
+#[cfg(test)]
+mod tests;
 mod validation;
 
 pub(crate) use self::artifact::ArtifactCache;

@@ -88,7 +88,7 @@ impl Declared {
             Some(name) => self.profiles.get_key_value(name).map(Some).ok_or_else(|| {
                 Error::new(ErrorKind::InvalidArgument, OPERATION, "there is no such profile")
                     .with_context("profile", name)
-                    .with_hint("`cofferdam mcp list` shows the profiles")
+                    .with_hint("`cofferdam mcp profiles` shows the profiles")
             }),
             None if selection.servers.is_empty() => Ok(self
                 .profiles
@@ -134,7 +134,7 @@ impl Profile {
 }
 
 /// The patterns of tools that are in both; an empty list holds all tools, so nothing in common cannot be one.
-fn narrow(allowed: &[String], asked: &[String]) -> Result<Vec<String>> {
+pub(super) fn narrow(allowed: &[String], asked: &[String]) -> Result<Vec<String>> {
     if allowed.is_empty() || asked.is_empty() {
         let mut both = [allowed, asked].concat();
         both.sort_unstable();
@@ -153,7 +153,7 @@ fn narrow(allowed: &[String], asked: &[String]) -> Result<Vec<String>> {
             OPERATION,
             "none of these tools is among those of the profile",
         )
-        .with_hint("`cofferdam mcp list` shows the profiles and their tools"));
+        .with_hint("`cofferdam mcp profiles` shows them and their tools"));
     }
     Ok(both)
 }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, Error as _};
+use serde::de::{DeserializeOwned, Deserializer, Error as _};
 use serde_json::Value as Json;
 use session_core::secret::SecretReference;
 
@@ -18,7 +18,7 @@ use super::{
 use crate::flaw::{self, Flaw, OURS};
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields, expecting = "a table of keys")]
+#[serde(deny_unknown_fields)]
 struct Written {
     description: Option<String>,
     transport: Option<Kind>,
@@ -28,17 +28,17 @@ struct Written {
     cwd: Option<String>,
     image: Option<String>,
     allow: Option<Vec<String>>,
-    mounts: Option<Vec<Mount>>,
+    mounts: Option<Vec<Json>>,
     url: Option<String>,
     headers: Option<BTreeMap<String, Value>>,
-    oauth: Option<OAuth>,
+    oauth: Option<Json>,
     private: Option<bool>,
     sharing: Option<Sharing>,
-    tools: Option<ToolFilter>,
+    tools: Option<Json>,
     idempotent: Option<BTreeSet<String>>,
     approval: Option<Approval>,
     names: Option<Names>,
-    times: Option<Times>,
+    times: Option<Json>,
     enabled: Option<bool>,
 }
 
@@ -99,7 +99,7 @@ impl Written {
                     .url
                     .ok_or_else(|| Flaw::new("a server over HTTP needs a url"))?,
                 headers: self.headers.unwrap_or_default(),
-                oauth: self.oauth,
+                oauth: table::<OAuth>("oauth", self.oauth)?,
                 private: self.private.unwrap_or_default(),
             });
         }
@@ -126,7 +126,7 @@ impl Written {
                 env: plain_env(env)?,
                 cwd: self.cwd,
                 allow: hosts(self.allow.unwrap_or_default())?,
-                mounts: self.mounts.unwrap_or_default(),
+                mounts: mounts(self.mounts.unwrap_or_default())?,
             },
             Kind::Session => Transport::Session {
                 command,
@@ -142,11 +142,11 @@ impl Written {
         Ok(ServerDefinition {
             description: self.description.take(),
             sharing: self.sharing.unwrap_or_default(),
-            tools: self.tools.take().unwrap_or_default(),
+            tools: table::<ToolFilter>("tools", self.tools.take())?.unwrap_or_default(),
             idempotent: self.idempotent.take().unwrap_or_default(),
             approval: self.approval.unwrap_or_default(),
             names: self.names.unwrap_or_default(),
-            times: self.times.unwrap_or_default(),
+            times: table::<Times>("times", self.times.take())?.unwrap_or_default(),
             enabled: self.enabled.unwrap_or(true),
             transport: self.into_transport(kind)?,
         })
@@ -162,6 +162,19 @@ impl Kind {
             Self::Http => "http",
         }
     }
+}
+
+fn table<T: DeserializeOwned>(field: &str, written: Option<Json>) -> Result<Option<T>, Flaw> {
+    written
+        .map(|written| flaw::read(&written).map_err(|flaw| flaw.within(field)))
+        .transpose()
+}
+
+fn mounts(written: Vec<Json>) -> Result<Vec<Mount>, Flaw> {
+    let read = |(index, mount): (usize, Json)| {
+        flaw::read(&mount).map_err(|flaw| flaw.within(index.to_string()).within("mounts"))
+    };
+    written.into_iter().enumerate().map(read).collect()
 }
 
 fn no_image() -> Flaw {

@@ -5,7 +5,7 @@ use session_core::error::{Error, ErrorKind, Result};
 use session_core::mcp::ServerName;
 use toml_edit::{DocumentMut, InlineTable, Item, RawString, Table, TableLike, Value};
 
-use super::OPERATION;
+use super::{OPERATION, list};
 use crate::declared::to_json;
 
 /// Writes `own` into `[section.name]`.
@@ -180,6 +180,12 @@ pub(super) fn take_from_list(document: &mut DocumentMut, profile: &ServerName, s
         .and_then(|profile| profile.get_mut("servers"))
         .and_then(Item::as_array_mut);
     if let Some(list) = list {
-        list.retain(|value| value.as_str() != Some(server.as_str()));
+        // A list that was understood names each server once.
+        let place = list
+            .iter()
+            .position(|value| value.as_str() == Some(server.as_str()));
+        if let Some(index) = place {
+            list::remove(list, index);
+        }
     }
 }

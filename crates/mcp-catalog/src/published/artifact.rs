@@ -86,8 +86,12 @@ impl Artifact {
             signing_key_id: signer.info.key_id.clone(),
             metadata,
         };
-        artifact.signature = envelope::sign(&signer.key, &artifact.signed());
+        artifact.resign(signer);
         artifact
+    }
+
+    pub(super) fn resign(&mut self, signer: &Signer) {
+        self.signature = envelope::sign(&signer.key, &self.signed());
     }
 
     /// Everything but the signature, as canonical JSON.

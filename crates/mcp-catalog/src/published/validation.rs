@@ -102,7 +102,7 @@ impl Catalog {
             .with_context("client", &key.client)
             .with_context("profile", &key.profile)
             .with_hint(
-                "`cofferdam mcp list` shows the profiles; a draft begins with the first server that is added",
+                "`cofferdam mcp profiles` shows the profiles; a draft begins with the first server that is added",
             )
         })?;
         Ok(profile.servers.clone())
@@ -160,12 +160,8 @@ fn configuration_of(key: &DraftKey, declared: &Declared, chosen: &[ServerName]) 
         .profiles
         .get(&key.profile)
         .map_or_else(Vec::new, |profile| {
-            let beside: Vec<ServerName> = chosen
-                .iter()
-                .filter(|server| !profile.servers.contains(server))
-                .cloned()
-                .collect();
-            profile.allowed_with(&beside)
+            let used: Vec<ServerName> = servers.keys().cloned().collect();
+            profile.allowed_with(&used)
         });
     Configuration {
         servers,
