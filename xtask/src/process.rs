@@ -30,7 +30,7 @@ pub struct Tool {
 /// What a program that ended well has said.
 #[derive(Debug)]
 pub struct Output {
-    /// The lines of stdout.
+    /// All of stdout.
     pub stdout: String,
 }
 
@@ -118,7 +118,8 @@ impl Tool {
             Err(error) => return Err(Error::new(format!("cannot wait for `{}`", self.shown)).source(error)),
         };
         if status.success() {
-            return Ok(Output { stdout: said.stdout });
+            let stdout = String::from_utf8_lossy(&said.stdout).into_owned();
+            return Ok(Output { stdout });
         }
         Err(Error::new(format!("`{}` failed ({status})", self.shown)).output(said.tail()))
     }
@@ -242,18 +243,23 @@ enum Stream {
     Err,
 }
 
+/// A line, or a part of one, with the stream that it came from.
+type Heard = (Stream, Vec<u8>);
+
 /// What was heard so far: all of stdout, and the last lines of both streams.
 #[derive(Debug, Default)]
 struct Said {
-    stdout: String,
+    stdout: Vec<u8>,
     tail: VecDeque<String>,
 }
 
 impl Said {
-    fn hear(&mut self, stream: &Stream, line: String) {
+    /// A line, or a part of one that is too long: for programs they are put together again.
+    fn hear(&mut self, (stream, bytes): Heard, on_line: &mut impl FnMut(&str)) {
+        let line = String::from_utf8_lossy(&bytes).trim_end().to_owned();
+        on_line(&line);
         if matches!(stream, Stream::Out) {
-            self.stdout.push_str(&line);
-            self.stdout.push('\n');
+            self.stdout.extend(bytes);
         }
         if self.tail.len() == TAIL_LINES {
             self.tail.pop_front();
@@ -278,10 +284,7 @@ fn follow(
     let mut ended: Option<(ExitStatus, Instant)> = None;
     loop {
         match lines.recv_timeout(PULSE) {
-            Ok((stream, line)) => {
-                on_line(&line);
-                said.hear(&stream, line);
-            }
+            Ok(heard) => said.hear(heard, &mut on_line),
             Err(RecvTimeoutError::Disconnected) if limit.is_none() => return child.wait().map(Some),
             Err(RecvTimeoutError::Disconnected) => std::thread::sleep(PULSE),
             Err(RecvTimeoutError::Timeout) => {}
@@ -300,14 +303,11 @@ fn follow(
 }
 
 /// Takes what is there already; true when both streams are closed.
-fn drained(lines: &Receiver<(Stream, String)>, said: &mut Said, on_line: &mut impl FnMut(&str)) -> bool {
+fn drained(lines: &Receiver<Heard>, said: &mut Said, on_line: &mut impl FnMut(&str)) -> bool {
     use std::sync::mpsc::TryRecvError;
     loop {
         match lines.try_recv() {
-            Ok((stream, line)) => {
-                on_line(&line);
-                said.hear(&stream, line);
-            }
+            Ok(heard) => said.hear(heard, on_line),
             Err(TryRecvError::Empty) => return false,
             Err(TryRecvError::Disconnected) => return true,
         }
@@ -315,7 +315,7 @@ fn drained(lines: &Receiver<(Stream, String)>, said: &mut Said, on_line: &mut im
 }
 
 /// One reader per stream; the queue closes when both are at their end.
-fn listen(child: &mut Child) -> Receiver<(Stream, String)> {
+fn listen(child: &mut Child) -> Receiver<Heard> {
     let (sender, receiver) = sync_channel(QUEUE);
     if let Some(stdout) = child.stdout.take() {
         let sender = sender.clone();
@@ -327,18 +327,16 @@ fn listen(child: &mut Child) -> Receiver<(Stream, String)> {
     receiver
 }
 
-fn read_lines(stream: impl Read, which: impl Fn() -> Stream, sender: &SyncSender<(Stream, String)>) {
+fn read_lines(stream: impl Read, which: impl Fn() -> Stream, sender: &SyncSender<Heard>) {
     let mut reader = BufReader::new(stream);
-    let mut line = Vec::new();
     loop {
-        line.clear();
+        let mut line = Vec::new();
         // A progress bar redraws its line for ever without an end; the limit keeps that out of memory.
         match reader.by_ref().take(LINE_LIMIT).read_until(b'\n', &mut line) {
             Ok(0) | Err(_) => return,
             Ok(_) => {}
         }
-        let text = String::from_utf8_lossy(&line).trim_end().to_owned();
-        if sender.send((which(), text)).is_err() {
+        if sender.send((which(), line)).is_err() {
             return;
         }
     }
@@ -359,6 +357,17 @@ mod tests {
         assert_eq!(output.expect("it succeeds").stdout, "one\nthree\n");
         lines.sort();
         assert_eq!(lines, ["one", "three", "two"]);
+    }
+
+    #[test]
+    fn a_line_without_an_end_is_shown_in_parts_and_kept_whole() {
+        let mut parts = 0;
+        let long = "head -c 200000 /dev/zero | tr '\\0' x; printf 'é'";
+        let output = Tool::new("sh").args(["-c", long]).run(|_| parts += 1);
+
+        let stdout = output.expect("it succeeds").stdout;
+        assert_eq!((stdout.len(), stdout.lines().count()), (200_002, 1));
+        assert!(parts > 1);
     }
 
     #[test]

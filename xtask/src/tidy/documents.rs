@@ -10,6 +10,9 @@ use xtask::workspace;
 /// Each promise in this document names the tests that hold us to it, as `test: name`.
 const PROMISES: &str = "docs/security.md";
 
+/// What a test is called in the sources: a function, or the name that a runner of ours is given.
+const NAMES: &str = "fn [a-z0-9_]+|\"[a-z0-9]+(_[a-z0-9]+){3,}\"";
+
 pub(super) fn check() -> Result<Vec<Finding>> {
     let mut findings = named_tests()?;
     findings.extend(dead_links()?);
@@ -21,14 +24,14 @@ fn named_tests() -> Result<Vec<Finding>> {
     let path = workspace::root().join(PROMISES);
     let page = std::fs::read_to_string(&path).context(|| format!("cannot read {PROMISES}"))?;
     let listed = Tool::new("git")
-        .args(["grep", "-hoE", "fn [a-z0-9_]+", "--", "*.rs"])
+        .args(["grep", "-hoE", NAMES, "--", "*.rs"])
         .dir(workspace::root())
         .output()?;
-    let known: BTreeSet<&str> = listed
+    let names = listed
         .stdout
         .lines()
-        .filter_map(|line| line.strip_prefix("fn "))
-        .collect();
+        .map(|line| line.trim_start_matches("fn ").trim_matches('"'));
+    let known: BTreeSet<&str> = names.collect();
     Ok(claimed_tests(&page)
         .filter(|name| !known.contains(name))
         .map(|name| Finding::new(PROMISES, format!("names the test `{name}`, which does not exist")))
