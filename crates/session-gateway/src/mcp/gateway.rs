@@ -1,5 +1,7 @@
 //! The MCP gateway as a whole: which servers sessions have, and their endpoints.
 
+mod probe;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -13,6 +15,7 @@ use session_core::runtime::BoxedByteStream;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 
+pub use self::probe::{Probe, Unrecorded};
 use super::config::McpConfig;
 use super::door::{Door, DoorOptions, Endpoint, Upstream, View};
 use super::plan;
