@@ -119,6 +119,7 @@ async fn find(core: &Arc<Core>, mut catalog: Arc<Catalog>, name: &str) -> Result
             None => Refusal::filtered(name),
         }),
         Found::Filtered => Err(Refusal::filtered(name)),
+        Found::Unknown if core.is_filtered(name) => Err(Refusal::filtered(name)),
         Found::Unknown => Err(Refusal::unknown_tool(name, core.searches(&catalog))),
     }
 }

@@ -10,7 +10,8 @@ use session_core::mcp::ServerName;
 use super::names::{self, Scope};
 use super::search::Index;
 use super::template::Template;
-use super::upstream::{Offer, Upstream};
+use super::upstream::Upstream;
+use crate::mcp::servers::Offer;
 
 /// Prompts and resources of a session, of each kind.
 const MAX_ITEMS: usize = 10_000;

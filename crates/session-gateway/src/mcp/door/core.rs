@@ -14,7 +14,7 @@ use tokio_util::task::TaskTracker;
 use super::catalog::{Catalog, Part};
 use super::held::HeldCalls;
 use super::levels::Levels;
-use super::names::Scope;
+use super::names::{self, Scope};
 use super::relay::Relay;
 use super::subscriptions::Subscriptions;
 use super::upstream::Upstream;
@@ -96,6 +96,15 @@ impl Core {
             .servers
             .binary_search_by(|server| server.name().as_str().cmp(name));
         found.ok()
+    }
+
+    /// Whether a full name is one that the session may not use, whatever its server has.
+    pub(super) fn is_filtered(&self, name: &str) -> bool {
+        let Some((server, tool)) = names::split(name) else {
+            return false;
+        };
+        let server = self.named(server).and_then(|at| self.servers.get(at));
+        server.is_some_and(|server| !self.scope.admits(server.name(), &server.definition(), tool))
     }
 
     /// What is known of all servers now. Asks none.

@@ -68,7 +68,7 @@ use self::http::Http;
 use self::wire::LineTransport;
 use super::config::McpLimits;
 
-pub(crate) use self::upstream::{Change, Offer, Upstream};
+pub(crate) use self::upstream::Upstream;
 
 /// What a session sees of MCP.
 pub(crate) struct View {

@@ -1,6 +1,6 @@
 //! How tools and prompts are called, and which of them a session has.
 
-use mcp_catalog::{Names, ServerDefinition, matches};
+use mcp_catalog::{Names, ServerDefinition, admits};
 use session_core::mcp::{SEPARATOR, ServerName};
 
 /// The full name: unique over all servers, because no server's name has a separator in it.
@@ -34,11 +34,7 @@ impl Scope {
 
     /// Whether a tool is there for the session, as far as its name decides.
     pub(super) fn admits(&self, server: &ServerName, definition: &ServerDefinition, tool: &str) -> bool {
-        if !definition.tools.admits(tool) {
-            return false;
-        }
-        let name = full(server, tool);
-        self.0.is_empty() || self.0.iter().any(|pattern| matches(pattern, &name))
+        definition.tools.admits(tool) && admits(&self.0, server, tool)
     }
 }
 

@@ -15,7 +15,8 @@ use rmcp::model::{LoggingLevel, LoggingMessageNotificationParam};
 use tokio::sync::broadcast::{self, error::RecvError, error::TryRecvError};
 
 use super::core::Core;
-use super::upstream::{Change, Upstream};
+use super::upstream::Upstream;
+use crate::mcp::servers::Change;
 
 /// Signals that a listener may be behind.
 const SIGNALS: usize = 256;

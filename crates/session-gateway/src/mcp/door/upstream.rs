@@ -4,36 +4,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use mcp_catalog::ServerDefinition;
-use rmcp::model::{
-    ClientRequest, LoggingMessageNotificationParam, Prompt, Resource, ResourceTemplate, ServerCapabilities,
-    ServerResult, Tool,
-};
+use rmcp::model::{ClientRequest, ServerResult};
 use session_core::mcp::ServerName;
 use tokio::sync::broadcast;
 
 use crate::mcp::call::{CallError, Caller};
-
-/// What a server offers.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Offer {
-    pub(crate) tools: Vec<Tool>,
-    pub(crate) prompts: Vec<Prompt>,
-    pub(crate) resources: Vec<Resource>,
-    pub(crate) resource_templates: Vec<ResourceTemplate>,
-    pub(crate) capabilities: ServerCapabilities,
-    /// Tools that nobody may call before they are approved.
-    pub(crate) held: Vec<String>,
-}
-
-/// What changed about a server.
-#[derive(Debug, Clone)]
-pub(crate) enum Change {
-    ToolsChanged,
-    PromptsChanged,
-    ResourcesChanged,
-    ResourceUpdated(String),
-    Log(Arc<LoggingMessageNotificationParam>),
-}
+use crate::mcp::servers::{Change, Offer, Server};
 
 /// One server, as one session sees it.
 #[async_trait]
@@ -65,4 +41,35 @@ pub(crate) trait Upstream: Send + Sync + 'static {
         request: ClientRequest,
         caller: Arc<dyn Caller>,
     ) -> Result<ServerResult, CallError>;
+}
+
+#[async_trait]
+impl Upstream for Server {
+    fn name(&self) -> &ServerName {
+        Self::name(self)
+    }
+
+    fn definition(&self) -> Arc<ServerDefinition> {
+        Self::definition(self)
+    }
+
+    fn offer_if_known(&self) -> Option<Arc<Offer>> {
+        Self::offer_if_known(self)
+    }
+
+    async fn offer(&self) -> Result<Arc<Offer>, CallError> {
+        Self::offer(self).await
+    }
+
+    fn changes(&self) -> broadcast::Receiver<Change> {
+        Self::changes(self)
+    }
+
+    async fn request(
+        &self,
+        request: ClientRequest,
+        caller: Arc<dyn Caller>,
+    ) -> Result<ServerResult, CallError> {
+        Self::request(self, request, caller).await
+    }
 }

@@ -1,3 +1,9 @@
 //! The endpoint as agents meet it, over servers that do what a test says.
 
+mod asks;
+mod calls;
+mod changes;
+mod http;
+mod lists;
+mod searching;
 pub(super) mod support;
