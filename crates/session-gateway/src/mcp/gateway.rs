@@ -26,6 +26,28 @@ use super::upstream::Connector;
 #[derive(Clone)]
 pub struct McpGateway(Arc<Inner>);
 
+/// What a person's own client gets.
+pub struct ClientGrant {
+    /// Under which what happens to its servers is told to the ledger.
+    pub id: SessionId,
+    /// Its servers and tools.
+    pub plan: McpPlan,
+    /// Whether it has its servers as they were published under the plan's artifact, whatever is declared now; one that is
+    /// declared no more it has not.
+    pub published: bool,
+    /// Who is told.
+    pub ledger: Arc<dyn Ledger>,
+}
+
+impl fmt::Debug for ClientGrant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientGrant")
+            .field("id", &self.id)
+            .field("plan", &self.plan)
+            .finish_non_exhaustive()
+    }
+}
+
 struct Inner {
     config: Arc<McpConfig>,
     registry: Arc<Registry>,
@@ -120,13 +142,13 @@ impl McpGateway {
     }
 
     /// Serves one client of a person on a pair of streams, with what the plan gives, until it goes or `shutdown` is
-    /// cancelled. What happens to its servers is told to the ledger under the id.
+    /// cancelled.
     ///
     /// # Errors
     /// As [`Self::admit`]; `InvalidArgument` when the client does not begin as MCP wants it.
     pub async fn serve_client<R, W>(
         &self,
-        (id, plan, ledger): (SessionId, McpPlan, Arc<dyn Ledger>),
+        client: ClientGrant,
         reader: R,
         writer: W,
         shutdown: &CancellationToken,
@@ -135,8 +157,19 @@ impl McpGateway {
         R: AsyncRead + Send + Unpin + 'static,
         W: AsyncWrite + Send + Unpin + 'static,
     {
+        let ClientGrant {
+            id,
+            plan,
+            published,
+            ledger,
+        } = client;
         let grant = McpGrant { plan, own: None };
-        let servers = self.0.registry.admit(id, &grant, ledger).await?;
+        let registry = &self.0.registry;
+        let servers = if published {
+            registry.admit_published(id, &grant, ledger).await?
+        } else {
+            registry.admit(id, &grant, ledger).await?
+        };
         let endpoint = self.endpoint(&grant.plan, servers);
         let served = endpoint.serve_lines(reader, writer, shutdown).await;
         endpoint.close().await;

@@ -26,4 +26,4 @@ mod wire;
 
 pub use self::call::{Failure, FailureCause};
 pub use self::config::{McpConfig, McpLimits};
-pub use self::gateway::{McpGateway, Probe, Unrecorded};
+pub use self::gateway::{ClientGrant, McpGateway, Probe, Unrecorded};

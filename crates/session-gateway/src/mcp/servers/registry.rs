@@ -98,6 +98,26 @@ impl Registry {
         grant: &McpGrant,
         ledger: Arc<dyn Ledger>,
     ) -> Result<Vec<Server>> {
+        self.admit_as(id, grant, ledger, false).await
+    }
+
+    /// The same with the servers as they were published under the plan's artifact, whatever is declared now.
+    pub(crate) async fn admit_published(
+        self: &Arc<Self>,
+        id: SessionId,
+        grant: &McpGrant,
+        ledger: Arc<dyn Ledger>,
+    ) -> Result<Vec<Server>> {
+        self.admit_as(id, grant, ledger, true).await
+    }
+
+    async fn admit_as(
+        self: &Arc<Self>,
+        id: SessionId,
+        grant: &McpGrant,
+        ledger: Arc<dyn Ledger>,
+        as_published: bool,
+    ) -> Result<Vec<Server>> {
         let known = self.state().sessions.get(&id).cloned();
         if let Some(session) = known {
             if session.plan == grant.plan && session.own == grant.own {
@@ -107,7 +127,8 @@ impl Registry {
             self.dismiss(&id).await;
         }
         let (catalog, own_grant) = (Arc::clone(&self.catalog), grant.clone());
-        let wishes = tokio::task::spawn_blocking(move || wishes(&catalog, id, &own_grant)).await;
+        let wishes =
+            tokio::task::spawn_blocking(move || wishes(&catalog, id, &own_grant, as_published)).await;
         let wishes = wishes.map_err(|error| {
             Error::new(ErrorKind::Internal, OPERATION, "reading what is declared failed").with_source(error)
         })??;
@@ -287,9 +308,13 @@ impl Registry {
 }
 
 /// What a session is to have, with what is known of it. Reads files.
-fn wishes(catalog: &Arc<Catalog>, id: SessionId, grant: &McpGrant) -> Result<Vec<Wish>> {
+fn wishes(catalog: &Arc<Catalog>, id: SessionId, grant: &McpGrant, as_published: bool) -> Result<Vec<Wish>> {
     let declared = catalog.declared()?;
-    let published = published(catalog, &declared, &grant.plan)?;
+    let published = if declared.only_published || as_published {
+        published(catalog, &grant.plan)?
+    } else {
+        None
+    };
     let mut wishes = Vec::new();
     for name in &grant.plan.servers {
         let current = declared.servers.get(name).filter(|definition| definition.enabled);
@@ -339,13 +364,9 @@ fn wish(catalog: &Arc<Catalog>, key: Key, own: bool, definition: ServerDefinitio
     }
 }
 
-/// Where only what was published counts: the definitions under which the session was made, if their signature holds.
-fn published(
-    catalog: &Catalog,
-    declared: &Declared,
-    plan: &McpPlan,
-) -> Result<Option<BTreeMap<ServerName, ServerDefinition>>> {
-    if !declared.only_published || plan.servers.is_empty() {
+/// Where what was published counts: the definitions under which the session was made, if their signature holds.
+fn published(catalog: &Catalog, plan: &McpPlan) -> Result<Option<BTreeMap<ServerName, ServerDefinition>>> {
+    if plan.servers.is_empty() {
         return Ok(None);
     }
     let Some(artifact) = &plan.artifact else {
