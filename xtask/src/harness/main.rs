@@ -56,7 +56,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     // Before there are threads.
     if matches!(cli.task, Task::Supervise) {
-        return ExitCode::from(u8::from(session_gateway::mcp::supervise().is_err()));
+        return ExitCode::from(u8::from(session_gateway::mcp::upstream::supervise().is_err()));
     }
     let reporter = Reporter::new();
     let host = workspace::env("DOCKER_HOST").unwrap_or_else(|| lab::DEFAULT_HOST.to_owned());

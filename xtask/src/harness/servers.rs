@@ -10,7 +10,8 @@ use mcp_catalog::{Catalog, CatalogPaths};
 use secrecy::SecretString;
 use session_core::error::{Error, ErrorKind, Result};
 use session_core::secret::{SecretReference, SecretSource, Secrets};
-use session_gateway::mcp::{McpConfig, McpLimits, Network};
+use session_gateway::mcp::upstream::Network;
+use session_gateway::mcp::{McpConfig, McpLimits};
 use xtask::error::Context;
 use xtask::workspace;
 

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use session_gateway::mcp::supervise;
+use session_gateway::mcp::upstream::supervise;
 
 use self::door::{Door, SUPERVISE};
 
@@ -34,6 +34,8 @@ fn main() -> ExitCode {
     if arguments == [SUPERVISE] {
         return ExitCode::from(u8::from(supervise().is_err()));
     }
+    // What speaks HTTP here asks for one even where there is no TLS.
+    let _ours_or_there_before = rustls::crypto::ring::default_provider().install_default();
     let ran = tokio::runtime::Runtime::new().map_err(Into::into);
     match ran.and_then(|runtime| runtime.block_on(run(&arguments))) {
         Ok(()) => ExitCode::SUCCESS,

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use session_core::error::{Error, ErrorKind, Result};
-use session_gateway::mcp::supervise;
+use session_gateway::mcp::upstream::supervise;
 
 use self::door::{Door, SUPERVISE};
 

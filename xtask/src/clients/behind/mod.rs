@@ -122,7 +122,10 @@ impl Examined<'_> {
         });
         let through = through.map_err(|error| error.output(door.last_words()))?;
         door.stop()?;
-        let tally = compare(self.suite, era, direct, &through, self.scenario.is_none());
+        let mut tally = compare(self.suite, era, direct, &through, self.scenario.is_none());
+        for failure in &mut tally.failures {
+            failure.insert_str(0, &format!("behind the gateway, {revision} over {how}: "));
+        }
         step.done(&tally.to_string());
         Ok(tally)
     }
