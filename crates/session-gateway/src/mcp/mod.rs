@@ -27,3 +27,5 @@ mod wire;
 pub use self::call::{Failure, FailureCause};
 pub use self::config::{McpConfig, McpLimits};
 pub use self::gateway::{ClientGrant, McpGateway, Probe, Unrecorded};
+pub use self::login::LoggedIn;
+pub use self::upstream::{Connector, Network, supervise};

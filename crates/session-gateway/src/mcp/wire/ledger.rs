@@ -139,7 +139,7 @@ impl Patience {
 
     /// Junk of so many bytes.
     pub(crate) fn strain(&mut self, bytes: usize) -> Result<(), Exhausted> {
-        let cost = u32::try_from(1 + bytes / 4096).unwrap_or(u32::MAX);
+        let cost = u32::try_from(1 + bytes / (256 << 10)).unwrap_or(u32::MAX);
         self.0 = self.0.checked_sub(cost).ok_or(Exhausted)?;
         Ok(())
     }
