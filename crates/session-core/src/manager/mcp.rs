@@ -68,10 +68,10 @@ impl SessionManager {
         if plan.servers.is_empty() {
             return false;
         }
+        // Which of their tools it does without is no matter of the configuration.
         let same = McpSelection {
+            profile: plan.profile.clone(),
             servers: plan.servers.clone(),
-            tools: plan.tools.clone(),
-            search: Some(plan.search),
             ..McpSelection::default()
         };
         let now = self.inner.foundation.gateway.plan_mcp(&same, None);
