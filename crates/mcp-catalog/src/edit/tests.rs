@@ -5,8 +5,8 @@ use std::thread;
 use proptest::prelude::*;
 
 use super::*;
-use crate::Names;
 use crate::testing::{CANARY, Home, chmod, definition, mode, name, server_name, stdio, unprivileged};
+use crate::{Names, Transport};
 
 /// A file as people write it.
 const FILE: &str = r#"# The servers of this machine.
@@ -89,12 +89,13 @@ fn a_replaced_server_keeps_what_it_says_the_same_way() {
 
     let mut git = home.catalog.declared().unwrap().servers[&name("git")].clone();
     git.names = Names::Bare;
+    let Transport::Stdio { command, .. } = &mut git.transport else {
+        panic!("{git:?}");
+    };
+    "/opt/git".clone_into(command);
     home.catalog.add_server(&name("git"), &git, true).unwrap();
     let text = home.text();
-    assert!(
-        text.contains("command = \"mcp-server-git\" # from PyPI"),
-        "{text}"
-    );
+    assert!(text.contains("command = \"/opt/git\" # from PyPI"), "{text}");
     assert!(text.contains("\"--repository\", # one per line"), "{text}");
     assert!(text.contains("# Read only!\n[servers.git]"), "{text}");
     assert!(text.contains("names = \"bare\""), "{text}");

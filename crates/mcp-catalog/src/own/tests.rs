@@ -107,6 +107,15 @@ fn a_session_brings_nothing_that_belongs_to_the_operator() {
 }
 
 #[test]
+fn a_secret_in_a_header_is_the_operators_affair() {
+    for value in ["", "x"] {
+        let config = one(json!({"url": "https://a.example", "headers": {"Authorization": value}}));
+        let error = parse(&config).unwrap_err();
+        assert!(error.hint().unwrap().contains("cofferdam mcp add"), "{error}");
+    }
+}
+
+#[test]
 fn what_is_no_configuration_is_refused() {
     for config in [
         json!(null),
