@@ -132,7 +132,10 @@ mod tests {
         let Line::TooLong { bytes, answered } = reader.line().await.unwrap() else {
             panic!("it is too long")
         };
-        assert_eq!((bytes, answered), ((3 << 20) + 3, Some(RequestId::String("abc".into()))));
+        assert_eq!(
+            (bytes, answered),
+            ((3 << 20) + 3, Some(RequestId::String("abc".into())))
+        );
         assert!(matches!(reader.line().await.unwrap(), Line::Whole(line) if &line[..] == b"{}\n"));
         assert!(matches!(reader.line().await.unwrap(), Line::End));
     }

@@ -101,6 +101,8 @@ impl Skim {
                 self.place = Place::Key;
                 self.key.clear();
             }
+            // Any amount of it may stand between a key and its value.
+            byte if byte.is_ascii_whitespace() => {}
             _ => self.keep(byte),
         }
     }
@@ -124,7 +126,7 @@ impl Skim {
             return;
         }
         self.value.clear();
-        self.place = match self.key.trim_ascii() {
+        self.place = match self.key.as_slice() {
             b"\"id\"" => Place::Kept(Field::Id),
             b"\"jsonrpc\"" => Place::Kept(Field::Version),
             b"\"method\"" => {
