@@ -11,6 +11,7 @@ use rmcp::model::{
 use rmcp::service::RequestContext;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use tokio_util::sync::CancellationToken;
 
 use super::catalog::{Catalog, Found, Target};
 use super::core::Core;
@@ -84,7 +85,7 @@ async fn answer(
             _ => {}
         }
     }
-    let target = match find(core, catalog, &request.name).await {
+    let target = match find(core, catalog, &request.name, &context.ct).await {
         Ok(target) => target,
         Err(refusal) => return Ok(refused(refusal)),
     };
@@ -95,18 +96,21 @@ async fn answer(
 }
 
 /// To whom a name leads, after whoever could have it was asked what it offers.
-async fn find(core: &Arc<Core>, mut catalog: Arc<Catalog>, name: &str) -> Result<Target, Refusal> {
+async fn find(
+    core: &Arc<Core>,
+    mut catalog: Arc<Catalog>,
+    name: &str,
+    taken_back: &CancellationToken,
+) -> Result<Target, Refusal> {
     if matches!(catalog.find(name), Found::Unknown) && !catalog.is_complete() {
         let owner = names::split(name).and_then(|(server, _)| core.named(server));
-        if let Some(owner) = owner.and_then(|at| core.servers.get(at)) {
-            if owner.offer_if_known().is_none() {
-                // Starting it may take a while; the call would have to wait for that anyway.
-                let offered = owner.offer().await;
-                offered.map_err(|error| {
-                    Refusal::of_call(&error)
-                        .unwrap_or_else(|| Refusal::unknown_tool(name, core.searches(&catalog)))
-                })?;
-            }
+        if let Some(owner) = owner {
+            // Starting it may take a while; the call would have to wait for that anyway.
+            let offered = core.offered(owner, taken_back).await;
+            offered.map_err(|error| {
+                Refusal::of_call(&error)
+                    .unwrap_or_else(|| Refusal::unknown_tool(name, core.searches(&catalog)))
+            })?;
             catalog = core.catalog();
         } else {
             catalog = core.settled().await;

@@ -19,6 +19,7 @@ use super::relay::Relay;
 use super::subscriptions::Subscriptions;
 use super::upstream::Upstream;
 use super::{DoorOptions, View};
+use crate::mcp::call::CallError;
 
 /// See the module. Shared by all connections of the session.
 pub(super) struct Core {
@@ -152,6 +153,24 @@ impl Core {
             }
         }
         self.catalog()
+    }
+
+    /// Waits until one server has said what it offers, for somebody who may take the request back.
+    ///
+    /// # Errors
+    /// Why it does not say.
+    pub(super) async fn offered(&self, at: usize, taken_back: &CancellationToken) -> Result<(), CallError> {
+        let Some(server) = self.servers.get(at) else {
+            return Ok(());
+        };
+        if server.offer_if_known().is_some() {
+            return Ok(());
+        }
+        // Both arms only wait; a server that is being started is started on.
+        tokio::select! {
+            offered = server.offer() => offered.map(drop),
+            () = taken_back.cancelled() => Err(CallError::Cancelled),
+        }
     }
 
     /// Asks a server what it offers, unless it is being asked.

@@ -18,6 +18,7 @@ use super::audience::{Audience, abilities, is_modern};
 use super::core::Core;
 use super::flight::{Event, Flight, Subject};
 use super::held::{Lost, Waiting};
+use super::http::Taken;
 use super::levels;
 use super::logs::RequestLogs;
 use super::outcome::Refusal;
@@ -25,6 +26,8 @@ use crate::mcp::call::CallError;
 
 /// How long questions that come together may be apart.
 const TOGETHER: Duration = Duration::from_millis(2);
+/// How long it may take to take questions back.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 /// Events that are looked at for more of them.
 const MOST_TOGETHER: usize = 64;
 
@@ -37,6 +40,10 @@ const OURS: [&str; 3] = [
 
 /// What became of a request.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one for a request, and most hold an answer"
+)]
 pub(super) enum Landed {
     /// The server's answer.
     Answered(ServerResult),
@@ -75,7 +82,8 @@ impl Trip<'_> {
             ClientCapabilities::default()
         };
         let subject = self.subject.clone();
-        let flight = Flight::start(&self.core.tasks, upstream, request, subject, able, place);
+        let held = (place, Taken::by(self.context));
+        let flight = Flight::start(&self.core.tasks, upstream, request, subject, able, held);
         self.drive(Waiting::new(flight)).await
     }
 
@@ -131,8 +139,9 @@ impl Trip<'_> {
             }
         };
         over.cancel();
-        // Each has a bound of its own.
-        while asking.next().await.is_some() {}
+        let answered = async { while asking.next().await.is_some() {} };
+        // A client that does not read is not told.
+        let _ = tokio::time::timeout(LAST_WORDS, answered).await;
         landed
     }
 

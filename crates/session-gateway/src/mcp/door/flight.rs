@@ -22,6 +22,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use super::asks::{self, Ask};
+use super::http::Taken;
 use super::upstream::Upstream;
 use crate::mcp::call::{CallError, Caller, Failure, FailureCause};
 
@@ -55,7 +56,8 @@ pub(super) struct Flight {
     pub(super) subject: Subject,
     over: bool,
     _taken_back: DropGuard,
-    _place: OwnedSemaphorePermit,
+    /// Its place among the calls of the session, and the room that its message takes.
+    _held: (OwnedSemaphorePermit, Taken),
 }
 
 /// What a request is about.
@@ -74,7 +76,7 @@ impl Flight {
         request: ClientRequest,
         subject: Subject,
         able: ClientCapabilities,
-        place: OwnedSemaphorePermit,
+        held: (OwnedSemaphorePermit, Taken),
     ) -> Self {
         let (server, upstream) = upstream;
         let (tell, events) = mpsc::channel(EVENTS);
@@ -100,7 +102,7 @@ impl Flight {
             subject,
             over: false,
             _taken_back: cancelled.drop_guard(),
-            _place: place,
+            _held: held,
         }
     }
 

@@ -35,7 +35,7 @@ pub(super) async fn get(
     let landed = if let Some(state) = &request.request_state {
         trip.resume(state, request.input_responses.as_ref()).await
     } else {
-        let target = find(core, &request.name).await?;
+        let target = find(core, &request.name, context).await?;
         let mut params = GetPromptRequestParams::new(target.name);
         params.arguments = request.arguments;
         let request = ClientRequest::GetPromptRequest(Request::new(params));
@@ -50,15 +50,18 @@ pub(super) async fn get(
     }
 }
 
-async fn find(core: &Arc<Core>, name: &str) -> Result<Target, ErrorData> {
+async fn find(
+    core: &Arc<Core>,
+    name: &str,
+    context: &RequestContext<RoleServer>,
+) -> Result<Target, ErrorData> {
     if let Some(target) = core.catalog().prompt(name) {
         return Ok(target.clone());
     }
-    if let Some(owner) = names::split(name).and_then(|(server, _)| core.named(server))
-        && let Some(owner) = core.servers.get(owner)
-        && let Err(error) = owner.offer().await
-    {
-        return Err(Refusal::of_call(&error).map_or_else(|| unknown(), Refusal::into_error));
+    let owner = names::split(name).and_then(|(server, _)| core.named(server));
+    if let Some(owner) = owner {
+        let offered = core.offered(owner, &context.ct).await;
+        offered.map_err(|error| Refusal::of_call(&error).map_or_else(unknown, Refusal::into_error))?;
     }
     core.settled().await.prompt(name).cloned().ok_or_else(unknown)
 }

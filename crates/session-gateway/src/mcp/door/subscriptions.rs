@@ -12,6 +12,7 @@ use rmcp::model::{
 
 use super::core::Core;
 use super::flight::{Event, Flight, Subject};
+use super::http::Taken;
 use super::outcome::Refusal;
 use crate::mcp::call::CallError;
 
@@ -80,7 +81,7 @@ pub(super) async fn subscribe(core: &Arc<Core>, uri: &str) -> Result<usize, Erro
     let resources = catalog
         .capabilities(server)
         .and_then(|can| can.resources.as_ref());
-    if !resources.is_some_and(|can| can.subscribe == Some(true)) {
+    if resources.is_none_or(|can| can.subscribe != Some(true)) {
         return Err(ErrorData::invalid_params(
             "the server of this resource does not tell of its changes",
             None,
@@ -131,7 +132,14 @@ pub(super) async fn quietly(
         name: name.to_owned(),
     };
     let able = ClientCapabilities::default();
-    let mut flight = Flight::start(&core.tasks, upstream, request, subject, able, place);
+    let mut flight = Flight::start(
+        &core.tasks,
+        upstream,
+        request,
+        subject,
+        able,
+        (place, Taken::default()),
+    );
     loop {
         match flight.next().await {
             Event::Done(Ok(_)) => return Ok(()),

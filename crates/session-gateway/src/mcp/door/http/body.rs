@@ -6,6 +6,9 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
+use hyper::http::request::Parts;
+use rmcp::RoleServer;
+use rmcp::service::RequestContext;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// What is counted at once.
@@ -28,7 +31,18 @@ pub(super) struct Room(Arc<Semaphore>);
 
 /// A part of the room. Given back when it is dropped.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Taken(Option<Arc<OwnedSemaphorePermit>>);
+pub(in crate::mcp::door) struct Taken {
+    _permit: Option<Arc<OwnedSemaphorePermit>>,
+}
+
+impl Taken {
+    /// What a request takes that came over HTTP.
+    pub(in crate::mcp::door) fn by(context: &RequestContext<RoleServer>) -> Self {
+        let parts = context.extensions.get::<Parts>();
+        let taken = parts.and_then(|parts| parts.extensions.get::<Self>());
+        taken.cloned().unwrap_or_default()
+    }
+}
 
 impl Room {
     pub(super) fn new(bytes: usize) -> Self {
@@ -79,7 +93,10 @@ pub(super) async fn read(
             room.take(&mut taken, read.len() + data.len())?;
             read.extend_from_slice(&data);
         }
-        Ok((read.freeze(), Taken(taken.map(Arc::new))))
+        let taken = Taken {
+            _permit: taken.map(Arc::new),
+        };
+        Ok((read.freeze(), taken))
     };
     tokio::time::timeout(patience, reading)
         .await

@@ -24,6 +24,7 @@ use session_core::runtime::BoxedByteStream;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::Semaphore;
 
+pub(super) use self::body::Taken;
 use self::service::Service;
 use super::core::Core;
 

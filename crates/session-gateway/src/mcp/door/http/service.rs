@@ -119,7 +119,7 @@ impl Service {
         };
         parts.headers.remove(AUTHORIZATION);
         parts.headers.remove(CONTENT_LENGTH);
-        // Given back when the request is answered, for its handler keeps the parts.
+        // Given back when the request is over: its handler keeps the parts, and what it began keeps a clone of this.
         parts.extensions.insert(taken);
         if head.is("initialize") {
             return self.initialize(parts, bytes, head).await;

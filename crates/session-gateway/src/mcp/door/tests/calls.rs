@@ -364,7 +364,7 @@ async fn an_endpoint_that_closes_takes_everything_back() {
 #[tokio::test]
 async fn what_is_between_the_agent_and_us_stays_there() {
     let server = Fake::new("git", &["log"]);
-    let site = Site::new(&[server.clone()]).await;
+    let site = Site::new(std::slice::from_ref(&server)).await;
     let mut raw = super::support::Raw::connect(&site).await;
     let params = json!({ "name": "git__log", "_meta": { "claudecode/toolUseId": "t1", "progressToken": 5 } });
     raw.modern("tools/call", params, &json!({ "sampling": {} })).await;

@@ -20,7 +20,7 @@ fn message(level: LoggingLevel, data: Value) -> Change {
 #[tokio::test]
 async fn a_client_with_a_session_is_told_of_each_list() {
     let server = Fake::new("git", &["log"]);
-    let site = Site::new(&[server.clone()]).await;
+    let site = Site::new(std::slice::from_ref(&server)).await;
     for agent in [
         Agent::over_http(&site, Era::Legacy, helpful()).await,
         Agent::over_lines(&site, Era::Legacy, helpful()).await,
@@ -167,7 +167,7 @@ async fn subscriptions_of_a_session_are_its_own() {
 #[tokio::test]
 async fn messages_come_from_the_level_on_that_was_set_under_their_servers_name() {
     let server = Fake::new("git", &["log"]);
-    let site = Site::new(&[server.clone()]).await;
+    let site = Site::new(std::slice::from_ref(&server)).await;
     let agent = Agent::over_http(&site, Era::Legacy, helpful()).await;
     agent
         .service
@@ -198,7 +198,7 @@ async fn messages_go_with_the_request_that_wants_them() {
             text("done")
         }
     });
-    let site = Site::new(&[server.clone()]).await;
+    let site = Site::new(std::slice::from_ref(&server)).await;
     let mut raw = Raw::connect(&site).await;
     let params = json!({ "name": "git__logs", "_meta": { "io.modelcontextprotocol/logLevel": "info" } });
     let (_, _, body) = raw.modern_raw("tools/call", params, &json!({})).await;
@@ -214,7 +214,7 @@ async fn messages_go_with_the_request_that_wants_them() {
 #[tokio::test]
 async fn a_client_that_does_not_read_holds_up_nobody() {
     let server = Fake::new("git", &["log"]);
-    let site = Site::new(&[server.clone()]).await;
+    let site = Site::new(std::slice::from_ref(&server)).await;
     let mut deaf = Raw::connect(&site).await;
     deaf.initialize(json!({})).await;
     let _unread = deaf.send(hyper::Method::GET, &[], "").await;

@@ -21,7 +21,7 @@ async fn the_endpoint_says_who_it_is_and_what_all_servers_can() {
     let only_tools = Fake::new("a", &["x"]);
     only_tools.offer(|offer| offer.capabilities = serde_json::from_value(json!({ "tools": {} })).unwrap());
     only_tools.define(|definition| definition.description = Some("Does\u{202e} x".to_owned()));
-    let site = Site::new(&[only_tools.clone()]).await;
+    let site = Site::new(std::slice::from_ref(&only_tools)).await;
     let mut raw = Raw::connect(&site).await;
     let said = raw.initialize(json!({})).await;
     assert_eq!(said["serverInfo"]["name"], "cofferdam");

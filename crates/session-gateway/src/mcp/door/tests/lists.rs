@@ -62,7 +62,7 @@ async fn bare_names_lead_to_their_server_and_a_clash_is_settled_by_the_prefix() 
 async fn filters_hide_tools_and_refuse_their_calls() {
     let server = Fake::new("git", &["log", "push", "status"]);
     server.define(|definition| definition.tools.deny = vec!["push".to_owned()]);
-    let mut view = view(&[server.clone()]);
+    let mut view = view(std::slice::from_ref(&server));
     view.tools = vec!["git__l*".to_owned(), "git__push".to_owned()];
     let site = Site::with(view, options()).await;
     let agent = Agent::over_http(&site, Era::Modern, helpful()).await;
@@ -83,7 +83,7 @@ async fn filters_hide_tools_and_refuse_their_calls() {
 async fn a_held_tool_is_not_listed_and_its_call_names_the_way_out() {
     let server = Fake::new("git", &["log"]);
     server.offer(|offer| offer.held = vec!["push".to_owned()]);
-    let site = Site::new(&[server.clone()]).await;
+    let site = Site::new(std::slice::from_ref(&server)).await;
     for era in Era::BOTH {
         let agent = Agent::over_http(&site, era, helpful()).await;
         assert_eq!(agent.tools().await, ["git__log"]);

@@ -167,7 +167,7 @@ async fn a_search_that_is_wrong_or_finds_nothing_says_what_to_do() {
 async fn few_tools_are_listed_and_a_servers_own_search_is_its_own() {
     let server = Fake::new("docs", &["search_tools"]);
     server.define(|definition| definition.names = Names::Bare);
-    let site = searching(&[server.clone()]).await;
+    let site = searching(std::slice::from_ref(&server)).await;
     let agent = Agent::over_http(&site, Era::Modern, helpful()).await;
     assert_eq!(agent.tools().await, ["search_tools"]);
     agent.text("search_tools", json!({ "text": "x" })).await;

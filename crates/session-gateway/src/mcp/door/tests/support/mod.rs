@@ -32,7 +32,7 @@ pub(in crate::mcp::door) fn view(servers: &[Arc<Fake>]) -> View {
     View {
         servers: servers
             .iter()
-            .map(|server| -> Arc<dyn Upstream> { server.clone() })
+            .map(|server| server.clone() as Arc<dyn Upstream>)
             .collect(),
         tools: Vec::new(),
         search: false,
