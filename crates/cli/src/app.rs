@@ -9,13 +9,16 @@ use session_core::error::Result;
 use session_core::runtime::{NetworkMode, ResourceLimits};
 use session_core::session::{CreateSession, WorkspaceSource};
 
+use crate::args::mcp::McpCommand;
 use crate::args::{Cli, Command, RunArgs, SessionArgs, session};
-use crate::commands::{self, ApplyMode, ConfigSettings, DoctorSettings, RunSettings};
-use crate::compose::Backend;
+use crate::browser;
+use crate::commands::{self, ApplyMode, ConfigSettings, DoctorSettings, McpContext, RunSettings};
+use crate::compose::{Backend, Opened};
 use crate::console::{Console, Streams};
 use crate::exit::ExitStatus;
 use crate::failure::print_error;
 use crate::logging::{self, LogSettings};
+use crate::own_servers;
 use crate::printer::Printer;
 use crate::reference;
 use crate::settings::env::{self, Environment};
@@ -82,7 +85,8 @@ impl Invocation {
             | Command::Create(_)
             | Command::Prompt(_)
             | Command::OwnTurn(_)
-            | Command::Cp(_) => Threads::Several,
+            | Command::Cp(_)
+            | Command::Mcp(McpCommand::Serve(_)) => Threads::Several,
             _ => Threads::One,
         }
     }
@@ -117,6 +121,14 @@ impl Invocation {
             _ => {}
         }
         logging::install(log_settings(environment, printer)?, printer);
+        let browser = browser::program(environment);
+        if let Command::Mcp(command) = &self.cli.command
+            && !commands::needs_sessions(command)
+        {
+            let places = Settings::places(&self.overrides(), environment)?;
+            let context = McpContext::new(&places, &self.current_dir, browser.as_ref());
+            return Box::pin(commands::mcp(command, &context, &mut self.console)).await;
+        }
         let settings = Settings::resolve(&self.overrides(), environment)?;
         if let Command::Doctor(args) = &self.cli.command {
             let doctor = DoctorSettings {
@@ -136,24 +148,21 @@ impl Invocation {
             }
             Err(error) => return Err(error),
         };
-        let ended = self.with_sessions(&settings, opened.api.as_ref()).await;
+        let ended = self.with_sessions(&settings, &opened).await;
         opened.close.await;
         ended
     }
 
-    async fn with_sessions(
-        &mut self,
-        settings: &Settings,
-        api: &dyn session_core::api::SessionApi,
-    ) -> Result<ExitStatus> {
+    async fn with_sessions(&mut self, settings: &Settings, opened: &Opened) -> Result<ExitStatus> {
         let console = &mut self.console;
+        let api = opened.api.as_ref();
         match &self.cli.command {
             Command::Run(args) => {
-                let settings = run_settings(args, settings, &self.current_dir);
+                let settings = run_settings(args, settings, &self.current_dir)?;
                 Box::pin(commands::run(settings, api, console)).await
             }
             Command::Create(args) => {
-                let request = session_request(args, settings, &self.current_dir);
+                let request = session_request(args, settings, &self.current_dir)?;
                 commands::create(request, api, console).await
             }
             Command::Prompt(args) => Box::pin(commands::prompt(args, settings, api, console)).await,
@@ -163,6 +172,10 @@ impl Invocation {
             Command::Cp(args) => commands::cp(args, api, console).await,
             Command::Logs(args) => commands::logs(args, api, console).await,
             Command::Ls(args) => commands::ls(args, api, console).await,
+            Command::Mcp(command) => {
+                let context = McpContext::new(&settings.mcp, &self.current_dir, None);
+                commands::mcp_with_sessions(command, &context, opened, console).await
+            }
             Command::Egress(command) => commands::egress(command, api, console).await,
             Command::Usage(args) => commands::usage(args, api, console).await,
             Command::Inspect(args) => commands::inspect(&args.session, api, console).await,
@@ -245,10 +258,10 @@ fn log_settings(environment: &dyn Environment, printer: &Printer) -> Result<LogS
     }
 }
 
-fn run_settings(args: &RunArgs, settings: &Settings, current_dir: &Path) -> RunSettings {
-    let mut session = session_request(&args.session, settings, current_dir);
+fn run_settings(args: &RunArgs, settings: &Settings, current_dir: &Path) -> Result<RunSettings> {
+    let mut session = session_request(&args.session, settings, current_dir)?;
     session.warm_agent = true;
-    RunSettings {
+    Ok(RunSettings {
         prompt: args.prompt.clone(),
         session,
         timeout: args.timeout,
@@ -264,11 +277,12 @@ fn run_settings(args: &RunArgs, settings: &Settings, current_dir: &Path) -> RunS
             ApplyMode::Ask
         },
         state_dir: settings.state_dir.clone(),
-    }
+    })
 }
 
-fn session_request(args: &SessionArgs, settings: &Settings, current_dir: &Path) -> CreateSession {
-    CreateSession {
+fn session_request(args: &SessionArgs, settings: &Settings, current_dir: &Path) -> Result<CreateSession> {
+    let own = args.servers.mcp_config.as_ref();
+    Ok(CreateSession {
         name: args.name.clone(),
         workspace: workspace(args, current_dir),
         image: args.image.clone(),
@@ -292,8 +306,12 @@ fn session_request(args: &SessionArgs, settings: &Settings, current_dir: &Path) 
         budget: args.budget.budget(),
         env: args.env.iter().cloned().collect(),
         labels: args.label.iter().cloned().collect(),
+        mcp_config: own
+            .map(|file| own_servers::read(&current_dir.join(file)))
+            .transpose()?,
+        mcp: args.servers.selection(),
         ..CreateSession::default()
-    }
+    })
 }
 
 fn workspace(args: &SessionArgs, current_dir: &Path) -> WorkspaceSource {

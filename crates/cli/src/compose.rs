@@ -5,6 +5,7 @@
 
 mod gateway;
 mod providers;
+mod servers;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,8 +20,10 @@ use session_core::manager::{ManagerOptions, SessionManager};
 use session_core::policy::mounts::HostPaths;
 use session_core::runtime::{ContainerRuntime, Guarded, Progress, RuntimeHealth, TimeLimits, UserIds};
 use session_core::state_dir::StateDir;
+use session_gateway::mcp::McpGateway;
 
 pub use self::gateway::GatewaySettings;
+pub use self::servers::mcp_config;
 use crate::settings::Settings;
 
 /// The image of sessions that name none.
@@ -40,6 +43,8 @@ const USER_SOCKETS: &[&str] = &["docker.sock", "podman/podman.sock"];
 pub struct Opened {
     /// What commands consume.
     pub api: Arc<dyn SessionApi>,
+    /// The MCP servers of this process, when it can have any.
+    pub servers: Option<McpGateway>,
     /// To be awaited when the command is done: lets go of sessions without ending any.
     pub close: BoxFuture<'static, ()>,
 }
@@ -98,7 +103,8 @@ pub struct Local;
 impl Backend for Local {
     async fn open(&self, settings: &Settings) -> Result<Opened> {
         let runtime = Arc::new(runtime(settings)?);
-        let gateway = Arc::new(settings.gateway.build());
+        let gateway = settings.gateway.build().with_mcp(mcp_config(&settings.mcp));
+        let servers = gateway.mcp().cloned();
         let state_dir = StateDir::open(&settings.state_dir)?;
         let mut options = ManagerOptions::new(self.default_image(settings)?, host_paths(settings));
         options.default_model.clone_from(&settings.model);
@@ -108,10 +114,11 @@ impl Backend for Local {
         options.allow_open = settings.gateway.allow_open;
         options.certificates = settings.gateway.read_certificates()?;
         options.presets = Some(settings.gateway.presets.clone());
-        let manager = SessionManager::open(state_dir, options, runtime, gateway).await?;
+        let manager = SessionManager::open(state_dir, options, runtime, Arc::new(gateway)).await?;
         let closing = manager.clone();
         Ok(Opened {
             api: Arc::new(manager),
+            servers,
             close: Box::pin(async move { closing.shutdown().await }),
         })
     }

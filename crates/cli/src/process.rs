@@ -24,8 +24,15 @@ const GRACE: Duration = Duration::from_millis(200);
 /// A hundred busy sessions. Not more, because programs that we start inherit it, and some look at every number up to it.
 const ENOUGH_FILES: u64 = 65_536;
 
+/// The first argument of a process that watches over one MCP server on this host. Not a command of people: what it does
+/// comes on a socket.
+pub const SUPERVISE: &str = "__supervise-mcp-server";
+
 /// `cofferdam`, from beginning to end.
 pub fn main() -> ExitCode {
+    if let Some(ended) = supervised() {
+        return ended;
+    }
     keep_secrets_out_of_dumps();
     raise_file_limit();
     match streams().and_then(run) {
@@ -44,6 +51,9 @@ fn run(streams: Streams) -> Result<ExitStatus, ExitStatus> {
 
 /// `cofferdam-mcp`, from beginning to end.
 pub fn mcp_main() -> ExitCode {
+    if let Some(ended) = supervised() {
+        return ended;
+    }
     keep_secrets_out_of_dumps();
     raise_file_limit();
     match streams().and_then(run_mcp) {
@@ -64,6 +74,15 @@ fn run_mcp(streams: Streams) -> Result<ExitStatus, ExitStatus> {
     // What had to be brought to its end was waited for; a client that left must not see the process linger.
     runtime.shutdown_background();
     Ok(status)
+}
+
+/// The whole life of a process that only watches over another: before there are threads, and before anything else is read.
+fn supervised() -> Option<ExitCode> {
+    let first = std::env::args_os().nth(1)?;
+    (first == SUPERVISE).then(|| match session_gateway::mcp::upstream::supervise() {
+        Ok(()) => ExitStatus::SUCCESS.into(),
+        Err(_) => ExitStatus::INTERNAL.into(),
+    })
 }
 
 fn streams() -> Result<Streams, ExitStatus> {

@@ -24,13 +24,8 @@ pub fn markdown(program: Program) -> String {
          See [the guide]({guide}) for how things fit together.\n",
     );
     section(&mut text, &root, 2);
-    for command in root.get_subcommands().filter(|command| !command.is_hide_set()) {
-        section(&mut text, command, 2);
-        let below = command.get_subcommands().filter(|below| !below.is_hide_set());
-        // clap's own `help` of a group is nothing of its own.
-        for below in below.filter(|below| below.get_name() != "help") {
-            section(&mut text, below, 3);
-        }
+    for command in root.get_subcommands() {
+        sections(&mut text, command, 2);
     }
     let _ = write!(
         text,
@@ -87,6 +82,21 @@ pub fn exit_codes() -> String {
     text += "\n\nexec and output end with the program's own code, 128 plus the number of the signal that ended it, or one of \
              124 to 127 as above.";
     text
+}
+
+/// A command and those below it.
+fn sections(text: &mut String, command: &Command, level: usize) {
+    if command.is_hide_set() {
+        return;
+    }
+    section(text, command, level);
+    // clap's own `help` of a group is nothing of its own.
+    for below in command
+        .get_subcommands()
+        .filter(|below| below.get_name() != "help")
+    {
+        sections(text, below, level + 1);
+    }
 }
 
 fn section(text: &mut String, command: &Command, level: usize) {

@@ -3,6 +3,7 @@
 
 mod commands;
 mod egress;
+pub mod mcp;
 pub mod session;
 
 use std::path::PathBuf;
@@ -15,8 +16,9 @@ pub use self::commands::{
     LsArgs, ManArgs, OutputArgs, PromptArgs, RmArgs, RunArgs, UsageArgs,
 };
 pub use self::egress::{DecideArgs, EgressCommand, EgressLogArgs, WhichArgs};
+use self::mcp::McpCommand;
 pub use self::session::{SessionArgs, WorkspaceArgs};
-use crate::mcp;
+use crate::mcp as server;
 use crate::settings::ColorChoice;
 
 /// Run coding agents in sealed containers
@@ -51,6 +53,7 @@ impl Cli {
         let contradiction = match &self.command {
             Command::Run(args) => args.session.contradiction(),
             Command::Create(args) => args.contradiction(),
+            Command::Mcp(McpCommand::Add(args)) => args.contradiction(),
             _ => None,
         };
         match contradiction {
@@ -124,6 +127,12 @@ pub enum Command {
     /// holds from the next connection on.
     #[command(subcommand)]
     Egress(EgressCommand),
+    /// Declare MCP servers, see how they are, publish them
+    ///
+    /// The servers run on this host, in containers or elsewhere; sessions find them at one endpoint, and their secrets never
+    /// leave this host. Which of them a session has is said when it is made: those of the profile `default`, or --mcp.
+    #[command(subcommand)]
+    Mcp(McpCommand),
     /// Show what was used of the model, by a session or by all
     Usage(UsageArgs),
     /// Interrupt the turn that runs and take back those that wait
@@ -210,7 +219,7 @@ impl Program {
     pub fn command(self) -> clap::Command {
         match self {
             Self::Cofferdam => command(),
-            Self::CofferdamMcp => mcp::args::command(),
+            Self::CofferdamMcp => server::args::command(),
         }
     }
 }

@@ -9,6 +9,7 @@ use session_core::egress::AllowEntry;
 use session_core::id::ImageRef;
 use session_core::runtime::HostMount;
 
+use super::mcp::SessionMcpArgs;
 use crate::parse::{
     parse_allow, parse_bind, parse_cpus, parse_environment, parse_label, parse_minutes, parse_size, parse_usd,
 };
@@ -39,6 +40,9 @@ pub struct SessionArgs {
     /// debian, git
     #[arg(long, value_name = "ENTRY", value_parser = parse_allow)]
     pub allow: Vec<AllowEntry>,
+    /// Which MCP servers it has.
+    #[command(flatten)]
+    pub servers: SessionMcpArgs,
     /// How much of the model it may use.
     #[command(flatten)]
     pub budget: BudgetArgs,

@@ -9,6 +9,7 @@ use session_core::error::{Error, ErrorKind, Result};
 use crate::args::{ConfigArgs, Program};
 use crate::client_file::{self, Change};
 use crate::console::Console;
+use crate::deploying::{beside, text};
 use crate::exit::ExitStatus;
 use crate::printer::Printer;
 
@@ -102,30 +103,10 @@ fn tell(written: &Written<'_>, printer: &Printer) -> Result<()> {
 
 /// The server as a client starts it: by its absolute path, because clients have a search path of their own.
 fn server(settings: &ConfigSettings, program: &Path) -> Result<ServerEntry> {
-    let beside = program.with_file_name(Program::CofferdamMcp.name());
-    if !beside.is_file() {
-        return Err(Error::new(
-            ErrorKind::HostIo,
-            OPERATION,
-            "the server's program is not beside this one",
-        )
-        .with_context("path", beside.display())
-        .with_hint("install both: cargo install --path crates/cli"));
-    }
-    let mut server = ServerEntry::new(text(&beside)?);
+    let beside = beside(program, Program::CofferdamMcp, OPERATION)?;
+    let mut server = ServerEntry::new(text(&beside, OPERATION)?);
     if let Some(dir) = &settings.state_dir {
-        server.args = vec!["--state-dir".to_owned(), text(dir)?];
+        server.args = vec!["--state-dir".to_owned(), text(dir, OPERATION)?];
     }
     Ok(server)
-}
-
-fn text(path: &Path) -> Result<String> {
-    path.to_str().map(str::to_owned).ok_or_else(|| {
-        Error::new(
-            ErrorKind::InvalidArgument,
-            OPERATION,
-            "a path that is not UTF-8 cannot stand in its file",
-        )
-        .with_context("path", path.display())
-    })
 }

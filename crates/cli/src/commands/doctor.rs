@@ -2,7 +2,6 @@
 //!
 //! Each check says what it found and, unless all is well, what to do about it. Nothing is repaired.
 
-use serde::Serialize;
 use session_core::api::{SessionApi, SessionApiExt as _};
 use session_core::command::CommandRequest;
 use session_core::error::{Error, ErrorKind, Result};
@@ -10,6 +9,7 @@ use session_core::id::{ImageRef, SessionId};
 use session_core::runtime::Progress;
 use session_core::session::CreateSession;
 
+use crate::checks::{Check, Conclusions, Report};
 use crate::compose::Backend;
 use crate::console::Console;
 use crate::exit::ExitStatus;
@@ -31,53 +31,6 @@ pub struct DoctorSettings {
     pub trial: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-enum Verdict {
-    Ok,
-    Warn,
-    Fail,
-}
-
-/// The outcome of one check; a line of `doctor --json`.
-#[derive(Debug, Serialize)]
-struct Check {
-    check: &'static str,
-    status: Verdict,
-    message: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    remedy: Option<String>,
-}
-
-impl Check {
-    fn ok(check: &'static str, message: impl Into<String>) -> Self {
-        Self {
-            check,
-            status: Verdict::Ok,
-            message: message.into(),
-            remedy: None,
-        }
-    }
-
-    fn warn(check: &'static str, message: impl Into<String>, remedy: Option<&str>) -> Self {
-        Self {
-            check,
-            status: Verdict::Warn,
-            message: message.into(),
-            remedy: remedy.map(str::to_owned),
-        }
-    }
-
-    fn failed(check: &'static str, error: &Error) -> Self {
-        Self {
-            check,
-            status: Verdict::Fail,
-            message: error.to_string(),
-            remedy: error.hint().map(str::to_owned),
-        }
-    }
-}
-
 /// Runs every check and prints it as soon as it is known.
 ///
 /// # Errors
@@ -88,10 +41,7 @@ pub async fn doctor(
     backend: &dyn Backend,
     console: &Console,
 ) -> Result<ExitStatus> {
-    let mut report = Report {
-        printer: &console.printer,
-        worst: Verdict::Ok,
-    };
+    let mut report = Report::new(&console.printer);
     report.add(state_dir(settings, backend))?;
     report.add(files())?;
     let engine_works = engine(settings, backend, &mut report).await?;
@@ -104,53 +54,11 @@ pub async fn doctor(
         report.printer.status(None);
         report.add(tried.unwrap_or_else(|error| Check::failed("trial", &error)))?;
     }
-    report.conclude()
-}
-
-struct Report<'a> {
-    printer: &'a Printer,
-    worst: Verdict,
-}
-
-impl Report<'_> {
-    fn add(&mut self, check: Check) -> Result<()> {
-        if self.worst != Verdict::Fail && check.status != Verdict::Ok {
-            self.worst = check.status;
-        }
-        if self.printer.json() {
-            return self.printer.object(&check);
-        }
-        let paint = self.printer.paint();
-        let sign = match check.status {
-            Verdict::Ok => paint.green("ok  "),
-            Verdict::Warn => paint.yellow("warn"),
-            Verdict::Fail => paint.red("FAIL"),
-        };
-        let name = paint.bold(format_args!("{:<10}", check.check));
-        self.printer.line(format_args!(
-            "{sign}  {name}  {}",
-            sanitize::one_line(&check.message)
-        ))?;
-        match &check.remedy {
-            Some(remedy) => {
-                let remedy = format!("{} {}", paint.cyan("→"), sanitize::one_line(remedy));
-                self.printer.line(format_args!("{:18}{remedy}", ""))
-            }
-            None => Ok(()),
-        }
-    }
-
-    fn conclude(self) -> Result<ExitStatus> {
-        self.printer.note(match self.worst {
-            Verdict::Ok => "all is well",
-            Verdict::Warn => "sessions work here, with the limitations above",
-            Verdict::Fail => "sessions do not work here before what is marked FAIL is put right",
-        });
-        Ok(match self.worst {
-            Verdict::Ok | Verdict::Warn => ExitStatus::SUCCESS,
-            Verdict::Fail => ExitStatus::TURN_FAILED,
-        })
-    }
+    Ok(report.conclude(&Conclusions {
+        ok: "all is well",
+        warn: "sessions work here, with the limitations above",
+        fail: "sessions do not work here before what is marked FAIL is put right",
+    }))
 }
 
 fn state_dir(settings: &Settings, backend: &dyn Backend) -> Check {

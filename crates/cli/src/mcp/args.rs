@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::builder::NonEmptyStringValueParser;
 use clap::{CommandFactory, Parser, ValueEnum};
+use mcp_frontend::Toolset;
 
 /// Let MCP clients run coding agents in sealed containers
 ///
@@ -28,6 +29,14 @@ pub struct McpCli {
     /// The origin of a web page that may talk to the server, with its scheme and port
     #[arg(long, requires = "http", value_name = "ORIGIN", value_parser = NonEmptyStringValueParser::new())]
     pub allow_origin: Vec<String>,
+    /// Which tools there are: those about sessions, those about the configuration of MCP servers
+    #[arg(
+        long,
+        value_name = "SET",
+        value_delimiter = ',',
+        default_value = "sessions,configuration"
+    )]
+    pub toolsets: Vec<Toolset>,
     /// Keep turns that are told on standard input, for a server that may die.
     #[arg(long = "__keep-turns", hide = true, value_name = "STAGE")]
     pub keep_turns: Option<KeepStage>,

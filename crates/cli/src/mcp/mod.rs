@@ -15,7 +15,7 @@ mod serve;
 pub mod settings;
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 
 use clap::Parser as _;
@@ -43,6 +43,7 @@ pub struct McpInvocation {
     stdin: Reader,
     raw_stdout: Writer,
     catch_signals: crate::console::CatchSignals,
+    program: PathBuf,
 }
 
 impl std::fmt::Debug for McpInvocation {
@@ -75,6 +76,7 @@ impl McpInvocation {
             stdin: streams.stdin,
             raw_stdout: streams.raw_stdout,
             catch_signals: streams.catch_signals,
+            program: streams.program,
         })
     }
 
@@ -108,7 +110,7 @@ impl McpInvocation {
         let settings = McpSettings::resolve(&self.cli, environment)?;
         let interrupts = (self.catch_signals)()?;
         let stop = CancellationToken::new();
-        let serving = Box::pin(serve::serve(settings, backend, stop.clone()));
+        let serving = Box::pin(serve::serve(settings, self.program, backend, stop.clone()));
         until_interrupted_twice(serving, interrupts, stop).await
     }
 }

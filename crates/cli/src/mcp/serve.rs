@@ -1,5 +1,6 @@
 //! From settings to a server that runs, and to its end.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use mcp_frontend::McpServer;
@@ -10,10 +11,12 @@ use tokio_util::sync::CancellationToken;
 use super::keeper::ProcessKeeper;
 use super::settings::{HttpSettings, McpSettings};
 use crate::compose::Backend;
+use crate::deploying::ClientFiles;
 
 /// Serves until the client leaves or `stop` is cancelled, then lets go of all sessions without ending any.
 pub(super) async fn serve(
     settings: McpSettings,
+    program: PathBuf,
     backend: &dyn Backend,
     stop: CancellationToken,
 ) -> Result<()> {
@@ -25,7 +28,15 @@ pub(super) async fn serve(
     };
     let opened = backend.open(&base).await?;
     let keeper = Arc::new(ProcessKeeper::new(&base.state_dir));
-    let server = McpServer::new(opened.api, options).with_keeper(keeper);
+    let files = ClientFiles {
+        home: base.home.clone(),
+        state_dir: base.state_dir.clone(),
+        storage: base.mcp.catalog.storage.clone(),
+        program,
+    };
+    let server = McpServer::new(opened.api, options)
+        .with_keeper(keeper)
+        .with_catalog(base.mcp.catalog(), Some(Arc::new(files)));
     let stopped = async move { stop.cancelled().await };
     let served = match http {
         Some((listener, options)) => server.serve_http(listener, options, stopped).await,

@@ -69,6 +69,7 @@ impl McpSettings {
         base.supervise = true;
         let mut options = McpOptions::new(compose::host_paths(&base));
         options.default_limits = base.limits;
+        options.toolsets = cli.toolsets.iter().copied().collect();
         if let Some(limit) = prompt_timeout(environment)? {
             options.prompt_timeout = limit;
         }

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use session_core::error::{Error, ErrorKind, Result};
 
 pub use self::file::{CredentialEntry, Egress, OperatorPolicy, Price, Provider, ProviderName};
-pub use self::secret::Followed;
+pub use self::secret::{Followed, HostSecrets};
 use crate::settings::env::{self, Environment};
 
 const OPERATION: &str = "read the operator's policy";
@@ -23,16 +23,7 @@ const MAX_BYTES: u64 = 1 << 20;
 /// Where the file is: what the variable says, else `cofferdam/policy.toml` in the user's folder of configurations.
 pub fn place(home: Option<&Path>, environment: &dyn Environment) -> Option<PathBuf> {
     let named = environment.get(env::COFFERDAM_POLICY).map(PathBuf::from);
-    let folder = || {
-        environment
-            .get(env::XDG_CONFIG_HOME)
-            .map(PathBuf::from)
-            // The XDG specification has relative paths ignored.
-            .filter(|folder| folder.is_absolute())
-            .or_else(|| home.map(|home| home.join(".config")))
-            .map(|folder| folder.join("cofferdam/policy.toml"))
-    };
-    named.or_else(folder)
+    named.or_else(|| Some(env::config_dir(home, environment)?.join("policy.toml")))
 }
 
 /// Reads the file. One that is not there says nothing; one that was named by the variable has to be there.

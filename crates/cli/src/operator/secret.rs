@@ -10,13 +10,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use secrecy::SecretString;
 use session_core::error::Result;
-use session_core::secret::{SecretReference, SecretSource};
+use session_core::secret::{SecretReference, SecretSource, Secrets};
 use tokio::process::Command;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::refuse;
-use crate::settings::env::Environment;
+use crate::settings::env::{Environment, SharedEnvironment};
 
 /// Longer than any credential.
 const MAX_SECRET: u64 = 64 << 10;
@@ -51,7 +51,7 @@ impl Followed {
                 let value = value.ok_or_else(|| {
                     refuse(
                         "the variable of a secret is not set",
-                        "export it where Cofferdam runs, or take it out of the policy",
+                        "export it where Cofferdam runs, or take it out of the file that names it",
                     )
                     .with_context("variable", name)
                 })?;
@@ -103,7 +103,7 @@ impl Followed {
             .map(|text| text.trim().to_owned())
             .filter(|text| !text.is_empty());
         if secret.is_none() {
-            tracing::warn!(secret = ?self.reference, "a secret of the operator's policy cannot be read");
+            tracing::warn!(secret = ?self.reference, "a secret that the operator named cannot be read");
         }
         secret.map(SecretString::from)
     }
@@ -142,6 +142,16 @@ impl SecretSource for Followed {
         let secret = self.read().await;
         *printed = Some((Instant::now(), secret.clone()));
         secret
+    }
+}
+
+/// Follows references with the environment of whoever started us.
+#[derive(Debug, Clone)]
+pub struct HostSecrets(pub SharedEnvironment);
+
+impl Secrets for HostSecrets {
+    fn follow(&self, reference: &SecretReference) -> Result<Arc<dyn SecretSource>> {
+        Ok(Followed::new(reference, &self.0)?)
     }
 }
 

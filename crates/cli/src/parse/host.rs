@@ -21,7 +21,7 @@ pub fn parse_rule(text: &str) -> Result<HostRule, String> {
 }
 
 /// clap shows one text, so what to write instead is part of it.
-fn explained<T: FromStr<Err = Error>>(text: &str) -> Result<T, String> {
+pub(super) fn explained<T: FromStr<Err = Error>>(text: &str) -> Result<T, String> {
     text.parse().map_err(|error: Error| match error.hint() {
         Some(hint) => format!("{error}; {hint}"),
         None => error.to_string(),

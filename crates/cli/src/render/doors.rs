@@ -9,7 +9,7 @@ use session_core::event::{Event, EventKind};
 use session_core::gateway::ModelFailure;
 use session_core::id::SessionId;
 
-use super::duration;
+use super::{duration, servers};
 use crate::printer::Paint;
 use crate::sanitize;
 
@@ -49,6 +49,7 @@ pub(super) fn door(event: &Event, paint: Paint, verbose: bool) -> Option<String>
         EventKind::ProviderChanged { to } => {
             paint.yellow(format_args!("! requests to the model go to {} now", name(to)))
         }
+        EventKind::McpServer { status } => return servers::event(status, paint, verbose),
         EventKind::PermissionAsked { tool, .. } => {
             paint.yellow(format_args!("? it asks whether it may use {}", name(tool)))
         }

@@ -3,7 +3,9 @@
 
 mod diff;
 mod doors;
+mod lines;
 mod outcome;
+mod servers;
 mod session;
 mod table;
 mod timeline;
@@ -14,7 +16,9 @@ use std::time::Duration;
 
 pub use self::diff::{changed_files, patch};
 pub use self::doors::{activity, allowed, denial_reason, stall};
+pub use self::lines::line_diff;
 pub use self::outcome::outcome;
+pub use self::servers::{server_remarks, server_state, servers, short_address, tools};
 pub use self::session::{Closely, age, details, network, short, short_id, state, workspace};
 pub use self::table::Table;
 pub use self::timeline::{Clock, Timeline};

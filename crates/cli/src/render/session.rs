@@ -8,7 +8,7 @@ use session_core::runtime::NetworkMode;
 use session_core::session::{Carrier, SessionDetails, SessionInfo, WorkspaceSource};
 use session_core::state::SessionState;
 
-use super::{count, doors, duration, thousands, usage};
+use super::{count, doors, duration, servers, thousands, usage};
 use crate::parse::format_bytes;
 use crate::printer::Paint;
 use crate::sanitize;
@@ -119,6 +119,9 @@ pub fn details(closely: &Closely<'_>, zone: &TimeZone, paint: Paint) -> String {
             "denied",
             format!("{hosts} to decide about: cofferdam egress pending {}", info.id),
         ));
+    }
+    if let Some(plan) = &info.mcp {
+        facts.extend(servers::facts(plan, details.mcp_status.as_ref()));
     }
     facts.push(("limits", limits(info)));
     facts.push(("user", format!("{}:{}", info.user.uid, info.user.gid)));

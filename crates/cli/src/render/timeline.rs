@@ -177,8 +177,8 @@ impl Timeline {
                 entries,
                 format_bytes(*bytes)
             )),
-            // Without -v it is no news that a host was reached which is allowed.
-            EventKind::EgressAllowed { .. } => return None,
+            // Without -v it is no news that a host was reached which is allowed, or that a server works.
+            EventKind::EgressAllowed { .. } | EventKind::McpServer { .. } => return None,
             other => return self.verbose.then(|| self.detail(other)),
         })
     }

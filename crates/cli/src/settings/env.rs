@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use session_core::error::{Error, ErrorKind, Result};
 
@@ -122,12 +124,14 @@ registry! {
         "json: the log as JSON, one object a line. Default: text.",
     COFFERDAM_POLICY = "COFFERDAM_POLICY", All:
         "The operator's policy. Default: $XDG_CONFIG_HOME/cofferdam/policy.toml, else ~/.config/cofferdam/policy.toml.",
+    COFFERDAM_SERVERS = "COFFERDAM_SERVERS", All:
+        "The MCP servers that are declared. Default: servers.toml beside the default place of the policy.",
     DOCKER_HOST = "DOCKER_HOST", All:
         "The container engine: a unix:// or tcp:// address. Default: the engine's default socket.",
     XDG_STATE_HOME = "XDG_STATE_HOME", All:
         "The folder of state directories, see COFFERDAM_STATE_DIR.",
     XDG_CONFIG_HOME = "XDG_CONFIG_HOME", All:
-        "The folder of configurations, see COFFERDAM_POLICY.",
+        "The folder of configurations, see COFFERDAM_POLICY and COFFERDAM_SERVERS.",
     NPM_CONFIG_REGISTRY = "NPM_CONFIG_REGISTRY", All:
         "What the preset npm stands for, before what npm itself is configured to.",
     NPM_CONFIG_USERCONFIG = "NPM_CONFIG_USERCONFIG", All:
@@ -154,8 +158,20 @@ registry! {
         "Where engines without root have their sockets, which are never handed to a session.",
     HOME = "HOME", All:
         "The home directory: the last place for the state directory, and never handed to a session as a whole.",
-    PATH = "PATH", Cofferdam:
-        "Where git is found, for `run --apply`.",
+    PATH = "PATH", All:
+        "Where git is found, for `run --apply`, and the programs of MCP servers on this host.",
+    USER = "USER", All:
+        "Handed to MCP servers on this host, as HOME, PATH, LANG and TMPDIR are; of everything else only what is declared.",
+    LANG = "LANG", All:
+        "Handed to MCP servers on this host.",
+    TMPDIR = "TMPDIR", All:
+        "Handed to MCP servers on this host.",
+    BROWSER = "BROWSER", Cofferdam:
+        "The program that opens a web address, for `mcp login`. Default: xdg-open, on macOS open.",
+    DISPLAY = "DISPLAY", Cofferdam:
+        "Without it, and without WAYLAND_DISPLAY, no browser is opened on Linux.",
+    WAYLAND_DISPLAY = "WAYLAND_DISPLAY", Cofferdam:
+        "See DISPLAY.",
     NO_COLOR = "NO_COLOR", All:
         "No colour, when it is set to anything.",
     CLICOLOR_FORCE = "CLICOLOR_FORCE", All:
@@ -185,6 +201,40 @@ pub trait Environment {
             .map(|value| value.into_string().map_err(|_| not_text(variable.name)))
             .transpose()
     }
+
+    /// The same environment for whoever reads it later, such as a secret that is asked for when a server is started.
+    fn shared(&self) -> SharedEnvironment;
+}
+
+/// An environment that outlives the call in which it was given. It shows nothing of itself.
+#[derive(Clone)]
+pub struct SharedEnvironment(Arc<dyn Environment + Send + Sync>);
+
+impl Environment for SharedEnvironment {
+    fn named(&self, name: &str) -> Option<OsString> {
+        self.0.named(name)
+    }
+
+    fn shared(&self) -> SharedEnvironment {
+        self.clone()
+    }
+}
+
+impl std::fmt::Debug for SharedEnvironment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SharedEnvironment")
+    }
+}
+
+/// The user's folder of our configuration.
+pub(crate) fn config_dir(home: Option<&Path>, environment: &dyn Environment) -> Option<PathBuf> {
+    environment
+        .get(XDG_CONFIG_HOME)
+        .map(PathBuf::from)
+        // The XDG specification has relative paths ignored.
+        .filter(|folder| folder.is_absolute())
+        .or_else(|| home.map(|home| home.join(".config")))
+        .map(|folder| folder.join("cofferdam"))
 }
 
 /// The value is not repeated: it may be a secret.
@@ -209,12 +259,20 @@ impl Environment for ProcessEnvironment {
     fn named(&self, name: &str) -> Option<OsString> {
         std::env::var_os(name)
     }
+
+    fn shared(&self) -> SharedEnvironment {
+        SharedEnvironment(Arc::new(*self))
+    }
 }
 
 /// A fixed environment, for tests and embedding.
 impl Environment for BTreeMap<String, String> {
     fn named(&self, name: &str) -> Option<OsString> {
         self.get(name).map(OsString::from)
+    }
+
+    fn shared(&self) -> SharedEnvironment {
+        SharedEnvironment(Arc::new(self.clone()))
     }
 }
 

@@ -3,6 +3,7 @@
 //! Commands take these values and never look at the environment or at what the user typed.
 
 pub mod env;
+mod mcp;
 mod output;
 
 use std::path::PathBuf;
@@ -15,6 +16,7 @@ use session_core::policy::limits::validate_env;
 use session_core::runtime::ResourceLimits;
 
 use self::env::{EnvVar, Environment};
+pub use self::mcp::McpPlaces;
 pub use self::output::{ColorChoice, OutputSettings, Terminals};
 use crate::compose::GatewaySettings;
 use crate::operator;
@@ -32,6 +34,8 @@ pub struct Settings {
     pub runtime_dir: Option<PathBuf>,
     /// What sessions may reach and use: the operator's policy and the environment.
     pub gateway: GatewaySettings,
+    /// Where MCP servers are declared.
+    pub mcp: McpPlaces,
     /// The provider's credential.
     pub credential: Option<Credential>,
     /// The image of new sessions; the manager's default when `None`.
@@ -93,8 +97,10 @@ impl Settings {
             home.as_ref(),
             environment,
         )?;
+        let state_dir = state_dir(overrides.state_dir.clone(), home.as_ref(), environment)?;
         Ok(Self {
-            state_dir: state_dir(overrides.state_dir.clone(), home.as_ref(), environment)?,
+            mcp: McpPlaces::resolve(&state_dir, home.as_deref(), environment),
+            state_dir,
             home,
             docker_host: environment.text(env::DOCKER_HOST)?,
             runtime_dir: environment.get(env::XDG_RUNTIME_DIR).map(PathBuf::from),
@@ -106,6 +112,16 @@ impl Settings {
             limits: ResourceLimits::default(),
             supervise: false,
         })
+    }
+
+    /// Where MCP servers are declared, for what needs nothing else.
+    ///
+    /// # Errors
+    /// `StateDirRefused` when there is no place for the state directory.
+    pub fn places(overrides: &Overrides, environment: &dyn Environment) -> Result<McpPlaces> {
+        let home = environment.get(env::HOME).map(PathBuf::from);
+        let state_dir = state_dir(overrides.state_dir.clone(), home.as_ref(), environment)?;
+        Ok(McpPlaces::resolve(&state_dir, home.as_deref(), environment))
     }
 
     /// Refuses a prompt that the model proxy would refuse anyway, before anything is made for it.

@@ -65,6 +65,9 @@ pub(crate) struct Fake {
     pub(crate) spent: Spent,
     /// What its agent is doing; it hangs then.
     pub(crate) activity: Option<Activity>,
+    /// How MCP servers are.
+    pub(crate) servers: Option<McpStatus>,
+    created: Mutex<Vec<CreateSession>>,
     failures: HashMap<&'static str, ErrorKind>,
     calls: Mutex<Vec<String>>,
     received: Mutex<Vec<u8>>,
@@ -98,6 +101,8 @@ impl Fake {
             decisions: Vec::new(),
             spent: Spent::default(),
             activity: None,
+            servers: None,
+            created: Mutex::default(),
             failures: HashMap::new(),
             calls: Mutex::default(),
             received: Mutex::default(),
@@ -130,6 +135,11 @@ impl Fake {
 
     pub(crate) fn calls(&self) -> Vec<String> {
         self.calls.lock().unwrap().clone()
+    }
+
+    /// What sessions were asked for.
+    pub(crate) fn created(&self) -> Vec<CreateSession> {
+        self.created.lock().unwrap().clone()
     }
 
     /// The archive that a copy brought in.
@@ -317,6 +327,7 @@ impl SessionApi for Fake {
             "create",
             format_args!("{:?} {:?}", request.workspace, request.network),
         )?;
+        self.created.lock().unwrap().push(request.clone());
         let mut info = self.sessions[0].clone();
         info.name = request.name;
         info.workspace = request.workspace;
@@ -365,7 +376,7 @@ impl SessionApi for Fake {
             }),
             activity: self.activity.clone(),
             stall: self.activity.as_ref().map(|_| StallCause::ModelUnreachable),
-            mcp_status: None,
+            mcp_status: self.servers.clone().filter(|_| self.sessions[0].mcp.is_some()),
             model_usage: session_core::gateway::ModelUsage::default(),
         })
     }
@@ -508,7 +519,7 @@ impl SessionApi for Fake {
             Some(session) => self.called("mcp_status", session)?,
             None => self.called("mcp_status", "all")?,
         }
-        Ok(McpStatus::default())
+        Ok(self.servers.clone().unwrap_or_default())
     }
 
     async fn pause(&self, session: &SessionId) -> Result<()> {

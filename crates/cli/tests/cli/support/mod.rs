@@ -2,6 +2,7 @@
 
 pub(crate) mod fake;
 pub(crate) mod fixtures;
+pub(crate) mod home;
 mod streams;
 
 use std::collections::BTreeMap;
@@ -133,6 +134,7 @@ impl Backend for User {
         self.fake.fail("open")?;
         Ok(Opened {
             api: self.fake.clone(),
+            servers: None,
             close: Box::pin(async {}),
         })
     }

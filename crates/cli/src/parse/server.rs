@@ -1,0 +1,48 @@
+//! MCP servers and their tools.
+
+use mcp_catalog::ClientId;
+use session_core::mcp::{SEPARATOR, ServerName};
+
+use super::host::explained;
+
+/// Reads the name of a server or of a profile.
+pub fn parse_server(text: &str) -> Result<ServerName, String> {
+    explained(text)
+}
+
+/// Reads the name of a client for whom something is published.
+pub fn parse_client(text: &str) -> Result<ClientId, String> {
+    explained(text)
+}
+
+/// Reads `server__tool`, or a beginning of it that ends with `*`.
+pub fn parse_tools(text: &str) -> Result<String, String> {
+    let named = text
+        .split_once(SEPARATOR)
+        .is_some_and(|(server, tool)| server.parse::<ServerName>().is_ok() && !tool.is_empty());
+    let stars = text.matches('*').count();
+    let plain = !text.chars().any(|c| c.is_control() || c.is_whitespace());
+    if named && plain && (stars == 0 || (stars == 1 && text.ends_with('*'))) {
+        return Ok(text.to_owned());
+    }
+    Err(
+        "write it as SERVER__TOOL, or SERVER__* for all of a server, for example git__log or git__*"
+            .to_owned(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tools_are_named_with_their_server() {
+        for good in ["git__log", "git__*", "git__lo*", "a-b__c__d"] {
+            assert!(parse_tools(good).is_ok(), "{good}");
+        }
+        for bad in ["log", "git__", "__log", "*", "git__l*g", "Git__log", "git__a b"] {
+            assert!(parse_tools(bad).is_err(), "{bad}");
+        }
+        assert!(parse_server("Git").unwrap_err().contains("lower case"));
+    }
+}
