@@ -4,6 +4,7 @@
 //! [`unpack()`] takes an archive that a session made, which is an attacker's: every byte of it is bounded before it is
 //! used, everything happens beneath one opened directory, and either all of it appears on the host or nothing.
 
+mod look;
 mod pack;
 #[cfg(test)]
 mod tests;
@@ -11,10 +12,15 @@ mod unpack;
 
 use std::time::Duration;
 
-pub use self::pack::pack;
+pub use self::look::{Shape, is_directory, look};
+pub use self::pack::{pack, pack_file};
 pub use self::unpack::{could_run_on_host, unpack};
 use crate::session::CopyReport;
 
+/// What an archive is made of: a header fills one block, content a whole number of them.
+const BLOCK: usize = 512;
+/// What a header's fields for names hold, in bytes. Longer names stand in a member of their own.
+const NAME_BYTES: usize = 100;
 /// The longest path in an archive, in bytes: what the kernel takes.
 const MAX_PATH_BYTES: usize = 4095;
 

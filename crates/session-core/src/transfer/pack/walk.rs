@@ -4,7 +4,7 @@
 //! that is swapped for a link while we walk leads nowhere.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -215,10 +215,11 @@ impl Packer<'_> {
     }
 }
 
-fn file(
+/// Packs a regular file that is open already.
+pub(super) fn file(
     writer: &mut Writer,
     name: &[u8],
-    handle: &OwnedFd,
+    handle: impl AsFd,
     stat: &Stat,
 ) -> Result<rustix::io::Result<()>, Failure> {
     let size = u64::try_from(stat.st_size).unwrap_or(0);

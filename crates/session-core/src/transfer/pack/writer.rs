@@ -10,10 +10,9 @@ use rustix::buffer::spare_capacity;
 use tar::{EntryType, Header};
 use tokio::sync::mpsc;
 
+use crate::transfer::{BLOCK, NAME_BYTES};
+
 const CHUNK_BYTES: usize = 256 << 10;
-const BLOCK: usize = 512;
-/// What a header's fields for names hold.
-const NAME_BYTES: usize = 100;
 
 /// The reader of the stream went away.
 #[derive(Debug)]

@@ -1,4 +1,5 @@
 mod hostile;
+mod look;
 mod pack;
 mod place;
 mod round_trip;

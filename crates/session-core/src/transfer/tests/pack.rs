@@ -1,5 +1,6 @@
 //! What is packed.
 
+use std::io::Read;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
 
@@ -100,6 +101,61 @@ async fn sources_that_cannot_be_packed_are_told() {
     assert_eq!(kind(root.path().join("absent")).await, ErrorKind::HostIo);
     assert_eq!(kind(root.path().join("p/..")).await, ErrorKind::InvalidArgument);
     assert_eq!(kind(PathBuf::from("/dev/null")).await, ErrorKind::InvalidArgument);
+}
+
+#[tokio::test]
+async fn a_file_is_packed_under_another_name() {
+    let root = tempfile::tempdir().unwrap();
+    let source = root.path().join("source.txt");
+    fs::write(&source, "content").unwrap();
+    fs::set_permissions(&source, fs::Permissions::from_mode(0o640)).unwrap();
+    for name in ["n".repeat(100), "n".repeat(101), "-ü \\".to_owned()] {
+        let source = source.clone();
+        let packed = collect(pack_file(name.clone(), || fs::File::open(source)))
+            .await
+            .unwrap();
+        let mut archive = tar::Archive::new(&packed[..]);
+        let mut entries = archive.entries().unwrap();
+        let mut entry = entries.next().unwrap().unwrap();
+        assert_eq!(entry.path_bytes(), name.as_bytes());
+        assert_eq!(entry.header().mode().unwrap(), 0o640);
+        let mut text = String::new();
+        entry.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "content");
+        assert!(entries.next().is_none());
+    }
+}
+
+#[tokio::test]
+async fn files_and_names_that_cannot_be_packed_are_told() {
+    let kind = |name: &'static str, source: &'static str| async move {
+        collect(pack_file(name, move || fs::File::open(source)))
+            .await
+            .unwrap_err()
+            .kind()
+    };
+    assert_eq!(kind("x", "/nonexistent").await, ErrorKind::HostIo);
+    for source in ["/", "/dev/null"] {
+        assert_eq!(kind("x", source).await, ErrorKind::InvalidArgument, "{source}");
+    }
+    for name in ["", ".", "..", "/", "x/", "a/b", "../x", "a\0b"] {
+        assert_eq!(
+            kind(name, "/nonexistent").await,
+            ErrorKind::InvalidArgument,
+            "{name:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_opened_before_somebody_reads() {
+    let (told, opened) = std::sync::mpsc::channel();
+    let archive = pack_file("x", move || {
+        told.send(()).unwrap();
+        fs::File::open("/nonexistent")
+    });
+    drop(archive);
+    assert!(opened.recv().is_err());
 }
 
 #[tokio::test]

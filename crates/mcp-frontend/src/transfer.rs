@@ -4,9 +4,8 @@
 //! before it is touched: where it really leads, and that it is neither the system's, nor ours, nor where people keep
 //! their keys. It is opened for that once, and the work happens beneath the handle.
 
-mod archive;
-
 use std::ffi::OsString;
+use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
 
@@ -16,11 +15,11 @@ use session_core::error::{Error, ErrorKind, Result};
 use session_core::id::SessionId;
 use session_core::policy::mounts::{HostPaths, JudgedDir, judge, judge_mount_source};
 use session_core::session::CopyReport;
-use session_core::transfer::{PackOptions, UnpackOptions, Unpacked, could_run_on_host, pack, unpack};
-
+use session_core::transfer::{
+    PackOptions, Shape, UnpackOptions, Unpacked, could_run_on_host, is_directory, look, pack, pack_file,
+    unpack,
+};
 use tokio_util::sync::CancellationToken;
-
-use self::archive::Shape;
 
 /// Copies a file or directory of the host into a session, as `cp -r` does it: into a directory that exists, else under
 /// the destination's name.
@@ -48,7 +47,7 @@ pub(crate) async fn into_session(
             },
         )
     };
-    let into_dir = dest.ends_with('/') || is_directory_inside(api, session, dest).await?;
+    let into_dir = dest.ends_with('/') || is_directory(dest, api.copy_out(session, dest)).await?;
     if is_dir(&judged) {
         let dest = match name {
             Some(name) if into_dir => join(dest, &name),
@@ -61,7 +60,7 @@ pub(crate) async fn into_session(
         (Some((parent, name)), _) => (if parent.is_empty() { "/" } else { parent }, name.to_owned()),
         (None, _) => (".", dest.to_owned()),
     };
-    let archive = archive::pack_file(judged, name);
+    let archive = pack_file(name, move || File::open(handle_path(&judged)));
     api.copy_in(session, parent, until(archive, cancelled)).await
 }
 
@@ -76,7 +75,7 @@ pub(crate) async fn out_of_session(
 ) -> Result<Unpacked> {
     refuse_running(dest)?;
     let place = Place::find(dest, host).await?;
-    let (shape, archive) = archive::look(api.copy_out(session, source).await?, source).await?;
+    let (shape, archive) = look(api.copy_out(session, source).await?, source).await?;
     let beneath = handle_path(place.dir());
     let dest = match (&place, shape, Path::new(source).file_name()) {
         (Place::As(_, name), ..) => beneath.join(name),
@@ -200,21 +199,6 @@ fn refuse_running(dest: &Path) -> Result<()> {
     )
     .with_context("path", dest.display().to_string().escape_debug())
     .with_hint("copy it somewhere else, and let a person put it in its place"))
-}
-
-async fn is_directory_inside(api: &dyn SessionApi, session: &SessionId, path: &str) -> Result<bool> {
-    if path == "." || path.ends_with("/.") {
-        return Ok(true);
-    }
-    let looked = match api.copy_out(session, path).await {
-        Ok(archive) => archive::look(archive, path).await,
-        Err(error) => Err(error),
-    };
-    match looked {
-        Ok((shape, _)) => Ok(shape == Shape::Contents),
-        Err(error) if error.kind() == ErrorKind::PathNotFound => Ok(false),
-        Err(error) => Err(error),
-    }
 }
 
 #[cfg(test)]
