@@ -152,6 +152,11 @@ pub(super) async fn forget(directory: &Path, server: &ServerName) -> Result<bool
     })
 }
 
+/// Whether there is a login at a server; it may not be good any more.
+pub(super) async fn is_there(directory: &Path, server: &ServerName) -> bool {
+    matches!(Store::new(directory, server).load().await, Ok(Some(_)))
+}
+
 fn unusable(error: &std::io::Error) -> Reason {
     let detail = format!("its login cannot be read on this host: {}", error.kind());
     (FailureCause::Unavailable, detail)

@@ -161,6 +161,11 @@ impl Connector {
         login::run(inquiry, show).await.map_err(failed)
     }
 
+    /// Whether somebody logged in at a server. Asks nobody: it may have expired, or been taken back.
+    pub async fn has_login(&self, name: &ServerName) -> bool {
+        login::is_there(&self.0.config.logins, name).await
+    }
+
     /// Forgets the login at a server; whether there was one. The authorization server is not told.
     ///
     /// # Errors
