@@ -7,7 +7,6 @@
 //! Two programs: `cofferdam` ([`app`]) for shells and people, `cofferdam-mcp` ([`mcp`]) for MCP clients.
 
 pub mod app;
-pub mod archive;
 pub mod args;
 pub mod browser;
 pub mod changes;

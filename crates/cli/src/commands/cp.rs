@@ -1,5 +1,6 @@
 //! `cp`: files between this host and a session, or a tar stream.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use futures::{StreamExt, TryStreamExt};
@@ -8,11 +9,12 @@ use session_core::api::{ArchiveStream, SessionApi};
 use session_core::error::{Error, ErrorKind, Result};
 use session_core::id::SessionId;
 use session_core::session::CopyReport;
-use session_core::transfer::{PackOptions, UnpackOptions, Unpacked, pack, unpack};
+use session_core::transfer::{
+    PackOptions, Shape, UnpackOptions, Unpacked, is_directory, look, pack, pack_file, unpack,
+};
 use tokio::io::AsyncWriteExt as _;
 use tokio_util::io::ReaderStream;
 
-use crate::archive::{self, Shape};
 use crate::args::CpArgs;
 use crate::console::Console;
 use crate::exit::ExitStatus;
@@ -115,7 +117,7 @@ async fn copy_in(
     if is_dir && source.file_name().is_none() {
         return api.copy_in(session, dest, pack(source, options(true))).await;
     }
-    if dest.ends_with('/') || is_directory_inside(api, session, dest).await? {
+    if dest.ends_with('/') || is_directory(dest, api.copy_out(session, dest)).await? {
         return api.copy_in(session, dest, pack(source, options(false))).await;
     }
     if is_dir {
@@ -123,23 +125,14 @@ async fn copy_in(
     }
     let (parent, name) = dest.rsplit_once('/').unwrap_or((".", dest));
     let parent = if parent.is_empty() { "/" } else { parent };
-    let archive = archive::pack_file_as(source.to_owned(), name.to_owned());
-    api.copy_in(session, parent, archive).await
+    api.copy_in(session, parent, pack_file_as(source, name)).await
 }
 
-async fn is_directory_inside(api: &dyn SessionApi, session: &SessionId, path: &str) -> Result<bool> {
-    if matches!(path, "." | "..") || path.ends_with("/.") || path.ends_with("/..") {
-        return Ok(true);
-    }
-    let looked = match api.copy_out(session, path).await {
-        Ok(archive) => archive::look(archive, path).await,
-        Err(error) => Err(error),
-    };
-    match looked {
-        Ok((shape, _)) => Ok(shape == Shape::Contents),
-        Err(error) if error.kind() == ErrorKind::PathNotFound => Ok(false),
-        Err(error) => Err(error),
-    }
+fn pack_file_as(source: &Path, name: &str) -> ArchiveStream {
+    let (opened, shown) = (source.to_owned(), source.display().to_string());
+    pack_file(name, || File::open(opened))
+        .map_err(move |error| error.with_context("path", &shown))
+        .boxed()
 }
 
 async fn copy_out(
@@ -149,7 +142,7 @@ async fn copy_out(
     dest: &Path,
     args: &CpArgs,
 ) -> Result<Unpacked> {
-    let (shape, archive) = archive::look(api.copy_out(session, path).await?, path).await?;
+    let (shape, archive) = look(api.copy_out(session, path).await?, path).await?;
     let dest = host_destination(shape, path, dest)?;
     let options = UnpackOptions {
         allow_executable_config: args.executable_config,
