@@ -1,5 +1,7 @@
 //! What we are to a server: a client that passes its questions on to the session whose call they belong to.
 
+#![expect(deprecated, reason = "servers of older revisions use sampling and roots")]
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -98,7 +100,6 @@ fn no_answer() -> ErrorData {
     ErrorData::internal_error("the client answered something else", None)
 }
 
-#[expect(deprecated, reason = "servers of older revisions use sampling and roots")]
 impl ClientHandler for Client {
     async fn create_message(
         &self,

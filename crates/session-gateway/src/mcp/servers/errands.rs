@@ -1,7 +1,13 @@
 //! What the owner of a server has done beside its own loop: health checks, lists, requests taken back, listening.
 
+#![expect(
+    deprecated,
+    reason = "servers of older revisions log and are subscribed to this way"
+)]
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -76,7 +82,8 @@ impl Errand {
 #[derive(Default)]
 pub(crate) struct Errands {
     doing: FuturesUnordered<BoxFuture<'static, (Kind, Done)>>,
-    probing: bool,
+    /// A health check under way, and whether the server is suspected.
+    probing: Option<Arc<AtomicBool>>,
     taking_back: usize,
     listening: Option<BoxFuture<'static, ()>>,
 }
@@ -98,7 +105,7 @@ impl Errands {
             tokio::select! {
                 Some((kind, done)) = doing.next() => {
                     match kind {
-                        Kind::Probe => self.probing = false,
+                        Kind::Probe => self.probing = None,
                         Kind::TakeBack => self.taking_back -= 1,
                         Kind::Other => {}
                     }
@@ -137,10 +144,12 @@ impl Errands {
 
     /// Asks whether the server lives; any sign of life counts. `suspect`: if there is none, it does not.
     pub(crate) fn probe(&mut self, live: &Arc<Live>, patience: Duration, suspect: bool) {
-        if self.probing {
+        if let Some(suspected) = &self.probing {
+            suspected.fetch_or(suspect, Ordering::Relaxed);
             return;
         }
-        self.probing = true;
+        let suspected = Arc::new(AtomicBool::new(suspect));
+        self.probing = Some(Arc::clone(&suspected));
         let live = Arc::clone(live);
         let probe = async move {
             let begun = Instant::now();
@@ -149,7 +158,7 @@ impl Errands {
                 // Even a refusal is an answer.
                 Ok(Ok(_) | Err(ServiceError::McpError(_))) => Done::Nothing,
                 Ok(Err(_)) => Done::Dead("it cannot be reached any more"),
-                Err(_) if suspect && live.calls.silent() >= begun.elapsed() => {
+                Err(_) if suspected.load(Ordering::Relaxed) && live.calls.silent() >= begun.elapsed() => {
                     Done::Dead("it answers neither calls nor pings")
                 }
                 // Busy, perhaps: its calls have their own time.
@@ -193,10 +202,6 @@ async fn listen(live: Arc<Live>, filter: SubscriptionFilter) {
 }
 
 /// Puts back what sessions had set in the server before: it forgot.
-#[expect(
-    deprecated,
-    reason = "servers of older revisions log and are subscribed to this way"
-)]
 pub(crate) async fn restore(live: &Live, hub: &Hub) {
     if !live.info.protocol_version.has_initialize() {
         return;

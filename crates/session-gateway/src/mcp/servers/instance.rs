@@ -169,11 +169,10 @@ impl Instance {
             return Ok(live);
         }
         let (reply, answer) = oneshot::channel();
-        let asked = self.commands.send(Command::Use(reply)).await;
-        match (asked, answer.await) {
-            (Ok(()), Ok(live)) => live,
-            _ => Err(self.gone()),
+        if self.commands.send(Command::Use(reply)).await.is_err() {
+            return Err(self.gone());
         }
+        answer.await.unwrap_or_else(|_| Err(self.gone()))
     }
 
     fn gone(&self) -> Failure {
@@ -222,7 +221,7 @@ pub(crate) fn status(name: &ServerName, offer: Option<&Offer>) -> ServerStatus {
     ServerStatus {
         name: name.clone(),
         state: session_core::mcp::ServerState::Idle,
-        reason: None,
+        reason: offer.and_then(|offer| offer.warning.clone()),
         failures: 0,
         retry_in_ms: None,
         held: offer.map(|offer| offer.held.clone()).unwrap_or_default(),

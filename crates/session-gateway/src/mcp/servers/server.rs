@@ -1,12 +1,17 @@
 //! A server as one session sees it.
 
+#![expect(
+    deprecated,
+    reason = "agents of older revisions set levels and subscribe this way"
+)]
+
 use std::sync::Arc;
 
 use mcp_catalog::{ServerDefinition, admits};
 use rmcp::ErrorData;
 use rmcp::model::{ClientRequest, ServerResult};
 use session_core::id::SessionId;
-use session_core::mcp::{ServerName, ServerStatus};
+use session_core::mcp::{ServerName, ServerState, ServerStatus};
 use tokio::sync::broadcast;
 
 use super::hub::Change;
@@ -170,21 +175,16 @@ impl Server {
         match offer.tool(name) {
             Some(tool) if allowed => Ok(is_idempotent(tool, &definition)),
             _ if allowed && offer.is_held(name) => Err(held(self.name(), name)),
-            _ => Err(CallError::Answered(ErrorData::invalid_params(
-                format!(
-                    "the MCP server {} has no tool of this name for this session",
-                    self.name()
-                ),
-                None,
-            ))),
+            // It has nothing any more, and says why.
+            _ if self.status().state == ServerState::Removed => {
+                let gone = self.0.instance.live().await;
+                Err(gone.map_or_else(CallError::NotSent, |_| unknown(self.name())))
+            }
+            _ => Err(unknown(self.name())),
         }
     }
 
     /// Keeps what has to be told to a server that is started again. The answer, when the server need not be asked.
-    #[expect(
-        deprecated,
-        reason = "agents of older revisions set levels and subscribe this way"
-    )]
     async fn keep_for_restart(&self, request: &ClientRequest) -> Option<Result<ServerResult, CallError>> {
         let Inner {
             session, instance, ..
@@ -225,6 +225,13 @@ impl Server {
         self.0.instance.tell(Command::Listen).await;
         Some(Ok(ServerResult::empty(())))
     }
+}
+
+fn unknown(server: &ServerName) -> CallError {
+    CallError::Answered(ErrorData::invalid_params(
+        format!("the MCP server {server} has no tool of this name for this session"),
+        None,
+    ))
 }
 
 fn held(server: &ServerName, tool: &str) -> CallError {

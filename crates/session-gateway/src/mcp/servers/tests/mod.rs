@@ -1,3 +1,9 @@
 //! Supervision over servers that live in memory.
 
+mod approvals;
 pub(crate) mod caller;
+mod calls;
+mod lab;
+mod lives;
+mod puppet;
+mod sharing;
