@@ -64,7 +64,10 @@ impl Connect for Connector {
         owner: Option<SessionId>,
         client: Client,
     ) -> Result<Box<dyn Link>, Failure> {
-        let connection = Self::connect(self, name, definition, owner, client).await?;
+        let inlet = client.inlet();
+        let connection = self
+            .connect_tapped(name, definition, owner, client, Some(inlet))
+            .await?;
         Ok(Box::new(connection))
     }
 

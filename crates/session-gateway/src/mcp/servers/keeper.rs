@@ -203,7 +203,7 @@ impl Keeper {
                     self.stop(FailureCause::Unavailable, "others need its place")
                         .await;
                 }
-                drop(reply.send(()));
+                let _ = reply.send(());
             }
             // Handled where the loop ends.
             Command::End => {}

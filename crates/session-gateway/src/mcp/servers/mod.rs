@@ -45,3 +45,4 @@ pub(crate) use self::hub::Change;
 pub(crate) use self::offer::Offer;
 pub(crate) use self::registry::Registry;
 pub(crate) use self::server::Server;
+pub(in crate::mcp) use self::tap::{Inlet, Tap};

@@ -196,7 +196,7 @@ impl Server {
             .is_some_and(|live| !live.info.protocol_version.has_initialize());
         match request {
             ClientRequest::SetLevelRequest(request) => {
-                instance.hub.set_level(session, request.params.level.clone());
+                instance.hub.set_level(session, request.params.level);
                 let logs = live.is_some_and(|live| live.info.capabilities.logging.is_some());
                 if logs && !modern { None } else { done() }
             }

@@ -78,15 +78,15 @@ impl Inlet {
     }
 }
 
-/// A transport, tapped.
+/// A transport, tapped; without an inlet it is as it was.
 pub(crate) struct Tap<T> {
     inner: T,
-    inlet: Arc<Inlet>,
+    inlet: Option<Arc<Inlet>>,
     flow: Flow,
 }
 
 impl<T> Tap<T> {
-    pub(crate) fn new(inner: T, inlet: Arc<Inlet>) -> Self {
+    pub(crate) fn new(inner: T, inlet: Option<Arc<Inlet>>) -> Self {
         Self {
             inner,
             inlet,
@@ -102,17 +102,20 @@ impl<T: Transport<RoleClient>> Transport<RoleClient> for Tap<T> {
         &mut self,
         item: ClientJsonRpcMessage,
     ) -> impl Future<Output = Result<(), Self::Error>> + Send + 'static {
-        if let JsonRpcMessage::Request(request) = &item
+        if let (Some(inlet), JsonRpcMessage::Request(request)) = (&self.inlet, &item)
             && let Some(Marked(call)) = request.request.extensions().get()
         {
             let token = request.request.get_meta().get_progress_token();
-            self.inlet.calls.leaves(call, &request.id, token);
+            inlet.calls.leaves(call, &request.id, token);
         }
         self.inner.send(item)
     }
 
     /// Safe to cancel: how long to wait follows from what is kept, and a message that was received is dealt with at once.
     async fn receive(&mut self) -> Option<ServerJsonRpcMessage> {
+        let Some(inlet) = self.inlet.clone() else {
+            return self.inner.receive().await;
+        };
         loop {
             if let Some(pause) = self.flow.pause(Instant::now()) {
                 tokio::time::sleep(pause).await;
@@ -121,7 +124,7 @@ impl<T: Transport<RoleClient>> Transport<RoleClient> for Tap<T> {
             if !matches!(message, JsonRpcMessage::Response(_)) {
                 self.flow.count(Instant::now());
             }
-            if let Some(passed) = self.inlet.inbound(message) {
+            if let Some(passed) = inlet.inbound(message) {
                 return Some(passed);
             }
         }

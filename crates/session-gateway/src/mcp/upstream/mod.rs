@@ -49,6 +49,7 @@ pub(super) use self::words::one_line;
 use super::call::{Failure, FailureCause};
 use super::config::McpConfig;
 use super::login::{self, LoggedIn, Login};
+use super::servers::Inlet;
 use crate::egress::tls::TlsClient;
 
 /// Servers whose era is remembered.
@@ -95,6 +96,18 @@ impl Connector {
         owner: Option<SessionId>,
         handler: H,
     ) -> Result<Connection<H>, Failure> {
+        self.connect_tapped(name, definition, owner, handler, None).await
+    }
+
+    /// The same, with somebody who sees what passes in the order in which it passes, before the handler.
+    pub(in crate::mcp) async fn connect_tapped<H: ClientHandler>(
+        &self,
+        name: &ServerName,
+        definition: &ServerDefinition,
+        owner: Option<SessionId>,
+        handler: H,
+        inlet: Option<Arc<Inlet>>,
+    ) -> Result<Connection<H>, Failure> {
         let patience = Duration::from_millis(definition.times.start_ms);
         let deadline = Instant::now() + patience;
         let handler = Arc::new(handler);
@@ -105,6 +118,7 @@ impl Connector {
             definition,
             owner,
             deadline,
+            inlet,
         };
         let failed = match attempt.make(Arc::clone(&handler), era).await {
             Ok(connection) => {

@@ -25,6 +25,7 @@ use super::speaker::{Era, Speaker};
 use super::stdio::{self, StdioCarrier};
 use super::{Inner, failure};
 use crate::mcp::call::{Failure, FailureCause};
+use crate::mcp::servers::{Inlet, Tap};
 use crate::mcp::wire::{Guarded, LineTransport, Mask};
 
 /// See the module.
@@ -34,6 +35,7 @@ pub(super) struct Attempt<'a> {
     pub(super) definition: &'a ServerDefinition,
     pub(super) owner: Option<SessionId>,
     pub(super) deadline: Instant,
+    pub(super) inlet: Option<Arc<Inlet>>,
 }
 
 /// An attempt that failed.
@@ -190,8 +192,9 @@ impl Attempt<'_> {
         let life = Life::begin(self.name.clone(), carrier, ending.clone());
         let lifecycle = speaker.era.lifecycle();
         let guarded = Guarded::new(transport, ending.clone());
+        let tapped = Tap::new(guarded, self.inlet.clone());
         let serving =
-            serve_client_with_lifecycle_and_ct(speaker, guarded, lifecycle, CancellationToken::new());
+            serve_client_with_lifecycle_and_ct(speaker, tapped, lifecycle, CancellationToken::new());
         let error = match timeout_at(self.deadline, serving).await {
             Ok(Ok(service)) => match service.peer_info() {
                 Some(info) => return Ok(Connection::new(service, life, info, ending)),

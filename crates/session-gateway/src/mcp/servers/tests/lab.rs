@@ -110,7 +110,7 @@ impl Connect for Memory {
             _gone: ended.clone().drop_guard(),
         };
         let patience = Duration::from_millis(definition.times.start_ms);
-        let served = tokio::time::timeout(patience, client.serve(Tap::new(transport, inlet))).await;
+        let served = tokio::time::timeout(patience, client.serve(Tap::new(transport, Some(inlet)))).await;
         match served {
             Ok(Ok(service)) => Ok(Box::new(MemoryLink {
                 service,
