@@ -146,6 +146,19 @@ async fn subscriptions_of_a_session_are_its_own() {
         .await
         .unwrap();
     assert_eq!(server.seen("resources/unsubscribe").len(), 1);
+    // Somebody else listens on.
+    other
+        .service
+        .subscribe(SubscribeRequestParams::new("y://7"))
+        .await
+        .unwrap();
+    other
+        .service
+        .unsubscribe(UnsubscribeRequestParams::new("y://7"))
+        .await
+        .unwrap();
+    assert_eq!(server.seen("resources/subscribe").len(), 2);
+    assert_eq!(server.seen("resources/unsubscribe").len(), 1);
     server.change(Change::ResourceUpdated("x://a".to_owned()));
     server.change(Change::ToolsChanged);
     subscriber

@@ -324,7 +324,7 @@ async fn quick_answers_of_the_newest_revision_are_plain_json() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(32))]
+    #![proptest_config(ProptestConfig { cases: 32, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn any_bytes_and_any_json_are_answered(

@@ -82,7 +82,11 @@ async fn filters_hide_tools_and_refuse_their_calls() {
 #[tokio::test]
 async fn a_held_tool_is_not_listed_and_its_call_names_the_way_out() {
     let server = Fake::new("git", &["log"]);
-    server.offer(|offer| offer.held = vec!["push".to_owned()]);
+    server.offer(|offer| {
+        // Whatever else is said of them.
+        offer.tools.push(tool("commit", "Commits."));
+        offer.held = vec!["push".to_owned(), "commit".to_owned()];
+    });
     let site = Site::new(std::slice::from_ref(&server)).await;
     for era in Era::BOTH {
         let agent = Agent::over_http(&site, era, helpful()).await;
@@ -101,7 +105,7 @@ async fn a_held_tool_is_not_listed_and_its_call_names_the_way_out() {
     // Approved meanwhile.
     server.offer(|offer| {
         offer.tools.push(tool("push", "Pushes."));
-        offer.held.clear();
+        offer.held.retain(|held| held == "commit");
     });
     let agent = Agent::over_http(&site, Era::Modern, helpful()).await;
     assert_eq!(agent.tools().await, ["git__log", "git__push"]);

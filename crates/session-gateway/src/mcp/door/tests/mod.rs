@@ -4,6 +4,7 @@ mod asks;
 mod calls;
 mod changes;
 mod http;
+mod lines;
 mod lists;
 mod searching;
 pub(super) mod support;
