@@ -115,7 +115,11 @@ impl<C: Carrier> Owner<C> {
             biased;
             () = self.kill.cancelled() => (ours(), None),
             grace = asked(&mut self.closing) => (ours(), Some(grace)),
-            () = self.ending.stopped() => (self.reason().await, None),
+            () = self.ending.stopped() => {
+                // Whoever sent something is told how that went before they are told of the end.
+                let _ = timeout(LAST_WORDS, self.ending.gone()).await;
+                (self.reason().await, None)
+            }
             // Of no use any more, and what it said last is read already.
             () = self.ending.gone() => (self.reason().await, None),
             reason = self.carrier.ended() => {

@@ -44,6 +44,7 @@ pub(super) use self::http::{Gate, Pool, judge_error};
 pub(super) use self::life::Reason;
 pub use self::network::Network;
 use self::speaker::Era;
+use self::stdio::Scratches;
 pub use self::supervise::supervise;
 pub(super) use self::words::one_line;
 use super::call::{Failure, FailureCause};
@@ -64,6 +65,7 @@ struct Inner {
     programs: Arc<OnceLock<Arc<dyn Programs>>>,
     tls: Arc<TlsClient>,
     diaries: Mutex<HashMap<ServerName, Arc<DiaryFile>>>,
+    scratches: Arc<Scratches>,
     /// Which servers know only the handshake of the time before.
     legacy: Mutex<HashMap<ServerName, Transport>>,
 }
@@ -77,6 +79,7 @@ impl Connector {
             programs,
             tls: Arc::new(tls),
             diaries: Mutex::default(),
+            scratches: Arc::default(),
             legacy: Mutex::default(),
         }))
     }

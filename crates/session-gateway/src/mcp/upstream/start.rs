@@ -71,13 +71,12 @@ impl Attempt<'_> {
                 let (wanted, mask) = self
                     .before_deadline(self.stdio(command, args, env, cwd.as_ref()).boxed())
                     .await?;
-                let scratch = wanted.own_cwd.then(|| wanted.cwd.clone());
                 let running = self.before_deadline(stdio::start(wanted).boxed()).await?;
                 let pieces =
                     ReaderStream::new(running.stderr).filter_map(|piece| std::future::ready(piece.ok()));
                 let file = self.inner.diary(self.name);
                 let diary = Diary::keep(pieces.boxed(), file, self.whose(), mask.clone());
-                let carrier = StdioCarrier::new(running.keeper, diary, scratch);
+                let carrier = StdioCarrier::new(running.keeper, diary, running.scratch);
                 let lines = self.lines(running.stdout, running.stdin, mask, &ending);
                 self.greet(lines, carrier, ending, speaker).boxed().await
             }
@@ -128,18 +127,18 @@ impl Attempt<'_> {
         let mask = Mask::new(&env.secrets);
         let own = || {
             let directory = config.telemetry.join(self.name.as_str());
-            match self.owner {
+            let directory = match self.owner {
                 Some(owner) => directory.join(owner.to_string()),
                 None => directory,
-            }
+            };
+            stdio::Cwd::Own(directory, Arc::clone(&self.inner.scratches))
         };
         let wanted = stdio::Wanted {
             command,
             args,
             host_environment: &config.host_environment,
             env,
-            cwd: cwd.cloned().unwrap_or_else(own),
-            own_cwd: cwd.is_none(),
+            cwd: cwd.map_or_else(own, |cwd| stdio::Cwd::Declared(cwd.clone())),
             supervisor: config.supervisor.as_deref(),
         };
         Ok((wanted, mask))

@@ -7,6 +7,7 @@
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
@@ -17,6 +18,7 @@ use rmcp::model::{
 };
 use rmcp::transport::Transport;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, sleep_until};
 
 use super::ledger::{Admission, Answer, Ledger, Patience};
 use super::pace::Pace;
@@ -25,6 +27,9 @@ use crate::mcp::upstream::Ending;
 
 /// Notifications that are handled at once.
 const MAX_HANDLED: usize = 64;
+/// What the library may take to tell those who sent something how that went: once there is nothing more to receive, it
+/// tells nobody.
+const FAREWELL: Duration = Duration::from_millis(50);
 /// The code of a refusal for lack of room; the range that JSON-RPC leaves to implementations.
 const TOO_MANY: ErrorCode = ErrorCode(-32000);
 
@@ -39,6 +44,8 @@ pub(crate) struct Guarded<T: Transport<RoleClient>> {
     begun: bool,
     /// Whether it answered the first question, only late.
     was_slow: bool,
+    /// When the library is told that there is nothing more.
+    leaving: Option<Instant>,
     /// A refusal of our own that is on its way.
     refusing: Option<BoxFuture<'static, Result<(), T::Error>>>,
     ending: Ending,
@@ -69,6 +76,7 @@ impl<T: Transport<RoleClient>> Guarded<T> {
             pace: Pace::new(),
             begun: false,
             was_slow: false,
+            leaving: None,
             refusing: None,
             ending,
         }
@@ -229,10 +237,18 @@ impl<T: Transport<RoleClient>> Transport<RoleClient> for Guarded<T> {
 
     async fn receive(&mut self) -> Option<ServerJsonRpcMessage> {
         let stopped = self.ending.stopped();
-        tokio::select! {
-            message = self.next() => message,
+        let message = tokio::select! {
+            // Whoever is told to stop listens to nothing more.
+            biased;
             () = stopped => None,
+            message = self.next() => message,
+        };
+        if message.is_none() {
+            // Cancel-safe: the moment is kept.
+            let at = *self.leaving.get_or_insert_with(|| Instant::now() + FAREWELL);
+            sleep_until(at).await;
         }
+        message
     }
 
     async fn close(&mut self) -> Result<(), T::Error> {

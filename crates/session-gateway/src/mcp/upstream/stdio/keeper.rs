@@ -63,6 +63,7 @@ pub(super) fn spawn(job: &Job, supervisor: Option<&[OsString]>) -> Result<Runnin
         None => Keeper::Group(Group::spawn(job, streams)?),
     };
     Ok(Running {
+        scratch: None,
         stdin: pipe::Sender::from_owned_fd(ours_in.into()).map_err(failed)?,
         stdout: pipe::Receiver::from_owned_fd(ours_out.into()).map_err(failed)?,
         stderr: pipe::Receiver::from_owned_fd(ours_err.into()).map_err(failed)?,

@@ -5,12 +5,14 @@
 
 mod find;
 mod keeper;
+mod scratch;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -19,6 +21,8 @@ use tokio::net::unix::pipe;
 use tokio::time::timeout;
 
 use self::keeper::{Exit, Keeper};
+use self::scratch::Scratch;
+pub(super) use self::scratch::Scratches;
 use super::diary::Diary;
 use super::life::{Carrier, Reason};
 use super::secrets::Resolved;
@@ -39,14 +43,20 @@ pub(super) struct Wanted<'a> {
     /// The definition's part.
     pub(super) env: Resolved,
     /// Where it runs.
-    pub(super) cwd: PathBuf,
-    /// Whether that directory is its own, and made when it is not there.
-    pub(super) own_cwd: bool,
+    pub(super) cwd: Cwd,
     pub(super) supervisor: Option<&'a [OsString]>,
+}
+
+/// Where a program runs.
+pub(super) enum Cwd {
+    Declared(PathBuf),
+    /// A directory of its own, which is made.
+    Own(PathBuf, Arc<Scratches>),
 }
 
 /// The program's streams, and what owns it.
 pub(super) struct Running {
+    pub(super) scratch: Option<Scratch>,
     pub(super) stdin: pipe::Sender,
     pub(super) stdout: pipe::Receiver,
     pub(super) stderr: pipe::Receiver,
@@ -62,7 +72,6 @@ pub(super) async fn start(wanted: Wanted<'_>) -> Result<Running, Reason> {
         host_environment,
         env,
         cwd,
-        own_cwd,
         ..
     } = wanted;
     let mut environment = host_environment.clone();
@@ -73,9 +82,14 @@ pub(super) async fn start(wanted: Wanted<'_>) -> Result<Running, Reason> {
     let command = command.to_owned();
     let args = args.iter().map(OsString::from).collect();
     let starting = tokio::task::spawn_blocking(move || {
-        if own_cwd {
-            make_directory(&cwd).map_err(|error| keeper::Fault::Io("make its directory", error))?;
-        }
+        let (cwd, scratch) = match cwd {
+            Cwd::Declared(cwd) => (cwd, None),
+            Cwd::Own(cwd, scratches) => {
+                let made = scratches.take(&cwd);
+                let made = made.map_err(|error| keeper::Fault::Io("make its directory", error))?;
+                (cwd, Some(made))
+            }
+        };
         let path = environment.get("PATH").map(String::as_str);
         let program = find::find(&command, path, &cwd)?;
         let env = environment
@@ -89,7 +103,8 @@ pub(super) async fn start(wanted: Wanted<'_>) -> Result<Running, Reason> {
             env,
             cwd,
         };
-        keeper::spawn(&job, supervisor.as_deref())
+        let running = keeper::spawn(&job, supervisor.as_deref())?;
+        Ok(Running { scratch, ..running })
     });
     let mut running = match starting.await {
         Ok(started) => started.map_err(|fault| reason(&fault))?,
@@ -135,12 +150,11 @@ fn reason(fault: &keeper::Fault) -> Reason {
 pub(super) struct StdioCarrier {
     keeper: Keeper,
     diary: Diary,
-    /// Its own directory, which is taken away again if it left nothing there.
-    scratch: Option<PathBuf>,
+    scratch: Option<Scratch>,
 }
 
 impl StdioCarrier {
-    pub(super) fn new(keeper: Keeper, diary: Diary, scratch: Option<PathBuf>) -> Self {
+    pub(super) fn new(keeper: Keeper, diary: Diary, scratch: Option<Scratch>) -> Self {
         Self {
             keeper,
             diary,
@@ -179,9 +193,6 @@ impl Carrier for StdioCarrier {
 
     async fn kill(&mut self) {
         self.keeper.kill().await;
-        if let Some(scratch) = self.scratch.take() {
-            // Only when it is empty.
-            let _ = tokio::fs::remove_dir(scratch).await;
-        }
+        drop(self.scratch.take());
     }
 }
