@@ -54,12 +54,13 @@ impl ExitStatus {
         (Self::SUCCESS, "Done."),
         (
             Self::TURN_FAILED,
-            "The agent's turn failed, or somebody else interrupted it; for `doctor`, a check failed.",
+            "The agent's turn failed, or somebody else interrupted it; for `doctor`, `mcp validate` and `mcp verify`, a \
+             check failed; for `mcp diff --exit-code`, it is not up to date.",
         ),
         (Self::USAGE, "The command line, or a value in it, cannot be used."),
         (
             Self::NOT_FOUND,
-            "There is no such session, turn, command or path in a session.",
+            "There is no such session, turn, command, MCP server or path in a session.",
         ),
         (
             Self::CONFLICT,
@@ -77,7 +78,7 @@ impl ExitStatus {
         ),
         (
             Self::AGENT,
-            "The agent, or a program in the session, could not be started.",
+            "The agent, a program in the session, or an MCP server under test could not be started.",
         ),
         (
             Self::REFUSED,

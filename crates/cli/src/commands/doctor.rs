@@ -9,6 +9,7 @@ use session_core::id::{ImageRef, SessionId};
 use session_core::runtime::Progress;
 use session_core::session::CreateSession;
 
+use super::mcp;
 use crate::checks::{Check, Conclusions, Report};
 use crate::compose::Backend;
 use crate::console::Console;
@@ -47,6 +48,7 @@ pub async fn doctor(
     let engine_works = engine(settings, backend, &mut report).await?;
     let image_works = engine_works && image(doctor, settings, backend, &mut report).await?;
     report.add(provider(settings, backend))?;
+    mcp::doctor(settings, &mut report).await?;
     report.add(git().await)?;
     if doctor.trial && image_works {
         report.printer.status(Some("making a session"));

@@ -1,10 +1,14 @@
 //! `doctor`: what is well, what is not, and what to do.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
 use session_core::command::{ExitCause, OutputStream};
 use session_core::error::ErrorKind;
 
 use crate::support::User;
 use crate::support::fake::{Fake, Step};
+use crate::support::home::{Home, declare_some};
 
 fn verdicts(lines: &[serde_json::Value]) -> Vec<(String, String)> {
     let text = |line: &serde_json::Value, key: &str| line[key].as_str().unwrap().to_owned();
@@ -71,6 +75,60 @@ async fn a_missing_image_fails() {
     let outcome = user.runs("doctor --json").await;
     assert!(has(&outcome.lines(), "image", "fail"));
     assert_eq!(outcome.code, 1);
+}
+
+#[tokio::test]
+async fn servers_that_would_not_work_are_named_and_do_not_fail() {
+    let home = Home::new();
+    let outcome = home.user.runs("doctor --json").await;
+    assert!(has(&outcome.lines(), "mcp", "ok"), "{}", outcome.stdout());
+    declare_some(&home).await;
+    let login = [
+        "mcp",
+        "add",
+        "web",
+        "--oauth",
+        "--url",
+        "https://web.example.com/mcp",
+    ];
+    home.succeeds(&login).await;
+    let outcome = home.user.runs("doctor --json").await;
+    assert_eq!(outcome.code, 0);
+    let lines = outcome.lines();
+    let remedies: Vec<_> = lines
+        .iter()
+        .filter(|line| line["check"] == "mcp" && line["status"] == "warn")
+        .map(|line| {
+            (
+                line["message"].as_str().unwrap(),
+                line["remedy"].as_str().unwrap(),
+            )
+        })
+        .collect();
+    assert_eq!(remedies.len(), 2, "{remedies:?}");
+    assert!(remedies[0].0.contains("docs") && remedies[0].0.contains("DOCS_TOKEN"));
+    assert_eq!(remedies[1].1, "cofferdam mcp login web");
+
+    let text = home.written();
+    fs::write(home.servers(), format!("only_published = true\n{text}")).unwrap();
+    let outcome = home.user.runs("doctor").await;
+    assert!(
+        outcome.stdout().contains("cofferdam mcp publish --profile work"),
+        "{}",
+        outcome.stdout()
+    );
+    fs::write(home.servers(), "nonsense").unwrap();
+    let outcome = home.user.runs("doctor --json").await;
+    assert!(has(&outcome.lines(), "mcp", "fail"));
+    assert_eq!(outcome.code, 1);
+    fs::write(home.servers(), "").unwrap();
+    fs::set_permissions(home.servers(), fs::Permissions::from_mode(0o666)).unwrap();
+    let outcome = home.user.runs("doctor --json").await;
+    assert!(
+        has(&outcome.lines(), "mcp", "fail"),
+        "others can write it: {}",
+        outcome.stdout()
+    );
 }
 
 #[tokio::test]

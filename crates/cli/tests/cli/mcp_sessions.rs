@@ -170,3 +170,29 @@ async fn what_servers_do_is_in_the_log() {
         (&json!("mcp_server"), &json!("needs_login"))
     );
 }
+
+#[tokio::test]
+async fn status_is_of_a_session_or_of_all() {
+    let user = User::new(with_servers());
+    let outcome = user.runs("mcp status --session fix-it").await;
+    snapshot!("mcp_status", user, outcome);
+    let lines = user.runs("mcp status --json").await.lines();
+    assert_eq!(lines.len(), 4);
+    assert_eq!(lines[1]["held"], json!(["log", "evil\u{1b}[2J"]));
+    let session = fixtures::session_id('f');
+    let asked: Vec<_> = user
+        .fake
+        .calls()
+        .into_iter()
+        .filter(|call| call.starts_with("mcp_status"))
+        .collect();
+    assert_eq!(
+        asked,
+        [format!("mcp_status {session}"), "mcp_status all".to_owned()]
+    );
+    assert_eq!(user.runs("mcp status --session nothing-like-it").await.code, 3);
+
+    let user = User::new(Fake::new());
+    let outcome = user.runs("mcp status --session fix-it").await;
+    assert!(outcome.code == 0 && outcome.stderr().contains("has no MCP server"));
+}

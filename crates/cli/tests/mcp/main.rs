@@ -7,5 +7,6 @@
 
 mod http;
 mod server;
+mod servers;
 mod settings;
 mod stdio;

@@ -34,6 +34,28 @@ async fn a_client_is_answered_and_its_leaving_ends_the_server() {
 }
 
 #[tokio::test]
+async fn toolsets_say_which_tools_there_are() {
+    for (toolsets, sessions, configuration) in [
+        (None, true, true),
+        (Some("sessions"), true, false),
+        (Some("configuration"), false, true),
+    ] {
+        let args: Vec<_> = toolsets.iter().flat_map(|sets| ["--toolsets", sets]).collect();
+        let mut server = Server::start(&args, &[]);
+        server.initialize().await;
+        let tools = server.ask("tools/list", json!({})).await;
+        let tools = tools["result"]["tools"].as_array().unwrap();
+        let has = |name: &str| tools.iter().any(|tool| tool["name"] == name);
+        assert_eq!(has("create_session"), sessions, "{toolsets:?}");
+        assert_eq!(has("publish_config"), configuration, "{toolsets:?}");
+        assert_eq!(has("deploy_config"), configuration, "{toolsets:?}");
+        server.leave().await;
+    }
+    let ended = Server::start(&["--toolsets", "everything"], &[]).end().await;
+    assert_eq!(ended.status.code(), Some(2), "{}", ended.stderr);
+}
+
+#[tokio::test]
 async fn an_engine_that_is_not_there_is_the_answer_of_a_call_and_no_secret_is_logged() {
     let mut server = Server::start(&[], &[("COFFERDAM_LOG", "trace"), ("LOG_FORMAT", "json")]);
     server.initialize().await;

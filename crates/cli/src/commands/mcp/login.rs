@@ -1,16 +1,13 @@
 //! `mcp login` and `mcp logout`: a person logs in at a server, in a browser of this machine.
 
 use std::process::Stdio;
-use std::sync::Arc;
 
 use serde::Serialize;
 use session_core::error::Result;
 use session_core::mcp::ServerName;
-use session_gateway::mcp::upstream::Connector;
 
 use super::{McpContext, declared_server, trouble};
 use crate::args::mcp::{LoginArgs, NameArgs};
-use crate::compose;
 use crate::console::Console;
 use crate::exit::ExitStatus;
 use crate::printer::Printer;
@@ -50,7 +47,8 @@ pub(super) async fn login(
         .filter(|_| !args.no_browser && printer.can_ask())
         .cloned();
     let server = &args.name;
-    let logged_in = connector(context)
+    let logged_in = context
+        .connector()
         .login(server, definition, |url| {
             ask(server, url, printer);
             if let Some(browser) = browser {
@@ -84,7 +82,8 @@ pub(super) async fn logout(
     context: &McpContext<'_>,
     console: &Console,
 ) -> Result<ExitStatus> {
-    let forgotten = connector(context)
+    let forgotten = context
+        .connector()
         .logout(&args.name)
         .await
         .map_err(|failure| trouble::error("log out", failure, context))?;
@@ -95,10 +94,6 @@ pub(super) async fn logout(
         format!("there was no login at {name}")
     });
     Ok(ExitStatus::SUCCESS)
-}
-
-fn connector(context: &McpContext<'_>) -> Connector {
-    Connector::new(Arc::new(compose::mcp_config(context.places)), Arc::default())
 }
 
 fn ask(server: &ServerName, url: &str, printer: &Printer) {

@@ -9,6 +9,7 @@ mod artifacts;
 mod definition;
 mod deploy;
 mod describe;
+mod doctor;
 mod draft;
 mod import;
 mod list;
@@ -29,9 +30,10 @@ use std::sync::Arc;
 use mcp_catalog::{Catalog, Declared, ServerDefinition};
 use session_core::error::{Error, ErrorKind, Result};
 use session_core::mcp::ServerName;
+use session_gateway::mcp::upstream::Connector;
 
 use crate::args::mcp::{KeysCommand, McpCommand};
-use crate::compose::Opened;
+use crate::compose::{self, Opened};
 use crate::console::Console;
 use crate::exit::ExitStatus;
 use crate::settings::McpPlaces;
@@ -58,11 +60,18 @@ impl<'a> McpContext<'a> {
 }
 
 impl McpContext<'_> {
+    /// For logins, which need no gateway.
+    fn connector(&self) -> Connector {
+        Connector::new(Arc::new(compose::mcp_config(self.places)), Arc::default())
+    }
+
     /// Where a server's standard error is kept.
     fn log(&self, server: &ServerName) -> PathBuf {
         self.places.telemetry.join(format!("{server}.log"))
     }
 }
+
+pub(super) use self::doctor::doctor;
 
 /// Whether a command starts servers in this process, or asks about sessions. Everything else rests on files alone.
 pub fn needs_sessions(command: &McpCommand) -> bool {

@@ -12,6 +12,7 @@ use crate::args::mcp::ValidateArgs;
 use crate::checks::{Check, Conclusions, Report};
 use crate::console::Console;
 use crate::exit::ExitStatus;
+use crate::render;
 
 /// Checks one server, or all.
 pub(super) async fn validate(
@@ -76,15 +77,43 @@ pub(crate) async fn checks(
             checks.push(failed(format!("{field}: {why}"), remedy));
         }
     }
-    if !definition.enabled {
-        checks.push(Check::warn(
-            name.as_str(),
-            "it is switched off",
-            Some("write enabled = true in servers.toml"),
-        ));
-    }
+    checks.extend(limitations(name, definition, context).await);
     if checks.is_empty() {
         checks.push(Check::ok(name.as_str(), super::list::place(definition)));
+    }
+    checks
+}
+
+/// What keeps a server, or some of its tools, from sessions until a person does something.
+async fn limitations(
+    name: &ServerName,
+    definition: &ServerDefinition,
+    context: &McpContext<'_>,
+) -> Vec<Check> {
+    let mut checks = Vec::new();
+    let mut warn = |message: String, remedy: &str| {
+        checks.push(Check::warn(name.as_str(), message, Some(remedy)));
+    };
+    if !definition.enabled {
+        warn(
+            "it is switched off".to_owned(),
+            "write enabled = true in servers.toml",
+        );
+    }
+    let wants_login = matches!(&definition.transport, Transport::Http { oauth: Some(_), .. });
+    if wants_login && !context.connector().has_login(name).await {
+        warn(
+            "nobody has logged in at it".to_owned(),
+            &format!("cofferdam mcp login {name}"),
+        );
+    }
+    match context.catalog.pending(name) {
+        Ok(held) if held.is_empty() => {}
+        Ok(held) => warn(
+            format!("{} held until approved", render::count(held.len() as u64, "tool")),
+            &format!("cofferdam mcp approve {name}"),
+        ),
+        Err(error) => checks.push(Check::failed(name.as_str(), &error)),
     }
     checks
 }
