@@ -1,13 +1,15 @@
 //! Servers in containers: in the session's own, and in sealed ones beside it.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
-use testkit::model::{ApiRequest, Script};
+use testkit::model::Script;
 
 use super::published::modules;
 use super::shell::Shell;
+use super::told::told;
 use super::world::{World, private_dir, text};
 use super::{Result, small, test};
 
@@ -42,7 +44,7 @@ async fn own(world: Arc<World>) -> Result<()> {
         ])
         .await?;
     shell.ok(&["prompt", &session, "Where is it?"]).await?;
-    let told: Value = serde_json::from_str(&told(&world)?[0])?;
+    let told: Value = serde_json::from_str(&told(&world)[0])?;
     let host = shell.ok(&["exec", &session, "--", "uname", "-n"]).await?;
     let user = shell.ok(&["exec", &session, "--", "id", "-u"]).await?;
     assert_eq!(
@@ -54,16 +56,18 @@ async fn own(world: Arc<World>) -> Result<()> {
 }
 
 async fn beside(world: Arc<World>) -> Result<()> {
+    // Whoever works in a container is another user of this host.
     let dir = private_dir("cofferdam-small-")?;
+    std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755))?;
     small::put_into(dir.path())?;
     let servers = [
         "[servers.side]\ntransport = \"container\"\ncommand = \"python3\"\n",
         &format!("args = [\"/srv/{}\"]\n", small::FILE),
         &format!("mounts = [{{ source = {:?}, target = \"/srv\" }}]\n", dir.path()),
         "[servers.all]\ntransport = \"container\"\ncommand = \"node\"\n",
-        "args = [\"/published/@modelcontextprotocol/server-everything/dist/index.js\"]\n",
+        "args = [\"/published/node_modules/@modelcontextprotocol/server-everything/dist/index.js\"]\n",
         &format!(
-            "mounts = [{{ source = {:?}, target = \"/published\" }}]\n",
+            "mounts = [{{ source = {:?}, target = \"/published/node_modules\" }}]\n",
             modules()
         ),
         "[profiles.default]\nservers = [\"side\", \"all\"]\n",
@@ -75,7 +79,7 @@ async fn beside(world: Arc<World>) -> Result<()> {
     world.model.set_script(steps.say("Done."));
     let session = shell.create(&["--empty"]).await?;
     shell.ok(&["prompt", &session, "Where are they?"]).await?;
-    let all = told(&world)?;
+    let all = told(&world);
     let told: Value = serde_json::from_str(&all[0])?;
     let host = shell.ok(&["exec", &session, "--", "uname", "-n"]).await?;
     assert_ne!(told["host"].as_str(), Some(&*host), "it is another container");
@@ -84,9 +88,4 @@ async fn beside(world: Arc<World>) -> Result<()> {
     assert!(all[1].contains("Echo: from beside"), "{}", all[1]);
     shell.ok(&["rm", &session]).await?;
     Ok(())
-}
-
-fn told(world: &World) -> Result<Vec<String>> {
-    let requests = world.model.conversation();
-    Ok(requests.iter().flat_map(ApiRequest::tool_results).collect())
 }

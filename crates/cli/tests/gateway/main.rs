@@ -19,6 +19,7 @@ mod real;
 mod secrets;
 mod shell;
 mod small;
+mod told;
 mod trouble;
 
 use std::process::ExitCode;

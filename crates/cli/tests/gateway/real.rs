@@ -8,10 +8,11 @@ use std::sync::Arc;
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 use testkit::fixtures;
-use testkit::model::{ApiRequest, Script};
+use testkit::model::Script;
 
 use super::published::{npm, pypi};
 use super::shell::Shell;
+use super::told::told;
 use super::world::{World, private_dir, text};
 use super::{Result, test};
 
@@ -41,8 +42,7 @@ async fn called(world: &World, shell: &Shell<'_>, calls: &[(&str, Value)]) -> Re
     let ended = shell.ok(&["prompt", &session, "Use the tools."]).await?;
     assert_eq!(ended, "Done.");
     shell.ok(&["rm", &session]).await?;
-    let requests = world.model.conversation();
-    let told: Vec<_> = requests.iter().flat_map(ApiRequest::tool_results).collect();
+    let told = told(world);
     assert_eq!(told.len(), calls.len(), "each call has one result: {told:?}");
     Ok(told)
 }

@@ -7,12 +7,13 @@ use libtest_mimic::Trial;
 use serde_json::{Value, json};
 use testkit::canary::{Canary, Search};
 use testkit::mcp::{HttpServer, Options};
-use testkit::model::{ApiRequest, Gate, Script};
+use testkit::model::{Gate, Script};
 use tokio::io::AsyncReadExt as _;
 use tokio::process::Command;
 
 use super::published::npm;
 use super::shell::Shell;
+use super::told::told;
 use super::world::{World, private_dir};
 use super::{Result, engine, small, test};
 
@@ -49,7 +50,7 @@ async fn used_and_nowhere(world: Arc<World>) -> Result<()> {
         "small__secret_length",
         "small__tell",
         "all__get-env",
-        "remote__whoami",
+        "remote__secret_length",
     ];
     let steps = tools.iter().fold(Script::new(), |steps, tool| {
         steps.tool(format!("mcp__gw__{tool}"), json!({}))
@@ -64,8 +65,7 @@ async fn used_and_nowhere(world: Arc<World>) -> Result<()> {
     gate.open();
     prompt.ok().await?;
 
-    let requests = world.model.conversation();
-    let told: Vec<_> = requests.iter().flat_map(ApiRequest::tool_results).collect();
+    let told = told(&world);
     assert_eq!(
         told[0],
         secret.text().len().to_string(),
