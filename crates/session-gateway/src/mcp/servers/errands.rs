@@ -157,12 +157,15 @@ impl Errands {
             let done = match tokio::time::timeout(patience, ping).await {
                 // Even a refusal is an answer.
                 Ok(Ok(_) | Err(ServiceError::McpError(_))) => Done::Nothing,
-                Ok(Err(_)) => Done::Dead("it cannot be reached any more"),
+                // The network may be back in a moment, and an answer be on its way elsewhere.
+                Ok(Err(_)) if suspected.load(Ordering::Relaxed) => {
+                    Done::Dead("it cannot be reached any more")
+                }
                 Err(_) if suspected.load(Ordering::Relaxed) && live.calls.silent() >= begun.elapsed() => {
                     Done::Dead("it answers neither calls nor pings")
                 }
                 // Busy, perhaps: its calls have their own time.
-                Err(_) => Done::Nothing,
+                Ok(Err(_)) | Err(_) => Done::Nothing,
             };
             (Kind::Probe, done)
         };

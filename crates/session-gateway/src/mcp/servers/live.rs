@@ -108,6 +108,11 @@ impl Live {
         self.gone.is_cancelled()
     }
 
+    /// Waits until it has ended.
+    pub(crate) async fn gone(&self) {
+        self.gone.cancelled().await;
+    }
+
     fn failure(&self, cause: FailureCause, detail: impl Into<String>) -> Failure {
         Failure {
             server: self.name.clone(),

@@ -6,6 +6,7 @@
 )]
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use mcp_catalog::{ServerDefinition, admits};
 use rmcp::ErrorData;
@@ -22,6 +23,8 @@ use crate::mcp::call::{CallError, Caller, Failure};
 
 /// How often a request that never leaves is tried.
 const TRIES: u32 = 3;
+/// How long to wait in between, unless the connection ends.
+const AGAIN: Duration = Duration::from_millis(500);
 
 /// See the module. Cheap to clone.
 #[derive(Clone)]
@@ -155,8 +158,11 @@ impl Server {
                     if tries >= TRIES {
                         return Err(lost.map_or(CallError::NotSent(failure), CallError::MayHaveRun));
                     }
-                    if !live.has_ended() {
-                        tokio::time::sleep(limits.backoff).await;
+                    // The end of a program is known a moment after its pipe broke; what is elsewhere may come back.
+                    tokio::select! {
+                        () = live.gone() => {}
+                        () = tokio::time::sleep(AGAIN) => {}
+                        () = cancelled.cancelled() => return Err(CallError::Cancelled),
                     }
                 }
             }
