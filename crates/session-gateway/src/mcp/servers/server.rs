@@ -107,21 +107,21 @@ impl Server {
         caller: Arc<dyn Caller>,
     ) -> Result<ServerResult, CallError> {
         let cancelled = caller.cancelled();
-        let again = tokio::select! {
-            again = self.admit(&request) => again?,
+        // What it may not have needs no server.
+        tokio::select! {
+            admitted = self.admit(&request) => admitted?,
             () = cancelled.cancelled() => return Err(CallError::Cancelled),
         };
         if let Some(answer) = self.keep_for_restart(&request).await {
             return answer;
         }
-        self.send(request, &caller, again).await
+        self.send(request, &caller).await
     }
 
     async fn send(
         &self,
         request: ClientRequest,
         caller: &Arc<dyn Caller>,
-        again: bool,
     ) -> Result<ServerResult, CallError> {
         let Inner {
             session,
@@ -141,6 +141,12 @@ impl Server {
             let live = match (live, &lost) {
                 (Ok(live), _) => live,
                 (Err(failure), None) => return Err(CallError::NotSent(failure)),
+                (Err(_), Some(lost)) => return Err(CallError::MayHaveRun(lost.clone())),
+            };
+            // It may have been started just now, and have shown something else than what was known of it.
+            let again = match (self.admit(&request).await, &lost) {
+                (Ok(again), _) => again,
+                (Err(error), None) => return Err(error),
                 (Err(_), Some(lost)) => return Err(CallError::MayHaveRun(lost.clone())),
             };
             let sent = live
