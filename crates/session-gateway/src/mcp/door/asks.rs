@@ -6,8 +6,10 @@
 )]
 
 use rmcp::model::{
-    ClientCapabilities, ClientResult, CreateMessageResult, ElicitRequestParams, ElicitResult, ErrorCode,
-    ErrorData, GetExtensions, InputRequest, ListRootsResult, ServerRequest,
+    ClientCapabilities, ClientResult, CreateMessageResult, ElicitRequestParams, ElicitResult,
+    ElicitationCapability, ErrorCode, ErrorData, FormElicitationCapability, GetExtensions, InputRequest,
+    JsonObject, ListRootsResult, RootsCapabilities, SamplingCapability, ServerRequest,
+    UrlElicitationCapability,
 };
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -17,50 +19,93 @@ use tokio::sync::oneshot;
 #[derive(Debug)]
 pub(super) struct Ask {
     pub(super) request: ServerRequest,
+    /// How the server calls it, when it has a name for it.
+    pub(super) key: Option<String>,
     pub(super) answer: oneshot::Sender<Result<ClientResult, ErrorData>>,
 }
 
-/// The answer to a server whose question cannot be asked.
-pub(super) fn cannot(what: &str) -> ErrorData {
-    ErrorData::new(
-        ErrorCode::METHOD_NOT_FOUND,
-        format!("the client does not do this: {what}"),
-        None,
-    )
+/// What an agent would have to be able to do.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Missing {
+    what: &'static str,
+    needed: ClientCapabilities,
+}
+
+impl Missing {
+    fn new(what: &'static str, need: impl FnOnce(&mut ClientCapabilities)) -> Self {
+        let mut needed = ClientCapabilities::default();
+        need(&mut needed);
+        Self { what, needed }
+    }
+
+    /// The answer to a server that asks.
+    pub(super) fn to_server(&self) -> ErrorData {
+        let message = format!("the client does not do this: {}", self.what);
+        ErrorData::new(ErrorCode::METHOD_NOT_FOUND, message, None)
+    }
+
+    /// The answer to the agent whose request cannot go on without.
+    pub(super) fn into_answer(self) -> ErrorData {
+        let mut error = ErrorData::missing_required_client_capability(self.needed);
+        error.message = format!("the server needs a client that does this: {}", self.what).into();
+        error
+    }
 }
 
 /// Whether the agent said that it can do what is asked of it.
-///
-/// # Errors
-/// What the server is answered instead.
-pub(super) fn judge(request: &ServerRequest, able: &ClientCapabilities) -> Result<(), ErrorData> {
-    let judged = match request {
+pub(super) fn judge(request: &ServerRequest, able: &ClientCapabilities) -> Result<(), Missing> {
+    match request {
         ServerRequest::CreateMessageRequest(sampling) => {
             let tools = sampling.params.tools.is_some() || sampling.params.tool_choice.is_some();
-            match &able.sampling {
-                Some(can) if tools && can.tools.is_none() => Err("sampling with tools"),
-                Some(_) => Ok(()),
-                None => Err("sampling"),
-            }
+            judge_sampling(tools, able.sampling.as_ref())
         }
-        ServerRequest::ElicitRequest(elicitation) => match (&able.elicitation, &elicitation.params) {
-            (None, _) => Err("elicitation"),
-            // A client that names no mode has the one that was there first.
-            (Some(can), ElicitRequestParams::FormElicitationParams { .. }) => {
-                if can.form.is_some() || can.url.is_none() {
-                    Ok(())
-                } else {
-                    Err("elicitation with a form")
-                }
-            }
-            (Some(can), ElicitRequestParams::UrlElicitationParams { .. }) if can.url.is_some() => Ok(()),
-            (Some(_), _) => Err("elicitation with a URL"),
-        },
+        ServerRequest::ElicitRequest(elicitation) => {
+            judge_elicitation(&elicitation.params, able.elicitation.as_ref())
+        }
         ServerRequest::ListRootsRequest(_) if able.roots.is_some() => Ok(()),
-        ServerRequest::ListRootsRequest(_) => Err("roots"),
-        _ => Err("requests of the server's own"),
-    };
-    judged.map_err(cannot)
+        ServerRequest::ListRootsRequest(_) => Err(Missing::new("roots", |needed| {
+            needed.roots = Some(RootsCapabilities::default());
+        })),
+        _ => Err(Missing::new("requests of the server's own", |_| {})),
+    }
+}
+
+fn judge_sampling(tools: bool, able: Option<&SamplingCapability>) -> Result<(), Missing> {
+    match able {
+        Some(can) if !tools || can.tools.is_some() => Ok(()),
+        _ => Err(Missing::new(
+            if tools { "sampling with tools" } else { "sampling" },
+            |needed| {
+                let mut sampling = SamplingCapability::default();
+                sampling.tools = tools.then(JsonObject::new);
+                needed.sampling = Some(sampling);
+            },
+        )),
+    }
+}
+
+fn judge_elicitation(
+    asked: &ElicitRequestParams,
+    able: Option<&ElicitationCapability>,
+) -> Result<(), Missing> {
+    let need = |what, elicitation| Missing::new(what, |needed| needed.elicitation = Some(elicitation));
+    match asked {
+        ElicitRequestParams::UrlElicitationParams { .. } => match able {
+            Some(can) if can.url.is_some() => Ok(()),
+            _ => Err(need(
+                "elicitation with a URL",
+                ElicitationCapability::new().with_url(UrlElicitationCapability::new()),
+            )),
+        },
+        // A client that names no mode has the one that was there first.
+        _ => match able {
+            Some(can) if can.form.is_some() || can.url.is_none() => Ok(()),
+            _ => Err(need(
+                "elicitation",
+                ElicitationCapability::new().with_form(FormElicitationCapability::new()),
+            )),
+        },
+    }
 }
 
 /// A question as it is put to the agent: nothing of the server's connection is left on it.

@@ -6,7 +6,7 @@ use std::time::Instant;
 use rmcp::RoleServer;
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, ClientRequest, ErrorData, JsonObject, Request,
-    ServerResult,
+    ResultType, ServerResult,
 };
 use rmcp::service::RequestContext;
 use serde::de::DeserializeOwned;
@@ -167,7 +167,10 @@ fn response(landed: Landed) -> Answered {
 /// The library reads results by their shape, and takes one without any content for something else.
 fn read(result: ServerResult) -> Result<CallToolResult, ErrorData> {
     match result {
-        ServerResult::CallToolResult(result) => Ok(result),
+        ServerResult::CallToolResult(mut result) => {
+            result.result_type = Some(ResultType::COMPLETE);
+            Ok(result)
+        }
         ServerResult::EmptyResult(_) | ServerResult::TaskAckResult(_) => {
             Ok(CallToolResult::success(Vec::new()))
         }

@@ -93,7 +93,7 @@ impl Trip<'_> {
             Ok(waiting) if waiting.is_answered() => self.drive(waiting).await,
             // Something was left out: it is asked for again.
             Ok(waiting) => self.hold(waiting),
-            Err(Lost::Unknown) => Landed::Refused(Refusal::unknown_state()),
+            Err(Lost::Unknown) => Landed::Error(Refusal::unknown_state().into_error()),
             Err(Lost::Misshapen(key)) => {
                 let key = super::outcome::line(&key);
                 let what =
@@ -125,7 +125,7 @@ impl Trip<'_> {
                         beats.reset();
                         audience.progress(progress).await;
                     }
-                    Event::Ask(Ask { request, answer }) => {
+                    Event::Ask(Ask { request, answer, .. }) => {
                         let asked = audience.ask(request, over.clone());
                         asking.push(Box::pin(async move {
                             let _ = answer.send(asked.await);

@@ -166,10 +166,16 @@ async fn answer(wanted: InputRequiredResult, line: &Arc<Line>) -> Result<Option<
             None,
         ));
     }
-    let asked = inputs.into_iter().map(async |(key, input)| {
-        let request =
-            asks::from_input(input).ok_or_else(|| asks::cannot("requests of a kind that is not known"))?;
-        let answer = line.ask(request).await?;
+    let unknown = || ErrorData::internal_error("the server asks for something that is not known", None);
+    let inputs = inputs.into_iter().map(|(key, input)| {
+        let request = asks::from_input(input).ok_or_else(unknown)?;
+        asks::judge(&request, &line.able).map_err(asks::Missing::into_answer)?;
+        Ok((key, request))
+    });
+    // All of it can be asked, or nothing is.
+    let inputs: Vec<_> = inputs.collect::<Result<_, ErrorData>>()?;
+    let asked = inputs.into_iter().map(async |(key, request)| {
+        let answer = line.put(request, Some(key.clone())).await?;
         let answer = serde_json::to_value(answer)
             .map_err(|_| ErrorData::internal_error("the answer cannot be passed on", None))?;
         Ok::<_, ErrorData>((key, answer))
@@ -219,12 +225,23 @@ impl Caller for Line {
         if matches!(request, ServerRequest::PingRequest(_)) {
             return Ok(ClientResult::EmptyResult(EmptyObject {}));
         }
-        asks::judge(&request, &self.able)?;
+        asks::judge(&request, &self.able).map_err(|missing| missing.to_server())?;
+        self.put(request, None).await
+    }
+
+    fn cancelled(&self) -> CancellationToken {
+        self.cancelled.clone()
+    }
+}
+
+impl Line {
+    /// Puts a question to the agent and waits for its answer.
+    async fn put(&self, request: ServerRequest, key: Option<String>) -> Result<ClientResult, ErrorData> {
         let gone = || ErrorData::internal_error("the client is gone", None);
         let (answer, answered) = oneshot::channel();
         let request = asks::clean(request);
         let asking = async {
-            let asked = self.events.send(Event::Ask(Ask { request, answer })).await;
+            let asked = self.events.send(Event::Ask(Ask { request, key, answer })).await;
             asked.map_err(|_| gone())?;
             answered.await.map_err(|_| gone())?
         };
@@ -233,9 +250,5 @@ impl Caller for Line {
             answered = asking => answered,
             () = self.cancelled.cancelled() => Err(gone()),
         }
-    }
-
-    fn cancelled(&self) -> CancellationToken {
-        self.cancelled.clone()
     }
 }

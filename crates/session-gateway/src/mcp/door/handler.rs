@@ -27,6 +27,26 @@ use super::{calls, instructions, levels, listen, outcome, prompts, resources, se
 /// Subscriptions of one client; of a longer list the first are taken.
 pub(super) const MAX_SUBSCRIPTIONS: usize = 256;
 
+/// Methods that arrive as unknown ones when their parameters have another shape than they take.
+const KNOWN: [&str; 9] = [
+    "completion/complete",
+    "prompts/get",
+    "prompts/list",
+    "resources/list",
+    "resources/read",
+    "resources/templates/list",
+    "subscriptions/listen",
+    "tools/call",
+    "tools/list",
+];
+/// Those of them that the newest revision took away.
+const OLDER: [&str; 4] = [
+    "initialize",
+    "logging/setLevel",
+    "resources/subscribe",
+    "resources/unsubscribe",
+];
+
 /// One connection, or one request without one.
 pub(super) struct Handler {
     pub(super) core: Arc<Core>,
@@ -219,25 +239,9 @@ impl ServerHandler for Handler {
         request: CustomRequest,
         context: RequestContext<RoleServer>,
     ) -> Result<CustomResult, ErrorData> {
-        // A known method arrives here when its parameters have another shape than it takes.
-        const KNOWN: &[&str] = &[
-            "completion/complete",
-            "logging/setLevel",
-            "prompts/get",
-            "prompts/list",
-            "resources/list",
-            "resources/read",
-            "resources/subscribe",
-            "resources/templates/list",
-            "resources/unsubscribe",
-            "subscriptions/listen",
-            "tools/call",
-            "tools/list",
-        ];
         let method = outcome::line(&request.method);
-        if KNOWN.contains(&request.method.as_str())
-            || (!is_modern(&context) && request.method == "initialize")
-        {
+        let known = KNOWN.contains(&request.method.as_str());
+        if known || (!is_modern(&context) && OLDER.contains(&request.method.as_str())) {
             return Err(ErrorData::invalid_params(
                 format!("the parameters of {method} have the wrong shape"),
                 None,

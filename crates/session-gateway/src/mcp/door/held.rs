@@ -18,6 +18,9 @@ const MAX_HELD: usize = 32;
 /// Questions that wait at once for one request.
 const MAX_OPEN: usize = 32;
 
+/// The longest name of a question that a server may give, in bytes.
+const MAX_KEY: usize = 128;
+
 /// A request and the questions that are open, by the keys under which the agent knows them.
 #[derive(Debug)]
 pub(super) struct Waiting {
@@ -43,7 +46,10 @@ impl Waiting {
             return;
         }
         self.asked += 1;
-        self.open.insert(format!("ask-{}", self.asked), ask);
+        let own = ask.key.clone();
+        let own = own.filter(|key| key.len() <= MAX_KEY && !self.open.contains_key(key));
+        let key = own.unwrap_or_else(|| format!("ask-{}", self.asked));
+        self.open.insert(key, ask);
     }
 
     pub(super) fn flight(&mut self) -> &mut Flight {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rmcp::RoleServer;
 use rmcp::model::{
     ClientRequest, CompleteRequestParams, CompleteResult, ErrorData, GetPromptRequestParams,
-    GetPromptResponse, Reference, Request, ServerResult,
+    GetPromptResponse, Reference, Request, ResultType, ServerResult,
 };
 use rmcp::service::RequestContext;
 
@@ -42,7 +42,10 @@ pub(super) async fn get(
         trip.begin(target.server, request, true).await
     };
     match landed {
-        Landed::Answered(ServerResult::GetPromptResult(result)) => Ok(result.into()),
+        Landed::Answered(ServerResult::GetPromptResult(mut result)) => {
+            result.result_type = Some(ResultType::COMPLETE);
+            Ok(result.into())
+        }
         Landed::Answered(_) => Err(misfit(METHOD)),
         Landed::Wants(wanted) => Ok(wanted.into()),
         Landed::Error(error) => Err(error),
@@ -118,7 +121,10 @@ pub(super) async fn complete(
     .begin(server, request, false)
     .await
     {
-        Landed::Answered(ServerResult::CompleteResult(result)) => Ok(result),
+        Landed::Answered(ServerResult::CompleteResult(mut result)) => {
+            result.result_type = Some(ResultType::COMPLETE);
+            Ok(result)
+        }
         Landed::Answered(_) | Landed::Wants(_) => Err(misfit(METHOD)),
         Landed::Error(error) => Err(error),
         Landed::Refused(refusal) => Err(refusal.into_error()),

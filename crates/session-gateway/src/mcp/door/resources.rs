@@ -5,9 +5,10 @@ use std::sync::Arc;
 use rmcp::RoleServer;
 use rmcp::model::{
     ClientRequest, ErrorCode, ErrorData, ReadResourceRequestParams, ReadResourceResponse, Request,
-    ServerResult,
+    ResultType, ServerResult,
 };
 use rmcp::service::RequestContext;
+use serde_json::json;
 
 use super::core::Core;
 use super::drive::{Landed, Trip, misfit};
@@ -56,7 +57,7 @@ pub(super) async fn read(
     }
     Err(ErrorData::resource_not_found(
         "no server of this session has this resource",
-        None,
+        Some(json!({ "uri": request.uri })),
     ))
 }
 
@@ -70,7 +71,10 @@ fn is_not_there(error: &ErrorData) -> bool {
 
 fn response(landed: Landed) -> Result<ReadResourceResponse, ErrorData> {
     match landed {
-        Landed::Answered(ServerResult::ReadResourceResult(result)) => Ok(result.into()),
+        Landed::Answered(ServerResult::ReadResourceResult(mut result)) => {
+            result.result_type = Some(ResultType::COMPLETE);
+            Ok(result.into())
+        }
         Landed::Answered(_) => Err(misfit(METHOD)),
         Landed::Wants(wanted) => Ok(wanted.into()),
         Landed::Error(error) => Err(error),

@@ -153,7 +153,12 @@ async fn only_what_the_agent_declared_is_asked_of_it() {
     let site = Site::new(&[modern_server()]).await;
     let agent = Agent::over_http(&site, Era::Legacy, rmcp::model::ClientCapabilities::default()).await;
     let error = agent.call("git__asks", json!({})).await.unwrap_err();
-    assert!(error.to_string().contains("does not do this"), "{error}");
+    let rmcp::ServiceError::McpError(error) = error else {
+        panic!("{error}")
+    };
+    assert_eq!(error.code, ErrorCode::MISSING_REQUIRED_CLIENT_CAPABILITY);
+    let needed = &error.data.unwrap()["requiredCapabilities"];
+    assert!(needed["elicitation"].is_object(), "{needed}");
 }
 
 #[tokio::test]
@@ -174,7 +179,7 @@ async fn modes_and_tools_of_questions_are_looked_at() {
     assert!(judge(&with_tools, &able(json!({ "sampling": { "tools": {} } }))).is_ok());
     let custom = ServerRequest::CustomRequest(rmcp::model::CustomRequest::new("x/y", None));
     assert_eq!(
-        judge(&custom, &helpful()).unwrap_err().code,
+        judge(&custom, &helpful()).unwrap_err().to_server().code,
         ErrorCode::METHOD_NOT_FOUND
     );
 }
@@ -267,12 +272,10 @@ async fn a_state_opens_its_own_request_in_its_own_session_once() {
     );
     let yes = json!({ "ask-1": { "action": "accept" }, "ask-2": { "action": "accept" } });
     let refused = |answer: &Value| {
-        let text = answer["result"]["content"][0]["text"]
-            .as_str()
-            .unwrap_or_default()
-            .to_owned();
+        let error = &answer["error"];
+        let text = error["message"].as_str().unwrap_or_default();
         assert!(
-            answer["result"]["isError"] == true && text.contains("unknown_request_state"),
+            error["code"] == -32602 && text.contains("unknown_request_state"),
             "{answer}"
         );
     };

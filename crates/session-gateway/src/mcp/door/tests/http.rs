@@ -176,6 +176,8 @@ async fn methods_and_parameters_that_do_not_exist_are_told_apart() {
         ("skills/list", json!({}), -32601),
         ("prompts/get", json!({ "name": "x" }), -32602),
         ("resources/read", json!({ "uri": "x://y" }), -32002),
+        ("resources/subscribe", json!({}), -32602),
+        ("logging/setLevel", json!({ "level": "loud" }), -32602),
     ] {
         let message = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
         let (_, _, body) = raw.post(&[], message.to_string()).await;
@@ -185,6 +187,32 @@ async fn methods_and_parameters_that_do_not_exist_are_told_apart() {
             "{method} {params}: {body}"
         );
     }
+}
+
+#[tokio::test]
+async fn what_the_newest_revision_took_away_is_not_there_in_it() {
+    let site = Site::new(&[git()]).await;
+    let mut raw = Raw::connect(&site).await;
+    for (method, params) in [
+        ("ping", json!({})),
+        ("initialize", json!({})),
+        ("logging/setLevel", json!({ "level": "info" })),
+        ("logging/setLevel", json!({})),
+        ("resources/subscribe", json!({ "uri": "x://y" })),
+        ("resources/subscribe", json!({})),
+        ("resources/unsubscribe", json!({})),
+    ] {
+        let (status, _, body) = raw.modern_raw(method, params.clone(), &json!({})).await;
+        assert_eq!(
+            (status, event_of(&body)["error"]["code"].as_i64()),
+            (StatusCode::NOT_FOUND, Some(-32601)),
+            "{method} {params}: {body}"
+        );
+    }
+    let read = json!({ "uri": "x://y" });
+    let error = raw.modern("resources/read", read, &json!({})).await;
+    assert_eq!(error["error"]["code"], -32602, "{error}");
+    assert_eq!(error["error"]["data"]["uri"], "x://y", "{error}");
 }
 
 #[tokio::test]
@@ -280,7 +308,8 @@ async fn connections_and_clients_are_counted() {
     let _listening = second.send(Method::GET, &[], "").await;
     let mut too_many = TcpStream::connect(site.address).await.unwrap();
     let mut answer = String::new();
-    too_many.read_to_string(&mut answer).await.unwrap();
+    let refused = tokio::time::timeout(Duration::from_secs(5), too_many.read_to_string(&mut answer));
+    refused.await.expect("it is refused").unwrap();
     assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
     // The oldest client gives way to a new one.
     third.initialize(json!({})).await;

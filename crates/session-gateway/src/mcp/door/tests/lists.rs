@@ -67,7 +67,7 @@ async fn filters_hide_tools_and_refuse_their_calls() {
     let site = Site::with(view, options()).await;
     let agent = Agent::over_http(&site, Era::Modern, helpful()).await;
     assert_eq!(agent.tools().await, ["git__log"]);
-    for name in ["git__push", "git__status"] {
+    for name in ["git__push", "git__status", "git__stash"] {
         let refused = agent.call(name, json!({})).await.unwrap();
         assert_eq!(refused.is_error, Some(true));
         let said = super::support::text_of(&refused);
