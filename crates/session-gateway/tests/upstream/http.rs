@@ -39,6 +39,7 @@ crate::trials![
     a_server_that_prints_its_credential_is_masked,
     nobody_there_is_said_so,
     a_server_that_hangs_is_silent,
+    a_server_that_hangs_at_what_it_does_not_know_is_greeted_again,
     answers_twice_and_wrong_ids_over_http,
     certificates_count,
 ];
@@ -507,6 +508,28 @@ async fn a_server_that_hangs_is_silent() {
     wanted.times.start_ms = 400;
     let failure = Lab::new().connect("silent", wanted).await.unwrap_err();
     assert_eq!(failure.cause, FailureCause::Silent, "{failure:?}");
+}
+
+async fn a_server_that_hangs_at_what_it_does_not_know_is_greeted_again() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/mcp", listener.local_addr().unwrap());
+    let task = tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let service = service_fn(async |request: Request<Incoming>| {
+                let body = request.into_body().collect().await.unwrap().to_bytes();
+                if body.windows(8).any(|part| part == b"discover") {
+                    std::future::pending::<()>().await;
+                }
+                Ok::<_, Infallible>(handshake(&body).unwrap_or_else(|| answer(405, "text/plain", "")))
+            });
+            tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+        }
+    });
+    let wanted = start_within(http(&url, json!({})), 3000);
+    let connection = Lab::new().connect("old", wanted).await.unwrap();
+    assert!(connection.info().protocol_version.has_initialize());
+    task.abort();
 }
 
 async fn answers_twice_and_wrong_ids_over_http() {

@@ -4,6 +4,12 @@
 //! This program is also what the tests start: a supervisor, an owner that is killed, servers that speak other revisions
 //! than the testkit's.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "tests, of a program of their own: a test that cannot go on fails"
+)]
+
 mod http;
 mod leftovers;
 mod login;

@@ -53,6 +53,8 @@ use super::login::{self, LoggedIn, Login};
 use super::servers::Inlet;
 use crate::egress::tls::TlsClient;
 
+/// How long a server over HTTP may take to answer the question of today before it is asked that of yesterday.
+const DISCOVERY: Duration = Duration::from_secs(10);
 /// Servers whose era is remembered.
 const MAX_REMEMBERED: usize = 1024;
 
@@ -123,6 +125,10 @@ impl Connector {
             deadline,
             inlet,
         };
+        if era == Era::Modern && matches!(definition.transport, Transport::Http { .. }) {
+            // There the library does not greet again while the first question is not answered.
+            attempt.deadline = Instant::now() + DISCOVERY.min(patience / 2);
+        }
         let failed = match attempt.make(Arc::clone(&handler), era).await {
             Ok(connection) => {
                 self.0.remember(name, &definition.transport, &connection);
@@ -130,11 +136,13 @@ impl Connector {
             }
             Err(failed) => failed,
         };
-        if !failed.may_be_legacy || era == Era::Legacy || Instant::now() >= deadline {
+        let was_cut_short = attempt.deadline < deadline && failed.failure.cause == FailureCause::Silent;
+        if era == Era::Legacy || !(failed.may_be_legacy || was_cut_short) || Instant::now() >= deadline {
             self.0.forget(name);
             return Err(failed.failure);
         }
         tracing::debug!(server = %name, "an MCP server is greeted again in the old way");
+        attempt.deadline = deadline;
         let connection = attempt
             .make(handler, Era::Legacy)
             .await

@@ -63,7 +63,7 @@ pub(super) fn wanted(
         } => {
             let mount = |mount: &mcp_catalog::Mount| HostMount {
                 source: mount.source.clone(),
-                target: mount.target.clone().into(),
+                target: mount.target.clone(),
                 read_only: !mount.writable,
             };
             let sidecar = SidecarSpec {
