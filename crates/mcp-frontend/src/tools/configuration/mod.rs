@@ -130,20 +130,34 @@ fn told(error: Error) -> Failure {
     Failure::from(error).with_hint(hint)
 }
 
-/// The catalog's hints speak to people at a shell. Where a tool does the same, the tool is named; what only a person may
-/// do says so.
+/// The catalog's hints speak to people at a shell, of commands in backticks. Where a tool does the same, the tool is named;
+/// what only a person may do says so.
 fn in_tools(hint: &str) -> String {
     const TOOLS: &[(&str, &str)] = &[
-        ("`cofferdam mcp list`", "list_available_servers"),
-        ("`cofferdam mcp describe`", "describe_server"),
-        ("`cofferdam mcp validate`", "validate_config"),
-        ("`cofferdam mcp publish`", "publish_config"),
-        ("`cofferdam mcp diff`", "diff_config"),
-        ("`cofferdam mcp verify`", "get_config"),
+        ("describe", "describe_server"),
+        ("diff", "diff_config"),
+        ("draft", "view_draft_config"),
+        ("keys", "initialize_keys"),
+        ("list", "list_available_servers"),
+        ("profiles", "list_profiles"),
+        ("publish", "publish_config"),
+        ("status", "list_available_servers"),
+        ("validate", "validate_config"),
+        ("verify", "get_config"),
     ];
-    let mut told = hint.to_owned();
-    for (command, tool) in TOOLS {
-        told = told.replace(command, tool);
+    let tool = |quoted: &str| {
+        let command = quoted.strip_prefix("cofferdam mcp ")?.split(' ').next()?;
+        let known = TOOLS.iter().find(|(name, _)| *name == command);
+        known.map(|(_, tool)| *tool)
+    };
+    let mut told = String::new();
+    for (index, part) in hint.split('`').enumerate() {
+        // Every other part stands between backticks.
+        match tool(part).filter(|_| index % 2 == 1) {
+            Some(tool) => told.push_str(tool),
+            None if index % 2 == 1 => told.push_str(&format!("`{part}`")),
+            None => told.push_str(part),
+        }
     }
     if told.contains("`cofferdam mcp ") || told.contains("servers.toml") {
         told.push_str("; only a person does that, on the host: ask the user");
@@ -200,12 +214,31 @@ mod tests {
             in_tools("publish it again with `cofferdam mcp publish`"),
             "publish it again with publish_config"
         );
-        let told = in_tools("`cofferdam mcp list` shows the servers, `cofferdam mcp add` declares one");
-        assert!(
-            told.starts_with("list_available_servers shows the servers, `cofferdam mcp add`")
-                && told.ends_with("ask the user"),
-            "{told}"
+        assert_eq!(
+            in_tools("see `cofferdam mcp describe git`, or wait"),
+            "see describe_server, or wait"
         );
+        assert_eq!(in_tools("leave out `oauth`"), "leave out `oauth`");
+        for (hint, beginning) in [
+            (
+                "`cofferdam mcp list` shows the servers, `cofferdam mcp add` declares one",
+                "list_available_servers shows the servers, `cofferdam mcp add` declares one; only a person",
+            ),
+            (
+                "look with `cofferdam mcp approve git`",
+                "look with `cofferdam mcp approve git`; only",
+            ),
+            (
+                "write enabled = true in servers.toml",
+                "write enabled = true in servers.toml; only",
+            ),
+        ] {
+            let told = in_tools(hint);
+            assert!(
+                told.starts_with(beginning) && told.ends_with("ask the user"),
+                "{told}"
+            );
+        }
     }
 
     #[test]

@@ -221,7 +221,7 @@ async fn arguments_that_mean_nothing_are_refused_by_name() {
             .err(tool, json!({ "client_id": "cursor", "profile_id": "nobody" }))
             .await;
         assert!(
-            text.starts_with("not_found") && text.contains("list_available_servers"),
+            text.starts_with("not_found") && text.contains("hint: list_profiles"),
             "{tool}: {text}"
         );
     }
