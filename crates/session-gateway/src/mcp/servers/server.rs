@@ -17,7 +17,7 @@ use tokio::sync::broadcast;
 
 use super::hub::Change;
 use super::instance::{Command, Instance, Wiring};
-use super::live::Lost;
+use super::live::{Live, Lost};
 use super::offer::{Offer, is_idempotent};
 use crate::mcp::call::{CallError, Caller, Failure};
 
@@ -103,7 +103,7 @@ impl Server {
     /// Why there is no answer, and whether it may have run.
     pub(crate) async fn request(
         &self,
-        request: ClientRequest,
+        mut request: ClientRequest,
         caller: Arc<dyn Caller>,
     ) -> Result<ServerResult, CallError> {
         let cancelled = caller.cancelled();
@@ -112,10 +112,18 @@ impl Server {
             admitted = self.admit(&request) => admitted?,
             () = cancelled.cancelled() => return Err(CallError::Cancelled),
         };
-        if let Some(answer) = self.keep_for_restart(&request).await {
-            return answer;
+        if let Some(answer) = self.keep_for_restart(&mut request).await? {
+            return Ok(answer);
         }
-        self.send(request, &caller).await
+        let subscribed = match &request {
+            ClientRequest::SubscribeRequest(request) => Some(request.params.uri.clone()),
+            _ => None,
+        };
+        let answer = self.send(request, &caller).await;
+        if let (Some(uri), Err(_)) = (&subscribed, &answer) {
+            self.0.instance.hub.unsubscribe(&self.0.session, uri);
+        }
+        answer
     }
 
     async fn send(
@@ -197,46 +205,55 @@ impl Server {
     }
 
     /// Keeps what has to be told to a server that is started again. The answer, when the server need not be asked.
-    async fn keep_for_restart(&self, request: &ClientRequest) -> Option<Result<ServerResult, CallError>> {
+    async fn keep_for_restart(&self, request: &mut ClientRequest) -> Result<Option<ServerResult>, CallError> {
         let Inner {
             session, instance, ..
         } = &*self.0;
-        let done = || Some(Ok(ServerResult::empty(())));
-        let live = instance.connected();
-        let modern = live
-            .as_ref()
-            .is_some_and(|live| !live.info.protocol_version.has_initialize());
+        let done = Ok(Some(ServerResult::empty(())));
         match request {
             ClientRequest::SetLevelRequest(request) => {
                 instance.hub.set_level(session, request.params.level);
-                let logs = live.is_some_and(|live| live.info.capabilities.logging.is_some());
-                if logs && !modern { None } else { done() }
+                // Of a shared server all sessions want to hear enough.
+                request.params.level = instance.hub.level().unwrap_or(request.params.level);
+                let logs = |live: &Live| live.info.capabilities.logging.is_some() && !is_modern(live);
+                let asked = instance.connected().is_some_and(|live| logs(&live));
+                if asked { Ok(None) } else { done }
             }
             ClientRequest::SubscribeRequest(request) => {
                 if !instance.hub.subscribe(session, &request.params.uri) {
                     let error = ErrorData::invalid_request("there are too many subscriptions", None);
-                    return Some(Err(CallError::Answered(error)));
+                    return Err(CallError::Answered(error));
                 }
-                self.subscribed(modern).await
+                match instance.live().await {
+                    Ok(live) if is_modern(&live) => self.listen().await,
+                    Ok(_) => Ok(None),
+                    Err(failure) => {
+                        instance.hub.unsubscribe(session, &request.params.uri);
+                        Err(CallError::NotSent(failure))
+                    }
+                }
             }
             ClientRequest::UnsubscribeRequest(request) => {
-                if !instance.hub.unsubscribe(session, &request.params.uri) || live.is_none() {
-                    return done();
+                let last = instance.hub.unsubscribe(session, &request.params.uri);
+                match instance.connected().filter(|_| last) {
+                    Some(live) if is_modern(&live) => self.listen().await,
+                    Some(_) => Ok(None),
+                    None => done,
                 }
-                self.subscribed(modern).await
             }
-            _ => None,
+            _ => Ok(None),
         }
     }
 
     /// Servers of the revision without a handshake are not told of each subscription, they are listened to.
-    async fn subscribed(&self, modern: bool) -> Option<Result<ServerResult, CallError>> {
-        if !modern {
-            return None;
-        }
+    async fn listen(&self) -> Result<Option<ServerResult>, CallError> {
         self.0.instance.tell(Command::Listen).await;
-        Some(Ok(ServerResult::empty(())))
+        Ok(Some(ServerResult::empty(())))
     }
+}
+
+fn is_modern(live: &Live) -> bool {
+    !live.info.protocol_version.has_initialize()
 }
 
 fn unknown(server: &ServerName) -> CallError {

@@ -1,5 +1,7 @@
 //! Tools that change, and people who approve them.
 
+use std::time::Duration;
+
 use session_core::gateway::DoorEvent;
 
 use super::super::hub::Change;
@@ -63,7 +65,7 @@ async fn with_each_nothing_may_be_called_before_it_was_approved() {
     let lab = Lab::new(&[("one", "approval = \"each\"")], limits());
     let session = lab.session(&["one"]).await;
     let offer = session.server("one").offer().await.unwrap();
-    assert!(offer.tools.is_empty() && offer.held.len() == 12, "{offer:?}");
+    assert!(offer.tools.is_empty() && offer.held.len() == 14, "{offer:?}");
     let error = session.call("one", "echo").await.unwrap_err();
     assert!(matches!(error, CallError::Answered(_)), "{error:?}");
     let one = ["echo".to_owned()];
@@ -71,7 +73,7 @@ async fn with_each_nothing_may_be_called_before_it_was_approved() {
         .approve(&"one".parse().unwrap(), Some(&one))
         .unwrap();
     until(
-        || session.server("one").status().held.len() == 11,
+        || session.server("one").status().held.len() == 13,
         || "still held".to_owned(),
     )
     .await;
@@ -86,13 +88,14 @@ async fn a_list_that_changes_while_it_runs_is_asked_for_and_told() {
     let server = session.server("one");
     let mut changes = server.changes();
     lab.puppet("one").describe("look", "Something else.");
-    server
-        .instance()
-        .hub
-        .lists_changed(super::super::hub::Lists::TOOLS);
+    // It says so a thousand times.
+    session.call("one", "change").await.unwrap();
     assert!(matches!(changes.recv().await.unwrap(), Change::ToolsChanged));
     assert_eq!(server.offer().await.unwrap().held, ["look"]);
     assert_eq!(lab.puppet("one").starts(), 1);
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    let listed = lab.puppet("one").heard("tools/list");
+    assert!((2..=5).contains(&listed), "{listed}");
 }
 
 #[tokio::test]
@@ -106,7 +109,7 @@ async fn approvals_that_cannot_be_read_approve_nothing() {
     let error = session.call("one", "echo").await.unwrap_err();
     assert!(matches!(error, CallError::Answered(_)), "{error:?}");
     let status = session.server("one").status();
-    assert_eq!(status.held.len(), 12);
+    assert_eq!(status.held.len(), 14);
     assert_eq!(
         status.reason.as_deref(),
         Some("its approvals cannot be read, so its tools are held")

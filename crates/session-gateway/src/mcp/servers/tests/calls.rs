@@ -97,6 +97,26 @@ async fn a_question_goes_to_the_caller_and_its_refusal_back() {
 }
 
 #[tokio::test]
+async fn an_agent_tells_a_server_outside_its_session_no_directories() {
+    for (lines, asked) in [("", 0), ("transport = \"session\"", 1)] {
+        let lab = Lab::new(&[("one", lines)], limits());
+        let session = lab.session(&["one"]).await;
+        let puppet = lab.puppet("one");
+        let caller = Quiet::new();
+        let answered = async {
+            until(|| puppet.heard("answer") == 1, || "no answer".to_owned()).await;
+            puppet.go_on.notify_one();
+        };
+        let (answer, ()) = tokio::join!(
+            session.call_as("one", "roots", Arc::clone(&caller) as _),
+            answered
+        );
+        answer.unwrap();
+        assert_eq!(caller.asked.lock().unwrap().len(), asked, "{lines}");
+    }
+}
+
+#[tokio::test]
 async fn what_is_no_answer_may_have_run() {
     let lab = Lab::new(&[("one", "")], limits());
     let session = lab.session(&["one"]).await;

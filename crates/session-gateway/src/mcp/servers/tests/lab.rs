@@ -12,9 +12,9 @@ use mcp_catalog::{Catalog, CatalogPaths, ServerDefinition};
 use rmcp::RoleClient;
 use rmcp::model::{
     CallToolRequest, CallToolRequestParams, ClientJsonRpcMessage, ClientRequest, ContentBlock,
-    ServerJsonRpcMessage, ServerPeerInfo, ServerResult,
+    ProtocolVersion, ServerJsonRpcMessage, ServerPeerInfo, ServerResult,
 };
-use rmcp::service::{Peer, RunningService, ServiceError, ServiceExt};
+use rmcp::service::{ClientLifecycleMode, ClientServiceExt, Peer, RunningService, ServiceError};
 use rmcp::transport::Transport;
 use rmcp::transport::async_rw::AsyncRwTransport;
 use session_core::gateway::McpGrant;
@@ -110,7 +110,15 @@ impl Connect for Memory {
             _gone: ended.clone().drop_guard(),
         };
         let patience = Duration::from_millis(definition.times.start_ms);
-        let served = tokio::time::timeout(patience, client.serve(Tap::new(transport, Some(inlet)))).await;
+        let lifecycle = ClientLifecycleMode::Auto {
+            preferred_versions: vec![ProtocolVersion::LATEST],
+            legacy_version: Some(ProtocolVersion::LATEST_WITH_INITIALIZE),
+        };
+        let served = tokio::time::timeout(
+            patience,
+            client.serve_with_lifecycle(Tap::new(transport, Some(inlet)), lifecycle),
+        )
+        .await;
         match served {
             Ok(Ok(service)) => Ok(Box::new(MemoryLink {
                 service,

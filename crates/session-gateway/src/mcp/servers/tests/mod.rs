@@ -5,5 +5,6 @@ pub(crate) mod caller;
 mod calls;
 mod lab;
 mod lives;
+mod modern;
 mod puppet;
 mod sharing;

@@ -24,6 +24,8 @@ pub(crate) struct Puppet {
     pub(crate) frozen: AtomicBool,
     /// It answers everything but pings.
     pub(crate) deaf: AtomicBool,
+    /// It speaks the revision without a handshake.
+    pub(crate) modern: AtomicBool,
     /// How long it takes to be initialized.
     pub(crate) slow: Mutex<Duration>,
     /// Calls that ran, and requests of any method.
@@ -51,6 +53,8 @@ impl Puppet {
                 tool("flood", json!({})),
                 tool("nonsense", json!({})),
                 tool("tick", json!({})),
+                tool("roots", json!({})),
+                tool("change", json!({})),
                 tool("count", json!({})),
             ]),
             starts: AtomicUsize::new(0),
@@ -58,6 +62,7 @@ impl Puppet {
             alive: AtomicUsize::new(0),
             frozen: AtomicBool::new(false),
             deaf: AtomicBool::new(false),
+            modern: AtomicBool::new(false),
             slow: Mutex::default(),
             ran: AtomicUsize::new(0),
             heard: Mutex::default(),
@@ -146,7 +151,14 @@ impl Puppet {
     }
 
     async fn answer(self: Arc<Self>, method: String, message: Value, voice: Voice) {
+        let modern = self.modern.load(Ordering::SeqCst);
         let result = match method.as_str() {
+            "server/discover" if modern => json!({
+                "resultType": "complete", "supportedVersions": ["2026-07-28"], "ttlMs": 0, "cacheScope": "private",
+                "capabilities": {"tools": {"listChanged": true}, "resources": {"subscribe": true}},
+            }),
+            "server/discover" => return voice.refuse(&message["id"]).await,
+            "subscriptions/listen" => return self.listened_to(&message, &voice).await,
             "initialize" => {
                 let slow = *self.slow.lock().unwrap();
                 tokio::time::sleep(slow).await;
@@ -156,7 +168,9 @@ impl Puppet {
                     "serverInfo": {"name": "puppet", "version": "1"},
                 })
             }
-            "tools/list" => json!({"tools": *self.tools.lock().unwrap()}),
+            "tools/list" => {
+                json!({"tools": *self.tools.lock().unwrap(), "resultType": "complete", "ttlMs": 0, "cacheScope": "private"})
+            }
             "resources/list" => json!({"resources": []}),
             "resources/templates/list" => json!({"resourceTemplates": []}),
             "tools/call" => self.call(&message["params"], &voice).await,
@@ -166,6 +180,35 @@ impl Puppet {
         voice
             .say(&json!({"jsonrpc": "2.0", "id": message["id"], "result": result}))
             .await;
+    }
+
+    /// Acknowledges, and tells what changes under the number of the request.
+    async fn listened_to(&self, request: &Value, voice: &Voice) {
+        let about = json!({"io.modelcontextprotocol/subscriptionId": request["id"]});
+        let tell = |method: &str, mut params: Value| {
+            params["_meta"] = about.clone();
+            json!({"jsonrpc": "2.0", "method": method, "params": params})
+        };
+        let filter = json!({"notifications": request["params"]["notifications"]});
+        voice
+            .say(&tell("notifications/subscriptions/acknowledged", filter.clone()))
+            .await;
+        self.go_on.notified().await;
+        if filter["notifications"]["toolsListChanged"] == true {
+            voice
+                .say(&tell("notifications/tools/list_changed", json!({})))
+                .await;
+        }
+        for uri in filter["notifications"]["resourceSubscriptions"]
+            .as_array()
+            .into_iter()
+            .flatten()
+        {
+            voice
+                .say(&tell("notifications/resources/updated", json!({"uri": uri})))
+                .await;
+        }
+        std::future::pending::<()>().await;
     }
 
     async fn call(&self, params: &Value, voice: &Voice) -> Value {
@@ -182,6 +225,19 @@ impl Puppet {
             "steps" => {
                 for n in 1..=20 {
                     voice.say(&progress(n)).await;
+                }
+            }
+            "roots" => {
+                voice
+                    .say(&json!({"jsonrpc": "2.0", "id": "r", "method": "roots/list"}))
+                    .await;
+                self.go_on.notified().await;
+            }
+            "change" => {
+                for _ in 0..1000 {
+                    voice
+                        .say(&json!({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"}))
+                        .await;
                 }
             }
             "tick" => loop {
@@ -209,6 +265,12 @@ impl Puppet {
 struct Voice(Arc<tokio::sync::Mutex<WriteHalf<DuplexStream>>>);
 
 impl Voice {
+    async fn refuse(&self, id: &Value) {
+        let error = json!({"code": -32601, "message": "there is no such method"});
+        self.say(&json!({"jsonrpc": "2.0", "id": id, "error": error}))
+            .await;
+    }
+
     async fn say(&self, message: &Value) {
         let line = format!("{message}\n");
         // Nobody listens any more: its next line is the end of it.
