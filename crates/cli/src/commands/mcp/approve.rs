@@ -19,8 +19,6 @@ use crate::{render, sanitize};
 const OPERATION: &str = "approve tools";
 /// The longest answer to a question, in bytes.
 const ANSWER: u64 = 64;
-/// The longest line of a tool that is shown, in characters: enough for what a model is told, not for a flood.
-const WIDTH: usize = 2000;
 
 /// What became of a tool, as a JSON line.
 #[derive(Debug, Serialize)]
@@ -141,7 +139,8 @@ fn difference(server: &ServerName, tool: &PendingTool, paint: Paint) -> String {
     let before = tool.before.as_ref().map(pretty).unwrap_or_default();
     let after = pretty(&tool.after);
     for (sign, line) in render::line_diff(&before, &after) {
-        let line = format!("{sign} {}", sanitize::shorten(&safe(line), WIDTH));
+        // Whole: what is approved has been seen. The gateway bounds how long it can be.
+        let line = format!("{sign} {}", safe(line));
         text += "\n  ";
         text += &match sign {
             '-' => paint.red(line),
