@@ -12,7 +12,7 @@ use std::time::Duration;
 use rmcp::model::{NumberOrString, ProgressNotificationParam, ProgressToken, RequestId};
 use rmcp::service::InboundStreamOrigin;
 use session_core::id::SessionId;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -24,6 +24,8 @@ const PROGRESS: usize = 64;
 const ECHO: Duration = Duration::from_secs(30);
 /// Of so many calls that were taken back we remember whose they were.
 const ECHOES: usize = 256;
+/// Bytes of requests that wait to be written: a server that does not read what it is asked is asked no more.
+const UNSENT: u32 = 64 << 20;
 
 /// One call under way.
 pub(crate) struct Call {
@@ -60,12 +62,19 @@ struct Numbers {
 #[derive(Clone)]
 pub(crate) struct Marked(pub(crate) Arc<Call>);
 
+/// Rides with a request until it is written, or given up.
+#[derive(Clone)]
+pub(crate) struct Unsent {
+    _room: Arc<OwnedSemaphorePermit>,
+}
+
 /// See the module.
 pub(crate) struct Calls {
     begun: Instant,
     heard: AtomicU64,
     proved: AtomicBool,
     table: Mutex<Table>,
+    room: Arc<Semaphore>,
     /// Rung when the last call ended.
     pub(crate) quiet: Notify,
 }
@@ -100,6 +109,7 @@ impl Calls {
             heard: AtomicU64::new(0),
             proved: AtomicBool::new(false),
             table: Mutex::default(),
+            room: Arc::new(Semaphore::new(UNSENT as usize)),
             quiet: Notify::new(),
         })
     }
@@ -132,6 +142,15 @@ impl Calls {
             calls: Arc::clone(self),
             call,
             reports,
+        })
+    }
+
+    /// Room for a request of so many bytes; `None` while too much is not written yet. The largest has room alone.
+    pub(crate) fn room(&self, bytes: usize) -> Option<Unsent> {
+        let bytes = u32::try_from(bytes).unwrap_or(UNSENT).min(UNSENT);
+        let room = Arc::clone(&self.room).try_acquire_many_owned(bytes).ok()?;
+        Some(Unsent {
+            _room: Arc::new(room),
         })
     }
 
@@ -358,6 +377,18 @@ mod tests {
         tokio::time::pause();
         tokio::time::advance(ECHO).await;
         assert_eq!(calls.asked(None).unwrap().session, b);
+    }
+
+    #[tokio::test]
+    async fn what_is_not_written_yet_is_bounded_and_the_largest_request_has_room_alone() {
+        let calls = Calls::new();
+        let half = calls.room(UNSENT as usize / 2).unwrap();
+        assert!(calls.room(usize::MAX).is_none());
+        let rides = half.clone();
+        drop(half);
+        assert!(calls.room(UNSENT as usize).is_none(), "it still rides");
+        drop(rides);
+        assert!(calls.room(usize::MAX).is_some());
     }
 
     #[tokio::test]

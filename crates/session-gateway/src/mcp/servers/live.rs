@@ -17,10 +17,10 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::calls::{Calls, Entered, Marked};
+use super::calls::{Calls, Entered, Marked, Unsent};
 use super::clean::{Text, clean_cut};
 use super::connect::Connect;
-use super::result::{clean_error, clean_result};
+use super::result::{clean_error, clean_result, size};
 use crate::mcp::call::{Caller, Failure, FailureCause};
 use crate::mcp::config::McpLimits;
 
@@ -144,9 +144,15 @@ impl Live {
                 self.failure(FailureCause::Ended, "it is being stopped"),
             ));
         };
+        let Some(room) = self.calls.room(size(&request)) else {
+            // Nobody may be left who waits for long enough to find out whether it lives.
+            drop(self.words.try_send(Word::Suspect));
+            let told = "it does not read what it was asked before";
+            return Err(Lost::NeverLeft(self.failure(FailureCause::Silent, told)));
+        };
         let kind = Kind::of(&request);
         let mut wait = Waiting::new(self, entered, &request, times);
-        let request = prepare(request, &wait.entered);
+        let request = prepare(request, &wait.entered, room);
         let answer = match wait.answer(request).await {
             Ok(answer) => answer,
             Err(Lost::Answered(error)) => {
@@ -188,12 +194,14 @@ impl Live {
 }
 
 /// Marks the request and takes out of it what is not the session's to say.
-fn prepare(mut request: ClientRequest, entered: &Entered) -> ClientRequest {
+fn prepare(mut request: ClientRequest, entered: &Entered, room: Unsent) -> ClientRequest {
     let meta = request.get_meta_mut();
     for field in OURS {
         meta.remove(field);
     }
-    request.extensions_mut().insert(Marked(Arc::clone(&entered.call)));
+    let extensions = request.extensions_mut();
+    extensions.insert(Marked(Arc::clone(&entered.call)));
+    extensions.insert(room);
     request
 }
 

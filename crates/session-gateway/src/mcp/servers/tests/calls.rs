@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use rmcp::model::{GetMeta, NumberOrString, ProgressToken, ServerRequest};
+use rmcp::model::{ClientRequest, GetMeta, NumberOrString, ProgressToken, ServerRequest};
 use tokio::time::Instant;
 
 use super::caller::Quiet;
@@ -191,4 +191,35 @@ async fn one_server_that_hangs_floods_and_crashes_delays_no_other() {
     for server in ["good", "hung", "loud", "dying", "stuck"] {
         until(|| lab.puppet(server).alive() == 0, || format!("{server} lives")).await;
     }
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_read_is_sent_no_more_than_it_has_room_for_and_ended() {
+    let lab = Lab::new(&[("one", "")], limits());
+    let session = lab.session(&["one"]).await;
+    let puppet = lab.puppet("one");
+    session.call("one", "echo").await.unwrap();
+    puppet.blocked.store(true, Ordering::SeqCst);
+    for _ in 0..16 {
+        let caller = Quiet::new();
+        let ClientRequest::CallToolRequest(mut large) = call("hang") else {
+            unreachable!("a call is a call")
+        };
+        let text = "x".repeat(8 << 20);
+        large.params.arguments = Some(serde_json::Map::from_iter([("text".to_owned(), text.into())]));
+        let cancel = async {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            caller.cancel.cancel();
+        };
+        let request = ClientRequest::CallToolRequest(large);
+        let asking = session.server("one").request(request, Arc::clone(&caller) as _);
+        let (answer, ()) = tokio::join!(asking, cancel);
+        assert_eq!(answer.unwrap_err(), CallError::Cancelled);
+    }
+    // Nobody waits for anything any more, and yet it is found out.
+    let gone = || session.server("one").instance().connected().is_none();
+    until(gone, || "nobody found out".to_owned()).await;
+    puppet.blocked.store(false, Ordering::SeqCst);
+    assert_eq!(session.call("one", "echo").await.unwrap(), "hello");
+    assert_eq!(puppet.starts(), 2);
 }

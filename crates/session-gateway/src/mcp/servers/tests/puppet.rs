@@ -22,6 +22,8 @@ pub(crate) struct Puppet {
     pub(crate) alive: AtomicUsize,
     /// It reads, and says nothing any more, also to pings.
     pub(crate) frozen: AtomicBool,
+    /// It does not even read.
+    pub(crate) blocked: AtomicBool,
     /// It answers everything but pings.
     pub(crate) deaf: AtomicBool,
     /// It speaks the revision without a handshake.
@@ -61,6 +63,7 @@ impl Puppet {
             failing: AtomicUsize::new(0),
             alive: AtomicUsize::new(0),
             frozen: AtomicBool::new(false),
+            blocked: AtomicBool::new(false),
             deaf: AtomicBool::new(false),
             modern: AtomicBool::new(false),
             slow: Mutex::default(),
@@ -123,8 +126,14 @@ impl Puppet {
         let mut lines = BufReader::new(reader).lines();
         let mut doing = JoinSet::new();
         loop {
+            let reading = async {
+                while self.blocked.load(Ordering::SeqCst) {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+                lines.next_line().await
+            };
             let line = tokio::select! {
-                line = lines.next_line() => line,
+                line = reading => line,
                 () = kill.cancelled() => return,
                 Some(_) = doing.join_next() => continue,
             };
