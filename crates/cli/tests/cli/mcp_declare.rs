@@ -201,6 +201,60 @@ async fn validation_finds_what_is_missing_and_starts_nothing() {
 }
 
 #[tokio::test]
+async fn a_secret_that_cannot_be_read_is_said_and_its_value_never() {
+    let home = Home::new();
+    let token = home.dir.path().join("token");
+    for (place, readable) in [
+        ("file:token", false),
+        ("command:/bin/false", false),
+        ("command:/bin/true", false),
+        ("ABSENT", false),
+        ("command:/bin/cat token", false),
+        ("GIT_TOKEN", true),
+    ] {
+        let place = format!("TOKEN={place}");
+        let args = [
+            "mcp",
+            "add",
+            "git",
+            "--replace",
+            "--secret-env",
+            &place,
+            "--",
+            "mcp-server-git",
+        ];
+        let added = home.succeeds(&args).await;
+        assert_eq!(
+            added.stderr().contains("warning: env.TOKEN"),
+            !readable,
+            "{}",
+            added.shown()
+        );
+        let outcome = home.user.runs("mcp validate git").await;
+        assert_eq!(outcome.code == 0, readable, "{place}: {}", outcome.shown());
+        assert!(!outcome.shown().contains("canary"), "{}", outcome.shown());
+    }
+    fs::write(&token, SECRET).unwrap();
+    home.succeeds(&[
+        "mcp",
+        "add",
+        "git",
+        "--replace",
+        "--secret-env",
+        "TOKEN=file:token",
+        "--",
+        "mcp-server-git",
+    ])
+    .await;
+    let outcome = home.user.runs("mcp validate git").await;
+    assert_eq!(outcome.code, 0, "{}", outcome.shown());
+    let described = home.user.runs("mcp describe git --json").await;
+    assert!(!described.shown().contains("canary"), "{}", described.shown());
+    fs::remove_file(&token).unwrap();
+    assert_eq!(home.user.runs("mcp validate git").await.code, 1);
+}
+
+#[tokio::test]
 async fn a_file_that_cannot_be_used_says_where() {
     let home = Home::new();
     fs::create_dir_all(home.servers().parent().unwrap()).unwrap();
