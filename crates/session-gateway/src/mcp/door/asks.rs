@@ -27,7 +27,7 @@ pub(super) struct Ask {
 /// What an agent would have to be able to do.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Missing {
-    what: &'static str,
+    what: Vec<&'static str>,
     needed: ClientCapabilities,
 }
 
@@ -35,19 +35,31 @@ impl Missing {
     fn new(what: &'static str, need: impl FnOnce(&mut ClientCapabilities)) -> Self {
         let mut needed = ClientCapabilities::default();
         need(&mut needed);
+        let what = vec![what];
         Self { what, needed }
+    }
+
+    /// This and another thing.
+    pub(super) fn and(mut self, other: Self) -> Self {
+        self.what.extend(other.what);
+        let (ours, theirs) = (&mut self.needed, other.needed);
+        ours.sampling = ours.sampling.take().or(theirs.sampling);
+        ours.elicitation = ours.elicitation.take().or(theirs.elicitation);
+        ours.roots = ours.roots.take().or(theirs.roots);
+        self
     }
 
     /// The answer to a server that asks.
     pub(super) fn to_server(&self) -> ErrorData {
-        let message = format!("the client does not do this: {}", self.what);
+        let message = format!("the client does not do this: {}", self.what.join(", "));
         ErrorData::new(ErrorCode::METHOD_NOT_FOUND, message, None)
     }
 
     /// The answer to the agent whose request cannot go on without.
     pub(super) fn into_answer(self) -> ErrorData {
         let mut error = ErrorData::missing_required_client_capability(self.needed);
-        error.message = format!("the server needs a client that does this: {}", self.what).into();
+        let what = self.what.join(", ");
+        error.message = format!("the server needs a client that does this: {what}").into();
         error
     }
 }

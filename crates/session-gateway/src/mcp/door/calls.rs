@@ -91,6 +91,8 @@ async fn answer(
     };
     let mut params = CallToolRequestParams::new(target.name);
     params.arguments = request.arguments;
+    // Nothing of ours waits for them; a server that keeps no state may know what they are.
+    params.input_responses = request.input_responses;
     let request = ClientRequest::CallToolRequest(Request::new(params));
     response(trip.begin(target.server, request, true).await)
 }

@@ -7,8 +7,8 @@ use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 use rmcp::RoleServer;
 use rmcp::model::{
-    ClientCapabilities, ClientRequest, ErrorData, GetMeta, InputRequiredResult, InputResponses,
-    RequestMetaObject, ServerResult,
+    ClientCapabilities, ClientRequest, ErrorData, GetExtensions, GetMeta, InputRequiredResult,
+    InputResponses, RequestMetaObject, ServerResult,
 };
 use rmcp::service::RequestContext;
 use tokio_util::sync::CancellationToken;
@@ -81,6 +81,8 @@ impl Trip<'_> {
         } else {
             ClientCapabilities::default()
         };
+        // For a server that wants to know with each request what it may ask for.
+        request.extensions_mut().insert(able.clone());
         let subject = self.subject.clone();
         let held = (place, Taken::by(self.context));
         let flight = Flight::start(&self.core.tasks, upstream, request, subject, able, held);

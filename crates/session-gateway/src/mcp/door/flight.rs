@@ -166,15 +166,26 @@ async fn answer(wanted: InputRequiredResult, line: &Arc<Line>) -> Result<Option<
             None,
         ));
     }
-    let unknown = || ErrorData::internal_error("the server asks for something that is not known", None);
-    let inputs = inputs.into_iter().map(|(key, input)| {
-        let request = asks::from_input(input).ok_or_else(unknown)?;
-        asks::judge(&request, &line.able).map_err(asks::Missing::into_answer)?;
-        Ok((key, request))
-    });
-    // All of it can be asked, or nothing is.
-    let inputs: Vec<_> = inputs.collect::<Result<_, ErrorData>>()?;
-    let asked = inputs.into_iter().map(async |(key, request)| {
+    let (mut possible, mut missing) = (Vec::new(), None::<asks::Missing>);
+    for (key, input) in inputs {
+        let request = asks::from_input(input).ok_or_else(|| {
+            ErrorData::internal_error("the server asks for something that is not known", None)
+        })?;
+        match asks::judge(&request, &line.able) {
+            Ok(()) => possible.push((key, request)),
+            Err(cannot) => {
+                missing = Some(match missing {
+                    Some(missing) => missing.and(cannot),
+                    None => cannot,
+                });
+            }
+        }
+    }
+    // A server that does not look at what this agent can do may ask too much; it may do without.
+    if let (true, Some(missing)) = (possible.is_empty(), missing) {
+        return Err(missing.into_answer());
+    }
+    let asked = possible.into_iter().map(async |(key, request)| {
         let answer = line.put(request, Some(key.clone())).await?;
         let answer = serde_json::to_value(answer)
             .map_err(|_| ErrorData::internal_error("the answer cannot be passed on", None))?;

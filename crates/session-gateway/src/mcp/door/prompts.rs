@@ -38,6 +38,7 @@ pub(super) async fn get(
         let target = find(core, &request.name, context).await?;
         let mut params = GetPromptRequestParams::new(target.name);
         params.arguments = request.arguments;
+        params.input_responses = request.input_responses;
         let request = ClientRequest::GetPromptRequest(Request::new(params));
         trip.begin(target.server, request, true).await
     };

@@ -40,7 +40,8 @@ pub(super) async fn read(
         catalog = core.settled().await;
     }
     let ask = async |server: usize| {
-        let params = ReadResourceRequestParams::new(request.uri.clone());
+        let mut params = ReadResourceRequestParams::new(request.uri.clone());
+        params.input_responses = request.input_responses.clone();
         let request = ClientRequest::ReadResourceRequest(Request::new(params));
         trip().begin(server, request, true).await
     };

@@ -375,6 +375,42 @@ async fn a_question_whose_call_is_over_is_taken_back_from_the_agent() {
 }
 
 #[tokio::test]
+async fn a_server_is_given_what_an_agent_can_answer() {
+    let server = Fake::new("git", &["asks"]);
+    server.on("asks", |request, _| async move {
+        let ClientRequest::CallToolRequest(call) = request else {
+            panic!("a call")
+        };
+        if let Some(given) = call.params.input_responses {
+            return text(format!("{:?}", given.keys().collect::<Vec<_>>()));
+        }
+        let inputs = [
+            ("a".to_owned(), InputRequest::CreateMessage(sampling())),
+            (
+                "b".to_owned(),
+                InputRequest::ListRoots(ListRootsRequest::default()),
+            ),
+        ];
+        Ok(ServerResult::InputRequiredResult(
+            InputRequiredResult::from_input_requests(inputs.into()),
+        ))
+    });
+    let site = Site::new(std::slice::from_ref(&server)).await;
+    let able = serde_json::from_value(json!({ "roots": {} })).unwrap();
+    let agent = Agent::over_http(&site, Era::Legacy, able).await;
+    assert_eq!(agent.text("git__asks", json!({})).await, r#"["b"]"#);
+    // Keys are the server's own, and what nothing of ours waits for is passed on.
+    let mut raw = Raw::connect(&site).await;
+    let able = json!({ "roots": {}, "sampling": {} });
+    let (_, keys) = wanted(&mut raw, &able).await;
+    assert_eq!(keys, ["a", "b"]);
+    let knowing = json!({ "name": "git__asks", "inputResponses": { "x": {} } });
+    let said = raw.modern("tools/call", knowing, &able).await;
+    assert_eq!(said["result"]["content"][0]["text"], r#"["x"]"#, "{said}");
+    assert_eq!(said["result"]["resultType"], "complete");
+}
+
+#[tokio::test]
 async fn a_server_that_asks_without_end_is_broken() {
     let server = Fake::new("git", &["greedy"]);
     server.on("greedy", |_, _| async {
