@@ -79,16 +79,19 @@ fn lost() -> String {
     let paragraphs = behind::LOST.iter().map(|lost| {
         let Lost {
             reason,
-            both,
             newer,
             newer_from_older,
+            both_from_newer,
         } = lost;
         let items = [
-            ("both suites", both),
             ("the newer suite", newer),
             (
                 "the newer suite, when the fixture does not know its revision",
                 newer_from_older,
+            ),
+            (
+                "both suites, when the fixture knows the newer revision",
+                both_from_newer,
             ),
         ];
         format!("**{reason}**\n\n{}", bullets(&items))
