@@ -28,12 +28,12 @@ pub(super) struct Ask {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Missing {
     what: Vec<&'static str>,
-    needed: ClientCapabilities,
+    needed: Box<ClientCapabilities>,
 }
 
 impl Missing {
     fn new(what: &'static str, need: impl FnOnce(&mut ClientCapabilities)) -> Self {
-        let mut needed = ClientCapabilities::default();
+        let mut needed = Box::<ClientCapabilities>::default();
         need(&mut needed);
         let what = vec![what];
         Self { what, needed }
@@ -57,7 +57,7 @@ impl Missing {
 
     /// The answer to the agent whose request cannot go on without.
     pub(super) fn into_answer(self) -> ErrorData {
-        let mut error = ErrorData::missing_required_client_capability(self.needed);
+        let mut error = ErrorData::missing_required_client_capability(*self.needed);
         let what = self.what.join(", ");
         error.message = format!("the server needs a client that does this: {what}").into();
         error
