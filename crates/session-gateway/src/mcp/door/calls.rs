@@ -38,7 +38,7 @@ pub(super) async fn call(
         tool = %name,
         outcome,
         elapsed_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
-        request = %context.id,
+        request = %outcome::line(&context.id.to_string()),
         tool_use = tool_use(context),
         "tool call"
     );

@@ -47,6 +47,11 @@ impl Clients {
         self.table().insert(id.to_owned(), client);
     }
 
+    /// Whether a session is that of a client.
+    pub(super) fn knows(&self, id: &str) -> bool {
+        self.table().contains_key(id)
+    }
+
     /// A client has said that it is done.
     pub(super) fn end(&self, id: &str) {
         self.table().remove(id);

@@ -58,6 +58,12 @@ impl Http {
         }
     }
 
+    /// Sessions of the protocol that there are.
+    #[cfg(test)]
+    pub(super) async fn sessions(&self) -> usize {
+        self.service.sessions().await
+    }
+
     /// Serves one connection until it is closed or the endpoint is. Dropping the future cuts the connection.
     pub(super) async fn serve(&self, mut tunnel: BoxedByteStream) {
         let Ok(_place) = self.connections.try_acquire() else {

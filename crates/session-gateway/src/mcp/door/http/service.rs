@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt;
@@ -13,10 +14,13 @@ use hyper::header::{
 };
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
+use rmcp::transport::streamable_http_server::session::SessionId;
 use rmcp::transport::streamable_http_server::session::SessionManager;
 use rmcp::transport::streamable_http_server::session::local::LocalSessionManager;
 use rmcp::transport::{StreamableHttpServerConfig, StreamableHttpService};
 use secrecy::SecretString;
+use tokio::sync::Mutex;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::body::{self, Room, Unread};
@@ -31,6 +35,10 @@ use crate::mcp::door::wire::{self, Head};
 const PATH: &str = "/mcp";
 const SESSION_ID: &str = "mcp-session-id";
 const LAST_EVENT_ID: &str = "last-event-id";
+/// How long a client may take to begin, which waits for nothing but this program.
+const BEGINNING: Duration = Duration::from_secs(10);
+/// How long a session of the protocol may take to hear that it is over. It ends also when it does not.
+const ENDING: Duration = Duration::from_secs(2);
 
 /// See the module.
 #[derive(Clone)]
@@ -42,6 +50,8 @@ struct Inner {
     protocol: StreamableHttpService<Handler, LocalSessionManager>,
     manager: Arc<LocalSessionManager>,
     clients: Arc<Clients>,
+    /// Held by the one client that begins.
+    beginning: Arc<Mutex<()>>,
     room: Room,
 }
 
@@ -65,9 +75,15 @@ impl Service {
             protocol: StreamableHttpService::new(make, manager.clone(), config),
             manager,
             clients: Arc::default(),
+            beginning: Arc::default(),
             room: Room::new(core.options.max_bodies),
             core,
         }))
+    }
+
+    #[cfg(test)]
+    pub(super) async fn sessions(&self) -> usize {
+        self.0.manager.sessions.read().await.len()
     }
 
     async fn handle(self, request: Request<Incoming>) -> Answer {
@@ -121,11 +137,9 @@ impl Service {
         parts.headers.remove(CONTENT_LENGTH);
         // Given back when the request is over: its handler keeps the parts, and what it began keeps a clone of this.
         parts.extensions.insert(taken);
-        if head.is("initialize") {
-            return self.initialize(parts, bytes, head).await;
-        }
         match header(&parts.headers, SESSION_ID) {
             Some(id) => self.message_of(id, parts, bytes, head).await,
+            None if head.is("initialize") => self.initialize(parts, bytes, head).await,
             None => {
                 let id = head.id.clone();
                 let answer = self.clone().pass(parts, bytes, head).boxed();
@@ -134,19 +148,37 @@ impl Service {
         }
     }
 
-    /// A client with a session begins. The answer names the session, so it cannot be begun before it is there.
+    /// A client with a session begins. The answer names the session, so who it is is known only when it is there; by then
+    /// the connection may be gone. So a client begins in a task of its own, one after the other, and whatever the library
+    /// has at the end that is no client of ours is closed.
     async fn initialize(&self, parts: Parts, bytes: Bytes, head: Head) -> Answer {
+        let inner = &self.0;
+        // Waited for here: who leaves meanwhile leaves nothing.
+        let turn = inner.beginning.clone().lock_owned().await;
+        let service = self.clone();
+        let begun = inner.core.tasks.spawn(async move {
+            let _turn = turn;
+            let answer = service.begin(parts, bytes, head).await;
+            service.close_strangers().await;
+            answer
+        });
+        begun.await.unwrap_or_else(|died| {
+            tracing::error!(%died, "the beginning of a client died");
+            plain(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "the request failed in the gateway; its log says more",
+            )
+        })
+    }
+
+    async fn begin(&self, parts: Parts, bytes: Bytes, head: Head) -> Answer {
         let inner = &self.0;
         let there = inner.manager.sessions.read().await;
         inner.clients.retain(|id| there.contains_key(id));
         drop(there);
         match inner.clients.make_room(inner.core.options.max_clients) {
             Ok(None) => {}
-            Ok(Some(oldest)) => {
-                if let Err(error) = inner.manager.close_session(&oldest.into()).await {
-                    tracing::debug!(%error, "a client's session did not end as it should");
-                }
-            }
+            Ok(Some(oldest)) => self.close(&oldest.into()).await,
             Err(super::clients::Full) => {
                 return again_later(
                     StatusCode::TOO_MANY_REQUESTS,
@@ -154,11 +186,33 @@ impl Service {
                 );
             }
         }
-        let answer = self.clone().pass(parts, bytes, head).await;
+        let Ok(answer) = timeout(BEGINNING, self.clone().pass(parts, bytes, head)).await else {
+            return again_later(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the endpoint is too slow; try again later",
+            );
+        };
         if let Some(id) = header(answer.headers(), SESSION_ID) {
             inner.clients.begin(&id);
         }
         answer
+    }
+
+    /// Closes sessions that no client of ours has. Nobody may be beginning.
+    async fn close_strangers(&self) {
+        let inner = &self.0;
+        let there: Vec<SessionId> = inner.manager.sessions.read().await.keys().cloned().collect();
+        for id in there.iter().filter(|id| !inner.clients.knows(id)) {
+            self.close(id).await;
+        }
+    }
+
+    async fn close(&self, id: &SessionId) {
+        match timeout(ENDING, self.0.manager.close_session(id)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "a client's session did not end as it should"),
+            Err(_) => tracing::debug!("a client's session does not listen"),
+        }
     }
 
     /// A message of a client that has a session.

@@ -88,8 +88,18 @@ pub(super) fn head(bytes: &[u8]) -> Result<Head, Refusal> {
             ErrorData::parse_error(format!("this is not JSON: {place}"), None)
         })
     })?;
+    let id = match &written.id {
+        None | Some(Value::Null) => None,
+        // What cannot be repeated cannot be answered, and what nobody waits for would have no bounds.
+        Some(id) => Some(request_id(id).ok_or_else(|| {
+            Refusal::new(ErrorData::invalid_request(
+                format!("the id of a message is an integer or a text of at most {MAX_ID} bytes"),
+                None,
+            ))
+        })?),
+    };
     Ok(Head {
-        id: written.id.as_ref().and_then(request_id),
+        id,
         method: written.method.map(Cow::into_owned),
     })
 }
@@ -136,6 +146,11 @@ mod tests {
             (odd.error.code.0, odd.id),
             (-32600, Some(NumberOrString::String("a".into())))
         );
+        for id in ["{}", "[1]", "true", "1.5", &format!("\"{}\"", "x".repeat(257))] {
+            let odd = format!(r#"{{"id":{id},"method":"ping","jsonrpc":"2.0"}}"#);
+            let refused = head(odd.as_bytes()).unwrap_err();
+            assert_eq!((refused.error.code.0, refused.id), (-32600, None), "{odd}");
+        }
         let broken = typed(br#"{"apiKey": "canary-2", "#).unwrap_err();
         assert!(!broken.error.message.contains("canary"));
         let deep = format!(
