@@ -1,6 +1,6 @@
 //! What all servers of a session offer, as one: built when something changed, looked at by every request.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, OnceLock};
 
 use mcp_catalog::ServerDefinition;
@@ -8,7 +8,8 @@ use rmcp::model::{Prompt, Resource, ResourceTemplate, ServerCapabilities, Tool};
 use session_core::mcp::ServerName;
 
 use super::names::{self, Scope};
-use super::search::Index;
+use super::outcome;
+use super::search::{self, Index};
 use super::template::Template;
 use super::upstream::Upstream;
 use crate::mcp::servers::Offer;
@@ -22,6 +23,8 @@ const MAX_TEMPLATES: usize = 1_000;
 pub(super) struct Part<'a> {
     pub(super) name: &'a ServerName,
     pub(super) definition: Arc<ServerDefinition>,
+    /// Whether the session brought it.
+    pub(super) is_own: bool,
     pub(super) offer: Option<Arc<Offer>>,
 }
 
@@ -60,6 +63,8 @@ pub(super) struct Catalog {
     prompt_targets: HashMap<String, Target>,
     resource_owners: HashMap<String, usize>,
     template_owners: Vec<(String, Template, usize)>,
+    /// Servers of which the session has more than nothing.
+    reached: HashSet<usize>,
     index: OnceLock<Index>,
 }
 
@@ -79,43 +84,64 @@ impl Catalog {
     }
 
     /// Puts the offers together. The parts are in the order of the servers' names: of two that show the same name, the
-    /// one with the server's name in it wins, else the first.
+    /// first wins. Names that begin with that of another server belong to it, whether it has them, shows them or is known
+    /// yet; whoever shows bare names has none of those.
     pub(super) fn build(parts: &[Part<'_>], scope: &Scope) -> Self {
         let mut catalog = Self {
             offers: parts.iter().map(|part| part.offer.clone()).collect(),
             ..Self::default()
         };
         let bare = |part: &Part<'_>| part.definition.names == mcp_catalog::Names::Bare;
+        let names: Vec<&ServerName> = parts.iter().map(|part| part.name).collect();
         for pass_bare in [false, true] {
             for (server, part) in parts.iter().enumerate() {
                 if bare(part) == pass_bare
                     && let Some(offer) = &part.offer
                 {
-                    catalog.add_tools(server, part, offer, scope);
-                    catalog.add_prompts(server, part, offer);
+                    catalog.add_tools(server, part, offer, scope, &names);
+                    if scope.reaches(part.name, &part.definition, part.is_own, offer) {
+                        catalog.add_prompts(server, part, offer, &names);
+                    }
                 }
             }
         }
         for (server, part) in parts.iter().enumerate() {
-            if let Some(offer) = &part.offer {
+            if let Some(offer) = &part.offer
+                && scope.reaches(part.name, &part.definition, part.is_own, offer)
+            {
+                catalog.reached.insert(server);
                 catalog.add_resources(server, part, offer);
             }
         }
         catalog
     }
 
-    fn add_tools(&mut self, server: usize, part: &Part<'_>, offer: &Offer, scope: &Scope) {
+    fn add_tools(
+        &mut self,
+        server: usize,
+        part: &Part<'_>,
+        offer: &Offer,
+        scope: &Scope,
+        names: &[&ServerName],
+    ) {
+        // Ours search all servers; a server that is alone may have its own.
+        let is_ours = |shown: &str| names.len() > 1 && (shown == search::SEARCH || shown == search::CALL);
         for tool in &offer.tools {
             let shown = names::shown(part.name, &part.definition, &tool.name);
-            if !scope.admits(part.name, &part.definition, &tool.name) {
+            if names::is_taken(&shown, part.name, names) || is_ours(&shown) {
+                tracing::warn!(server = %part.name, tool = %outcome::line(&shown), "a tool is left out: its name is another's");
+                continue;
+            }
+            if !scope.admits(part.name, &part.definition, part.is_own, &tool.name) {
                 self.filtered.entry(shown).or_insert(server);
                 continue;
             }
             if offer.held.iter().any(|held| *held == tool.name) {
                 continue;
             }
-            if self.tool_targets.contains_key(&shown) {
-                tracing::warn!(server = %part.name, tool = %shown, "two servers have a tool of this name; this one's is left out");
+            // A held one of another keeps its name, too.
+            if self.tool_targets.contains_key(&shown) || self.held.contains_key(&shown) {
+                tracing::warn!(server = %part.name, tool = %outcome::line(&shown), "two servers have a tool of this name; this one's is left out");
                 continue;
             }
             let target = Target {
@@ -129,18 +155,23 @@ impl Catalog {
             self.tools.push(tool);
         }
         for held in &offer.held {
-            if scope.admits(part.name, &part.definition, held) {
-                let shown = names::shown(part.name, &part.definition, held);
+            let shown = names::shown(part.name, &part.definition, held);
+            if scope.admits(part.name, &part.definition, part.is_own, held)
+                && !names::is_taken(&shown, part.name, names)
+            {
                 self.held.entry(shown).or_insert(server);
             }
         }
     }
 
-    fn add_prompts(&mut self, server: usize, part: &Part<'_>, offer: &Offer) {
+    fn add_prompts(&mut self, server: usize, part: &Part<'_>, offer: &Offer, names: &[&ServerName]) {
         for prompt in &offer.prompts {
             let shown = names::shown(part.name, &part.definition, &prompt.name);
-            if self.prompts.len() >= MAX_ITEMS || self.prompt_targets.contains_key(&shown) {
-                tracing::warn!(server = %part.name, prompt = %shown, "a prompt is left out: there is one of this name, or too many");
+            if self.prompts.len() >= MAX_ITEMS
+                || self.prompt_targets.contains_key(&shown)
+                || names::is_taken(&shown, part.name, names)
+            {
+                tracing::warn!(server = %part.name, prompt = %outcome::line(&shown), "a prompt is left out: there is one of this name, or too many");
                 continue;
             }
             let name = prompt.name.clone();
@@ -227,14 +258,15 @@ impl Catalog {
         exact.map(|(.., server)| *server)
     }
 
-    /// Servers that may have resources beside those that they list.
-    pub(super) fn with_resources(&self) -> impl Iterator<Item = usize> + '_ {
-        let claims = |offer: &Offer| offer.capabilities.resources.is_some();
-        self.offers
-            .iter()
-            .enumerate()
-            .filter(move |(_, offer)| offer.as_deref().is_some_and(claims))
-            .map(|(server, _)| server)
+    /// To whom a resource leads: who lists it or has a template for it, else the server that is alone with resources, as
+    /// that may have some that it does not list. Of several none is asked: what a URI says is not for all of them.
+    pub(super) fn resource(&self, uri: &str) -> Option<usize> {
+        self.owner(uri).or_else(|| {
+            let claims = |offer: &Offer| offer.capabilities.resources.is_some();
+            let reached = self.reached.iter().copied();
+            let mut claiming = reached.filter(|at| self.offers[*at].as_deref().is_some_and(claims));
+            claiming.next().filter(|_| claiming.next().is_none())
+        })
     }
 
     /// What one server can, as far as is known.

@@ -21,6 +21,9 @@ use super::upstream::Upstream;
 use super::{DoorOptions, View};
 use crate::mcp::call::CallError;
 
+/// What is done at once for sessions beside their calls.
+const ERRANDS: usize = 8;
+
 /// See the module. Shared by all connections of the session.
 pub(super) struct Core {
     /// In the order of their names.
@@ -37,6 +40,7 @@ pub(super) struct Core {
     scope: Scope,
     search: Search,
     calls: Arc<Semaphore>,
+    errands: Arc<Semaphore>,
     catalog: Mutex<Arc<Catalog>>,
     fetches: Mutex<HashMap<usize, watch::Receiver<bool>>>,
     /// Of each server: whether a list was answered without it.
@@ -71,6 +75,7 @@ impl Core {
                 above: view.search_above,
             },
             calls: Arc::new(Semaphore::new(options.max_calls)),
+            errands: Arc::new(Semaphore::new(ERRANDS)),
             catalog: Mutex::default(),
             fetches: Mutex::default(),
             missed,
@@ -82,6 +87,11 @@ impl Core {
     /// A place among the calls of the session that are under way.
     pub(super) fn place(&self) -> Option<OwnedSemaphorePermit> {
         self.calls.clone().try_acquire_owned().ok()
+    }
+
+    /// A place for what has to be done after the session's calls, however many of these are under way. Waits for it.
+    pub(super) async fn errand(&self) -> Option<OwnedSemaphorePermit> {
+        self.errands.clone().acquire_owned().await.ok()
     }
 
     /// One of the servers.
@@ -105,7 +115,11 @@ impl Core {
             return false;
         };
         let server = self.named(server).and_then(|at| self.servers.get(at));
-        server.is_some_and(|server| !self.scope.admits(server.name(), &server.definition(), tool))
+        server.is_some_and(|server| {
+            !self
+                .scope
+                .admits(server.name(), &server.definition(), server.is_own(), tool)
+        })
     }
 
     /// What is known of all servers now. Asks none.
@@ -118,6 +132,7 @@ impl Core {
                 .map(|server| Part {
                     name: server.name(),
                     definition: server.definition(),
+                    is_own: server.is_own(),
                     offer: server.offer_if_known(),
                 })
                 .collect();

@@ -220,7 +220,9 @@ impl ServerHandler for Handler {
     fn accepted_subscription_filter(&self, requested: &SubscriptionFilter) -> Option<SubscriptionFilter> {
         let mut accepted = requested.clone();
         if let Some(uris) = &mut accepted.resource_subscriptions {
+            uris.retain(|uri| uri.len() <= subscriptions::MAX_URI);
             uris.truncate(MAX_SUBSCRIPTIONS);
+            uris.shrink_to_fit();
         }
         Some(accepted)
     }

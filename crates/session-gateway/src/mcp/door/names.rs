@@ -3,6 +3,8 @@
 use mcp_catalog::{Names, ServerDefinition, admits};
 use session_core::mcp::{SEPARATOR, ServerName};
 
+use crate::mcp::servers::Offer;
+
 /// The full name: unique over all servers, because no server's name has a separator in it.
 pub(super) fn full(server: &ServerName, item: &str) -> String {
     format!("{server}{SEPARATOR}{item}")
@@ -21,6 +23,13 @@ pub(super) fn split(name: &str) -> Option<(&str, &str)> {
     name.split_once(SEPARATOR)
 }
 
+/// Whether a name that a server shows is another's: it begins with the name of one of the others.
+pub(super) fn is_taken(shown: &str, server: &ServerName, servers: &[&ServerName]) -> bool {
+    split(shown).is_some_and(|(beginning, _)| {
+        beginning != server.as_str() && servers.iter().any(|other| other.as_str() == beginning)
+    })
+}
+
 /// Which tools a session may use, beside what the operator says of each server. Patterns are full names, also for
 /// servers whose tools are shown without the server's.
 #[derive(Debug, Clone, Default)]
@@ -33,8 +42,34 @@ impl Scope {
     }
 
     /// Whether a tool is there for the session, as far as its name decides.
-    pub(super) fn admits(&self, server: &ServerName, definition: &ServerDefinition, tool: &str) -> bool {
-        definition.tools.admits(tool) && admits(&self.0, server, tool)
+    ///
+    /// What the session brought is its own to limit: a profile knows nothing of it.
+    pub(super) fn admits(
+        &self,
+        server: &ServerName,
+        definition: &ServerDefinition,
+        is_own: bool,
+        tool: &str,
+    ) -> bool {
+        definition.tools.admits(tool) && (is_own || admits(&self.0, server, tool))
+    }
+
+    /// Whether the session has anything of a server beside its tools: all of it, or nothing when the patterns name none of
+    /// its tools. A pattern that ends behind the server's name names those of a server without tools, too.
+    pub(super) fn reaches(
+        &self,
+        server: &ServerName,
+        definition: &ServerDefinition,
+        is_own: bool,
+        offer: &Offer,
+    ) -> bool {
+        if is_own || admits(&self.0, server, "") {
+            return true;
+        }
+        let tools = offer.tools.iter().map(|tool| tool.name.as_ref());
+        tools
+            .chain(offer.held.iter().map(String::as_str))
+            .any(|tool| self.admits(server, definition, is_own, tool))
     }
 }
 
@@ -53,15 +88,20 @@ mod tests {
         let mut definition = definition();
         definition.tools.deny = vec!["push*".into()];
         let all = Scope::default();
-        assert!(all.admits(&git, &definition, "log"));
-        assert!(!all.admits(&git, &definition, "push_force"));
+        assert!(all.admits(&git, &definition, false, "log"));
+        assert!(!all.admits(&git, &definition, false, "push_force"));
         let some = Scope::new(vec!["git__l*".into(), "docs__search".into(), "git__push".into()]);
-        assert!(some.admits(&git, &definition, "log"));
-        assert!(!some.admits(&git, &definition, "status"));
-        assert!(!some.admits(&git, &definition, "push"));
-        assert!(some.admits(&server("docs"), &definition, "search"));
-        assert!(!some.admits(&server("docs"), &definition, "searches"));
-        assert!(!some.admits(&server("other"), &definition, "log"));
+        assert!(some.admits(&git, &definition, false, "log"));
+        assert!(!some.admits(&git, &definition, false, "status"));
+        assert!(!some.admits(&git, &definition, false, "push"));
+        assert!(some.admits(&server("docs"), &definition, false, "search"));
+        assert!(!some.admits(&server("docs"), &definition, false, "searches"));
+        assert!(!some.admits(&server("other"), &definition, false, "log"));
+        assert!(
+            some.admits(&server("other"), &definition, true, "log"),
+            "the session's own"
+        );
+        assert!(!some.admits(&server("other"), &definition, true, "push"));
     }
 
     #[test]
@@ -69,8 +109,8 @@ mod tests {
         let mut definition = definition();
         definition.names = Names::Bare;
         assert_eq!(shown(&server("git"), &definition, "log"), "log");
-        assert!(Scope::new(vec!["git__*".into()]).admits(&server("git"), &definition, "log"));
-        assert!(!Scope::new(vec!["log".into()]).admits(&server("git"), &definition, "log"));
+        assert!(Scope::new(vec!["git__*".into()]).admits(&server("git"), &definition, false, "log"));
+        assert!(!Scope::new(vec!["log".into()]).admits(&server("git"), &definition, false, "log"));
     }
 
     #[test]

@@ -15,8 +15,6 @@ use super::drive::{Landed, Trip, misfit};
 use super::flight::Subject;
 
 const METHOD: &str = "resources/read";
-/// Servers that are asked one after the other for a resource that nobody listed.
-const MAX_TRIES: usize = 8;
 
 /// Reads a resource from the server that has it.
 pub(super) async fn read(
@@ -48,8 +46,8 @@ pub(super) async fn read(
     if let Some(owner) = catalog.owner(&request.uri) {
         return response(ask(owner).await);
     }
-    // Servers may have resources that they list nowhere. Who says so is asked, until one has it.
-    for server in catalog.with_resources().take(MAX_TRIES) {
+    // A server may have resources that it lists nowhere.
+    if let Some(server) = catalog.resource(&request.uri) {
         match ask(server).await {
             Landed::Error(error) if is_not_there(&error) => {}
             Landed::Refused(refusal) if refusal.server.is_some() => {}

@@ -1,7 +1,7 @@
 //! Resources that somebody wants to hear of, and what their servers have to be told of that.
 //!
 //! Several connections of a session may want the same resource: its server is told when the first one does and when the
-//! last one does not any more.
+//! last one does not any more. Whoever comes while it is being told waits for what it says.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,6 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rmcp::model::{
     ClientCapabilities, ClientRequest, ErrorData, Request, SubscribeRequestParams, UnsubscribeRequestParams,
 };
+
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::core::Core;
 use super::flight::{Event, Flight, Subject};
@@ -18,46 +20,73 @@ use crate::mcp::call::CallError;
 
 /// Subscriptions of one session.
 const MAX_SUBSCRIPTIONS: usize = 1_000;
+/// The longest URI that is listened to, in bytes: each is remembered in several places.
+pub(super) const MAX_URI: usize = 8 << 10;
 
-/// How many listeners each resource of each server has.
+/// Who listens to each resource of each server.
 #[derive(Debug, Default)]
-pub(super) struct Subscriptions(Mutex<HashMap<(usize, String), usize>>);
+pub(super) struct Subscriptions(Mutex<HashMap<(usize, String), Entry>>);
+
+#[derive(Debug, Default)]
+struct Entry {
+    listeners: usize,
+    upstream: Arc<Upstream>,
+}
+
+/// What the server of a resource was told.
+#[derive(Debug, Default)]
+struct Upstream {
+    /// Whether it tells of changes. Locked while it is told otherwise, so that it hears of one thing at a time.
+    tells: tokio::sync::Mutex<bool>,
+    /// How often it refused, with what it said last.
+    refusals: Mutex<(u64, Option<ErrorData>)>,
+}
+
+impl Upstream {
+    fn refusals(&self) -> std::sync::MutexGuard<'_, (u64, Option<ErrorData>)> {
+        self.refusals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 impl Subscriptions {
-    fn table(&self) -> std::sync::MutexGuard<'_, HashMap<(usize, String), usize>> {
+    fn table(&self) -> std::sync::MutexGuard<'_, HashMap<(usize, String), Entry>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// One more listener. Whether it is the first; `None` when there are too many subscriptions.
-    fn add(&self, server: usize, uri: &str) -> Option<bool> {
+    /// One more listener; `None` when there are too many subscriptions.
+    fn add(&self, server: usize, uri: &str) -> Option<Arc<Upstream>> {
         let mut table = self.table();
         let room = table.len() < MAX_SUBSCRIPTIONS;
-        match table.get_mut(&(server, uri.to_owned())) {
-            Some(listeners) => {
-                *listeners += 1;
-                Some(false)
-            }
-            None if room => {
-                table.insert((server, uri.to_owned()), 1);
-                Some(true)
-            }
-            None => None,
+        let key = (server, uri.to_owned());
+        if !room && !table.contains_key(&key) {
+            return None;
         }
+        let entry = table.entry(key).or_default();
+        entry.listeners += 1;
+        Some(entry.upstream.clone())
     }
 
-    /// One listener less. Whether it was the last.
-    fn remove(&self, server: usize, uri: &str) -> bool {
+    /// One listener less.
+    fn remove(&self, server: usize, uri: &str) -> Option<Arc<Upstream>> {
         let mut table = self.table();
+        let entry = table.get_mut(&(server, uri.to_owned()))?;
+        entry.listeners = entry.listeners.saturating_sub(1);
+        Some(entry.upstream.clone())
+    }
+
+    fn is_listened_to(&self, server: usize, uri: &str) -> bool {
+        let table = self.table();
+        let entry = table.get(&(server, uri.to_owned()));
+        entry.is_some_and(|entry| entry.listeners > 0)
+    }
+
+    /// Forgets a resource to which nobody listens.
+    fn forget(&self, server: usize, uri: &str) {
         let key = (server, uri.to_owned());
-        let Some(listeners) = table.get_mut(&key) else {
-            return false;
-        };
-        *listeners -= 1;
-        let last = *listeners == 0;
-        if last {
+        let mut table = self.table();
+        if table.get(&key).is_some_and(|entry| entry.listeners == 0) {
             table.remove(&key);
         }
-        last
     }
 }
 
@@ -66,13 +95,14 @@ impl Subscriptions {
 /// # Errors
 /// The server's own, or why it cannot tell.
 pub(super) async fn subscribe(core: &Arc<Core>, uri: &str) -> Result<usize, ErrorData> {
+    if uri.len() > MAX_URI {
+        return Err(ErrorData::invalid_params(
+            format!("the URI is too long: it may have {MAX_URI} bytes"),
+            None,
+        ));
+    }
     let catalog = core.settled().await;
-    let owner = catalog.owner(uri).or_else(|| {
-        // A server that is alone with resources may have some that it does not list.
-        let mut claiming = catalog.with_resources();
-        claiming.next().filter(|_| claiming.next().is_none())
-    });
-    let Some(server) = owner else {
+    let Some(server) = catalog.resource(uri) else {
         return Err(ErrorData::resource_not_found(
             "no server of this session has this resource",
             None,
@@ -87,21 +117,44 @@ pub(super) async fn subscribe(core: &Arc<Core>, uri: &str) -> Result<usize, Erro
             None,
         ));
     }
-    match core.subscriptions.add(server, uri) {
-        None => {
-            return Err(ErrorData::invalid_params(
-                "the session has too many subscriptions",
-                None,
-            ));
-        }
-        Some(false) => return Ok(server),
-        Some(true) => {}
+    let Some(upstream) = core.subscriptions.add(server, uri) else {
+        return Err(ErrorData::invalid_params(
+            "the session has too many subscriptions",
+            None,
+        ));
+    };
+    let told = tell(core, server, uri, &upstream).await;
+    if told.is_err() {
+        core.subscriptions.remove(server, uri);
+        core.subscriptions.forget(server, uri);
     }
+    told.map(|()| server)
+}
+
+/// Tells a server that somebody listens, unless it knows.
+async fn tell(core: &Arc<Core>, server: usize, uri: &str, upstream: &Upstream) -> Result<(), ErrorData> {
+    let before = upstream.refusals().0;
+    let mut tells = upstream.tells.lock().await;
+    if *tells {
+        return Ok(());
+    }
+    // Refused to somebody else meanwhile, so it is to us: a server that is slow to refuse is asked once.
+    if let (now, Some(refusal)) = &*upstream.refusals()
+        && *now != before
+    {
+        return Err(refusal.clone());
+    }
+    let place = core.place().ok_or_else(|| Refusal::busy().into_error())?;
     let request = ClientRequest::SubscribeRequest(Request::new(SubscribeRequestParams::new(uri)));
-    match quietly(core, server, request, "resources/subscribe", uri).await {
-        Ok(()) => Ok(server),
+    match send(core, server, request, ("resources/subscribe", uri), place).await {
+        Ok(()) => {
+            *tells = true;
+            Ok(())
+        }
         Err(error) => {
-            core.subscriptions.remove(server, uri);
+            let mut refusals = upstream.refusals();
+            refusals.0 += 1;
+            refusals.1 = Some(error.clone());
             Err(error)
         }
     }
@@ -109,12 +162,20 @@ pub(super) async fn subscribe(core: &Arc<Core>, uri: &str) -> Result<usize, Erro
 
 /// Ends one subscription.
 pub(super) async fn unsubscribe(core: &Arc<Core>, server: usize, uri: &str) {
-    if core.subscriptions.remove(server, uri) {
+    let Some(upstream) = core.subscriptions.remove(server, uri) else {
+        return;
+    };
+    let mut tells = upstream.tells.lock().await;
+    if *tells && !core.subscriptions.is_listened_to(server, uri) {
+        // Not among the session's calls: when these are too many, a server would tell of it for ever.
+        let Some(place) = core.errand().await else { return };
         let request = ClientRequest::UnsubscribeRequest(Request::new(UnsubscribeRequestParams::new(uri)));
-        if let Err(error) = quietly(core, server, request, "resources/unsubscribe", uri).await {
+        if let Err(error) = send(core, server, request, ("resources/unsubscribe", uri), place).await {
             tracing::debug!(code = error.code.0, "a subscription could not be ended");
         }
+        *tells = false;
     }
+    core.subscriptions.forget(server, uri);
 }
 
 /// A request of ours, during which nobody is asked anything.
@@ -126,6 +187,16 @@ pub(super) async fn quietly(
     name: &str,
 ) -> Result<(), ErrorData> {
     let place = core.place().ok_or_else(|| Refusal::busy().into_error())?;
+    send(core, server, request, (method, name), place).await
+}
+
+async fn send(
+    core: &Arc<Core>,
+    server: usize,
+    request: ClientRequest,
+    (method, name): (&'static str, &str),
+    place: OwnedSemaphorePermit,
+) -> Result<(), ErrorData> {
     let upstream = core.server(server)?;
     let subject = Subject {
         method,
@@ -161,24 +232,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_server_is_told_of_the_first_and_the_last_listener() {
+    fn a_resource_is_forgotten_with_its_last_listener() {
         let subscriptions = Subscriptions::default();
-        assert_eq!(subscriptions.add(0, "a"), Some(true));
-        assert_eq!(subscriptions.add(0, "a"), Some(false));
-        assert_eq!(subscriptions.add(1, "a"), Some(true));
-        assert!(!subscriptions.remove(0, "a"));
-        assert!(subscriptions.remove(0, "a"));
-        assert!(!subscriptions.remove(0, "a"));
-        assert!(subscriptions.remove(1, "a"));
+        for server in [0, 0, 1] {
+            assert!(subscriptions.add(server, "a").is_some());
+        }
+        assert!(subscriptions.remove(0, "a").is_some());
+        subscriptions.forget(0, "a");
+        assert!(subscriptions.is_listened_to(0, "a"));
+        assert!(subscriptions.remove(0, "a").is_some());
+        assert!(!subscriptions.is_listened_to(0, "a"));
+        subscriptions.forget(0, "a");
+        assert!(subscriptions.remove(0, "a").is_none());
+        assert!(subscriptions.is_listened_to(1, "a"));
     }
 
     #[test]
     fn a_session_cannot_subscribe_without_end() {
         let subscriptions = Subscriptions::default();
         for at in 0..MAX_SUBSCRIPTIONS {
-            assert_eq!(subscriptions.add(0, &at.to_string()), Some(true));
+            assert!(subscriptions.add(0, &at.to_string()).is_some());
         }
-        assert_eq!(subscriptions.add(0, "one more"), None);
-        assert_eq!(subscriptions.add(0, "7"), Some(false));
+        assert!(subscriptions.add(0, "one more").is_none());
+        assert!(subscriptions.add(0, "7").is_some());
     }
 }

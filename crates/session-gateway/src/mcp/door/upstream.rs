@@ -20,6 +20,9 @@ pub(crate) trait Upstream: Send + Sync + 'static {
     /// What the operator declared of it.
     fn definition(&self) -> Arc<ServerDefinition>;
 
+    /// Whether the session brought it.
+    fn is_own(&self) -> bool;
+
     /// What it offers, as far as that is known without asking it.
     fn offer_if_known(&self) -> Option<Arc<Offer>>;
 
@@ -51,6 +54,10 @@ impl Upstream for Server {
 
     fn definition(&self) -> Arc<ServerDefinition> {
         Self::definition(self)
+    }
+
+    fn is_own(&self) -> bool {
+        Self::is_own(self)
     }
 
     fn offer_if_known(&self) -> Option<Arc<Offer>> {

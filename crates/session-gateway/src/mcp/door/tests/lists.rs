@@ -260,20 +260,7 @@ async fn resources_are_read_where_they_are() {
     for (server, said) in [(&a, "from a"), (&b, "from b"), (&c, "from c")] {
         reads(server, said);
     }
-    a.on("resources/read", |request, _| async move {
-        let ClientRequest::ReadResourceRequest(read) = request else {
-            panic!("a resource")
-        };
-        if read.params.uri == "hidden://b" {
-            return Err(CallError::Answered(rmcp::ErrorData::resource_not_found(
-                "not here", None,
-            )));
-        }
-        Ok(ServerResult::ReadResourceResult(ReadResourceResult::new(vec![
-            ResourceContents::text("from a", read.params.uri),
-        ])))
-    });
-    let site = Site::new(&[a, b, c.clone()]).await;
+    let site = Site::new(&[a.clone(), b.clone(), c.clone()]).await;
     for era in Era::BOTH {
         let agent = Agent::over_http(&site, era, helpful()).await;
         let listed = agent.service.list_all_resources().await.unwrap();
@@ -293,7 +280,6 @@ async fn resources_are_read_where_they_are() {
             ("x://b", "from b"),
             ("repo://me", "from a"),
             ("repo://me/issues/3", "from b"),
-            ("hidden://b", "from b"),
         ] {
             let read = agent
                 .service
@@ -304,6 +290,21 @@ async fn resources_are_read_where_they_are() {
         }
     }
     assert!(c.seen("resources/read").is_empty(), "it claims no resources");
+    // What nobody lists is told to nobody, as it could be anybody's.
+    let agent = Agent::over_http(&site, Era::Legacy, helpful()).await;
+    let read = ReadResourceRequestParams::new("hidden://b");
+    assert!(agent.service.read_resource(read).await.is_err());
+    for server in [&a, &b] {
+        let seen = server.seen("resources/read");
+        assert!(seen.iter().all(|read| read["uri"] != "hidden://b"), "{seen:?}");
+    }
+    // A server that is alone with resources may have some that it does not list.
+    let site = Site::new(&[b, c]).await;
+    let agent = Agent::over_http(&site, Era::Legacy, helpful()).await;
+    let read = agent
+        .service
+        .read_resource(ReadResourceRequestParams::new("hidden://b"));
+    assert!(format!("{:?}", read.await.unwrap()).contains("from b"));
 }
 
 #[tokio::test]

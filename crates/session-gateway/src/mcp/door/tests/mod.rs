@@ -3,6 +3,8 @@
 mod asks;
 mod calls;
 mod changes;
+mod filters;
+mod hostile;
 mod http;
 mod lines;
 mod lists;

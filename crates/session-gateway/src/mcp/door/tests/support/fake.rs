@@ -1,6 +1,7 @@
 //! A server that does what a test says.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -25,6 +26,7 @@ type Act = Arc<dyn Fn(ClientRequest, Arc<dyn Caller>) -> BoxFuture<'static, Answ
 pub(in crate::mcp::door) struct Fake {
     name: ServerName,
     definition: Mutex<Arc<ServerDefinition>>,
+    is_own: AtomicBool,
     offer: watch::Sender<Option<Arc<Offer>>>,
     changes: broadcast::Sender<Change>,
     acts: Mutex<HashMap<String, Act>>,
@@ -84,6 +86,7 @@ impl Fake {
         Arc::new(Self {
             name: name.parse().unwrap(),
             definition: Mutex::new(Arc::new(definition())),
+            is_own: false.into(),
             offer: watch::Sender::new(None),
             changes: broadcast::Sender::new(64),
             acts: Mutex::default(),
@@ -106,6 +109,11 @@ impl Fake {
         let mut changed = definition.as_ref().clone();
         change(&mut changed);
         *definition = Arc::new(changed);
+    }
+
+    /// The session has brought it.
+    pub(in crate::mcp::door) fn is_brought(&self) {
+        self.is_own.store(true, Ordering::SeqCst);
     }
 
     /// Changes its offer; it is known from then on.
@@ -187,6 +195,10 @@ impl Upstream for Fake {
 
     fn definition(&self) -> Arc<ServerDefinition> {
         self.definition.lock().unwrap().clone()
+    }
+
+    fn is_own(&self) -> bool {
+        self.is_own.load(Ordering::SeqCst)
     }
 
     fn offer_if_known(&self) -> Option<Arc<Offer>> {

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(in crate::mcp::door) use self::agent::{Agent, Era, helpful, text_of};
 pub(in crate::mcp::door) use self::fake::{Fake, able, definition, text, tool};
-pub(in crate::mcp::door) use self::raw::{Raw, event_of, modern_meta};
+pub(in crate::mcp::door) use self::raw::{INITIALIZE, Raw, event_of, modern_meta};
 use super::super::{Door, DoorOptions, Endpoint, Upstream, View};
 use crate::mcp::config::McpLimits;
 
@@ -83,6 +83,16 @@ impl Site {
             door.endpoint.serve_lines(reader, writer, &shutdown).await
         });
         theirs
+    }
+
+    /// Serves one connection; dropping the future cuts it.
+    pub(in crate::mcp::door) async fn serve(&self, stream: DuplexStream) {
+        self.door.serve(Box::new(stream)).await;
+    }
+
+    /// Sessions of the protocol that there are.
+    pub(in crate::mcp::door) async fn sessions(&self) -> usize {
+        self.door.http.sessions().await
     }
 
     pub(in crate::mcp::door) async fn close(&self) {

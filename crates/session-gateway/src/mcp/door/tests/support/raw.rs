@@ -10,6 +10,9 @@ use tokio::net::TcpStream;
 
 use super::{Site, TOKEN};
 
+/// How a client begins.
+pub(in crate::mcp::door) const INITIALIZE: &str = r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"raw","version":"1"}}}"#;
+
 /// One connection.
 pub(in crate::mcp::door) struct Raw {
     sender: SendRequest<Full<Bytes>>,
