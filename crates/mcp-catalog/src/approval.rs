@@ -94,6 +94,16 @@ impl Catalog {
         })
     }
 
+    /// Judges as [`Self::judge`] would, for somebody who only looks: nothing is approved or kept, and nobody is waited for.
+    ///
+    /// # Errors
+    /// `StateDirRefused` for approvals that are damaged; `HostIo`.
+    pub fn judge_only(&self, server: &ServerName, approval: Approval, tools: &[Value]) -> Result<Judgement> {
+        let shown: Vec<Shown<'_>> = tools.iter().map(Shown::of).collect();
+        let known = self.approvals_of(server)?;
+        Ok(weigh(&known, approval, &shown).0)
+    }
+
     /// What waits for approval, by name.
     ///
     /// # Errors

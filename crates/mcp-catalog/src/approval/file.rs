@@ -17,7 +17,8 @@ use crate::files::{Dir, PRIVATE_FILE, Refusal, Stamp, refused};
 pub(super) const OPERATION: &str = "judge the tools of an MCP server";
 const DIR: &str = "approvals";
 const ENDING: &str = ".json";
-const LOCK: &str = ".lock";
+/// Counts the changes of all servers. Each has a lock of its own: one that changes all the time holds up no other.
+const COUNT: &str = ".lock";
 const MAX_BYTES: usize = 64 << 20;
 /// More than a server may show. Above it, tools that were never approved and are not shown any more are forgotten.
 const MAX_KNOWN: usize = 2000;
@@ -149,7 +150,7 @@ impl Catalog {
         change: impl FnOnce(&mut Approvals) -> Result<(T, bool)>,
     ) -> Result<T> {
         let dir = self.store(OPERATION, DIR)?;
-        let guard = dir.lock(LOCK)?;
+        let _guard = dir.lock(&format!(".{server}.lock"))?;
         let mut approvals = (*self.read_approvals(&dir, server)?).clone();
         let (outcome, changed) = change(&mut approvals)?;
         if changed {
@@ -158,14 +159,18 @@ impl Catalog {
                 return Err(too_much(server));
             }
             dir.replace(&format!("{server}{ENDING}"), &written, PRIVATE_FILE)?;
-            guard.count_change();
+            match dir.lock(COUNT) {
+                Ok(count) => count.count_change(),
+                // It is kept all the same, and seen at the next change.
+                Err(error) => tracing::warn!(%server, %error, "a change of approvals could not be counted"),
+            }
         }
         Ok(outcome)
     }
 
     pub(super) fn count_approvals(&self) -> Result<u64> {
         self.stored(OPERATION, DIR)?
-            .map_or(Ok(0), |dir| dir.changes(LOCK))
+            .map_or(Ok(0), |dir| dir.changes(COUNT))
     }
 }
 

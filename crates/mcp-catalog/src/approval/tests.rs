@@ -185,11 +185,12 @@ fn names_of_tools_are_never_names_of_files() {
     let names = ["../../../servers.toml", "/etc/passwd", "a\0b", "..", "git.json"];
     let tools: Vec<Value> = names.iter().map(|name| tool(name, "")).collect();
     first(&home, &tools);
-    let files: Vec<_> = fs::read_dir(home.storage("approvals"))
+    let mut files: Vec<_> = fs::read_dir(home.storage("approvals"))
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
-    assert_eq!(files.len(), 2, "{files:?}");
+    files.sort();
+    assert_eq!(files, [".git.lock", ".lock", "git.json"]);
     assert!(!home.servers().exists());
 }
 
@@ -366,4 +367,38 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn who_only_looks_approves_nothing() {
+    let home = Home::new();
+    let look = |tools: &[Value]| {
+        home.catalog
+            .judge_only(&git(), Approval::FirstSeen, tools)
+            .unwrap()
+    };
+    assert_eq!(look(&log_and_push()).approved, [0, 1]);
+    assert!(!home.storage("approvals/git.json").exists());
+    first(&home, &[tool("log", "Another")]);
+    assert_eq!(names_of(&look(&log_and_push())).len(), 2);
+    assert!(
+        home.catalog.pending(&git()).unwrap().is_empty(),
+        "nothing is kept"
+    );
+}
+
+#[test]
+fn a_server_whose_approvals_are_being_changed_holds_up_no_other() {
+    let home = Home::new();
+    let begun = std::time::Instant::now();
+    let other = home.other();
+    home.catalog
+        .change_approvals(&git(), |_| {
+            other
+                .judge(&name("docs"), Approval::FirstSeen, &log_and_push())
+                .map(|judged| (judged, false))
+        })
+        .unwrap();
+    assert!(begun.elapsed() < std::time::Duration::from_secs(5));
+    assert_eq!(home.catalog.approvals_stamp().unwrap(), 1);
 }
