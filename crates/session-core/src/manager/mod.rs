@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -115,6 +116,8 @@ struct Inner {
     /// Programs that run for the gateway, and those that are being started or ended.
     programs: TaskTracker,
     programs_stop: CancellationToken,
+    /// Places for sidecars.
+    sidecars: Arc<Semaphore>,
     /// Small things that were begun and that nobody waits for: notes in the log, processes to forget.
     errands: TaskTracker,
     shutdown: CancellationToken,
@@ -177,6 +180,7 @@ impl SessionManager {
                 tasks: TaskTracker::new(),
                 programs: TaskTracker::new(),
                 programs_stop: CancellationToken::new(),
+                sidecars: Arc::new(Semaphore::new(programs::MAX_SIDECARS)),
                 errands: TaskTracker::new(),
                 shutdown: CancellationToken::new(),
             }),

@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 
 use self::owner::Owner;
 use self::sidecar::Sidecar;
-pub(super) use self::sidecar::is_sidecar;
+pub(super) use self::sidecar::{MAX_SIDECARS, is_sidecar};
 use super::commands::spawn_spec;
 use super::{Inner, SessionManager};
 use crate::command::CommandRequest;

@@ -6,6 +6,10 @@
 //! and it belongs to a process: a lock in its directory is held for as long as it is wanted, and whoever finds the lock
 //! free ends it, at the opening of the next manager or when somebody reconciles.
 
+use std::sync::Arc;
+
+use tokio::sync::OwnedSemaphorePermit;
+
 use crate::driver::{LaunchPlan, Request};
 use crate::error::{Error, ErrorKind, Result};
 use crate::gateway::SidecarSpec;
@@ -18,10 +22,15 @@ use crate::store::SessionRecord;
 
 use super::super::SessionManager;
 
+/// Sidecars of one process, those that are being made or removed included.
+pub(in super::super) const MAX_SIDECARS: usize = 64;
+
 /// A sidecar that is wanted.
 pub(super) struct Sidecar {
     session: SessionId,
     _lock: SidecarLock,
+    /// Given back when nothing of it is left.
+    _place: OwnedSemaphorePermit,
 }
 
 impl Sidecar {
@@ -46,6 +55,7 @@ impl SessionManager {
             ..CreateSession::default()
         };
         policy::limits::validate_create(&request)?;
+        let place = self.sidecar_place()?;
         let (mut record, _) = self.prepare_record(request, None).await?;
         record
             .info
@@ -71,13 +81,30 @@ impl SessionManager {
         match made {
             Ok(lock) => {
                 tracing::debug!(%session, name = spec.name, "a sidecar is ready");
-                Ok(Sidecar { session, _lock: lock })
+                Ok(Sidecar {
+                    session,
+                    _lock: lock,
+                    _place: place,
+                })
             }
             Err(error) => {
                 self.destroy_quietly(&session).await;
                 Err(error.with_context("sidecar", spec.name.escape_debug()))
             }
         }
+    }
+
+    /// Servers come and go as their sessions and they themselves will: the engine is not theirs alone.
+    fn sidecar_place(&self) -> Result<OwnedSemaphorePermit> {
+        let places = Arc::clone(&self.inner.sidecars);
+        places.try_acquire_owned().map_err(|_| {
+            Error::new(
+                ErrorKind::LimitExceeded,
+                "make a sidecar",
+                "too many MCP servers run in containers of their own",
+            )
+            .with_context("limit", MAX_SIDECARS)
+        })
     }
 
     async fn launch_sidecar(&self, record: &SessionRecord) -> Result<()> {
