@@ -340,10 +340,11 @@ pub trait Gateway: Send + Sync + 'static {
     /// # Errors
     /// `InvalidArgument` for servers or a profile that do not exist or that the operator does not let be used, for
     /// servers of its own that cannot be used or have the name of one of the operator's.
-    fn plan_mcp(&self, selection: &McpSelection, own: Option<&serde_json::Value>) -> Result<McpPlan>;
+    async fn plan_mcp(&self, selection: &McpSelection, own: Option<&serde_json::Value>) -> Result<McpPlan>;
 
-    /// The MCP servers of a session, or all that the operator declared when `None`; without starting any.
-    fn mcp_status(&self, session: Option<&SessionId>) -> McpStatus;
+    /// The MCP servers of a session, or all that the operator declared when `None`; without starting any, or changing
+    /// what is known of them.
+    async fn mcp_status(&self, session: Option<&SessionId>) -> McpStatus;
 
     /// Told once, before any session is admitted: who starts programs in containers. Holds it for as long as it serves.
     fn attach(&self, programs: Arc<dyn Programs>);

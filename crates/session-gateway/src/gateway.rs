@@ -144,9 +144,20 @@ impl Gateway for SessionGateway {
         }
     }
 
-    fn plan_mcp(&self, selection: &McpSelection, own: Option<&serde_json::Value>) -> Result<McpPlan> {
+    async fn plan_mcp(&self, selection: &McpSelection, own: Option<&serde_json::Value>) -> Result<McpPlan> {
         match &self.mcp {
-            Some(mcp) => mcp.plan(selection, own),
+            Some(mcp) => {
+                let (mcp, selection, own) = (mcp.clone(), selection.clone(), own.cloned());
+                let planned = tokio::task::spawn_blocking(move || mcp.plan(&selection, own.as_ref()));
+                planned.await.map_err(|error| {
+                    Error::new(
+                        ErrorKind::Internal,
+                        "choose MCP servers",
+                        "reading what is declared failed",
+                    )
+                    .with_source(error)
+                })?
+            }
             None if selection.servers.is_empty() && selection.profile.is_none() && own.is_none() => {
                 Ok(McpPlan::default())
             }
@@ -158,9 +169,13 @@ impl Gateway for SessionGateway {
         }
     }
 
-    fn mcp_status(&self, session: Option<&SessionId>) -> McpStatus {
-        let mcp = self.mcp.as_ref();
-        mcp.map(|mcp| mcp.status(session)).unwrap_or_default()
+    async fn mcp_status(&self, session: Option<&SessionId>) -> McpStatus {
+        let Some(mcp) = self.mcp.clone() else {
+            return McpStatus::default();
+        };
+        let session = session.copied();
+        let told = tokio::task::spawn_blocking(move || mcp.status(session.as_ref()));
+        told.await.unwrap_or_default()
     }
 
     fn attach(&self, programs: Arc<dyn Programs>) {

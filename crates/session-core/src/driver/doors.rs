@@ -56,7 +56,7 @@ impl Driver {
         let admission = match self.admission.take() {
             Some(admission) => admission,
             None => {
-                let grant = self.grant(record);
+                let grant = self.grant(record).await;
                 self.foundation.gateway.admit(&self.id, grant).await?
             }
         };
@@ -68,7 +68,7 @@ impl Driver {
         self.admission.is_none() && record.info.network == NetworkMode::Sealed
     }
 
-    fn grant(&self, record: &SessionRecord) -> SessionGrant {
+    async fn grant(&self, record: &SessionRecord) -> SessionGrant {
         let info = &record.info;
         SessionGrant {
             token: record.token.clone(),
@@ -77,7 +77,7 @@ impl Driver {
             allow: info.allow.clone(),
             budget: info.budget,
             mcp: McpGrant {
-                plan: mcp_plan(&*self.foundation.gateway, info),
+                plan: mcp_plan(&*self.foundation.gateway, info).await,
                 own: info.mcp_config.clone(),
             },
             ledger: Arc::new(StoreLedger::new(self.foundation.store.clone(), self.id)),
@@ -137,7 +137,11 @@ impl Driver {
     /// A gateway that does not let the session in is no reason not to run a program: most need no way out.
     pub(super) async fn ready_for_programs(&mut self, record: &SessionRecord) -> Result<Linked> {
         let (gateway, id) = (self.foundation.gateway.clone(), self.id);
-        let grant = self.needs_admission(record).then(|| self.grant(record));
+        let grant = if self.needs_admission(record) {
+            Some(self.grant(record).await)
+        } else {
+            None
+        };
         // While the container dials.
         let admitting = async {
             match grant {
@@ -262,7 +266,7 @@ enum Place {
 
 /// What was decided when the session was made. One that was made before there was anything to decide has the servers that
 /// it brought itself, if they can be used.
-pub(crate) fn mcp_plan(gateway: &dyn Gateway, info: &SessionInfo) -> McpPlan {
+pub(crate) async fn mcp_plan(gateway: &dyn Gateway, info: &SessionInfo) -> McpPlan {
     match (&info.mcp, &info.mcp_config) {
         (Some(plan), _) => plan.clone(),
         (None, None) => McpPlan::default(),
@@ -271,7 +275,8 @@ pub(crate) fn mcp_plan(gateway: &dyn Gateway, info: &SessionInfo) -> McpPlan {
                 none: true,
                 ..McpSelection::default()
             };
-            gateway.plan_mcp(&only_own, own.as_ref()).unwrap_or_else(|error| {
+            let plan = gateway.plan_mcp(&only_own, own.as_ref()).await;
+            plan.unwrap_or_else(|error| {
                 tracing::warn!(session = %info.id, %error, "the MCP servers that the session brought cannot be used");
                 McpPlan::default()
             })

@@ -210,7 +210,7 @@ impl SessionApi for SessionManager {
 
     async fn mcp_status(&self, session: Option<&SessionId>) -> Result<McpStatus> {
         let Some(session) = session else {
-            return Ok(self.inner.foundation.gateway.mcp_status(None));
+            return Ok(self.inner.foundation.gateway.mcp_status(None).await);
         };
         let record = self.record(session, "look at the session's MCP servers").await?;
         Ok(self.mcp_of(&record).await?.unwrap_or_default())

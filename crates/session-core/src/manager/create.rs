@@ -39,7 +39,7 @@ impl SessionManager {
             .is_some()
             .then(|| digest(&request))
             .transpose()?;
-        let mcp = self.plan_mcp(&request)?;
+        let mcp = self.plan_mcp(&request).await?;
         let (warm_agent, account) = (request.warm_agent, request.account.clone());
         let (mut record, judged) = self.prepare_record(request, mcp).await?;
         record.request_digest = digest;
@@ -115,9 +115,11 @@ impl SessionManager {
     }
 
     /// Which MCP servers it gets; none of them is asked.
-    fn plan_mcp(&self, request: &CreateSession) -> Result<Option<McpPlan>> {
+    async fn plan_mcp(&self, request: &CreateSession) -> Result<Option<McpPlan>> {
         let gateway = &self.inner.foundation.gateway;
-        let plan = gateway.plan_mcp(&request.mcp, request.mcp_config.as_ref())?;
+        let plan = gateway
+            .plan_mcp(&request.mcp, request.mcp_config.as_ref())
+            .await?;
         Ok(Some(plan).filter(|plan| !plan.is_empty()))
     }
 

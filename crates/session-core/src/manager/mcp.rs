@@ -19,16 +19,16 @@ impl SessionManager {
         if !info.state.may_have_container() {
             return Ok(None);
         }
-        let plan = mcp_plan(&**gateway, info);
+        let plan = mcp_plan(&**gateway, info).await;
         if plan.is_empty() {
             return Ok(None);
         }
         let driver = self.live_driver(&info.id);
         if driver.is_some_and(|driver| driver.answers_doors()) {
-            return Ok(Some(gateway.mcp_status(Some(&info.id))));
+            return Ok(Some(gateway.mcp_status(Some(&info.id)).await));
         }
         let mut told = self.told_by_another(record).await?;
-        let on_file = gateway.mcp_status(None).servers;
+        let on_file = gateway.mcp_status(None).await.servers;
         let mut on_file: BTreeMap<_, _> = on_file
             .into_iter()
             .map(|status| (status.name.clone(), status))
@@ -45,7 +45,7 @@ impl SessionManager {
         );
         Ok(Some(McpStatus {
             servers,
-            drifted: self.has_drifted(&plan),
+            drifted: self.has_drifted(&plan).await,
         }))
     }
 
@@ -64,7 +64,7 @@ impl SessionManager {
     }
 
     /// Whether the operator's servers would have another configuration if the session were made now.
-    fn has_drifted(&self, plan: &McpPlan) -> bool {
+    async fn has_drifted(&self, plan: &McpPlan) -> bool {
         if plan.servers.is_empty() {
             return false;
         }
@@ -74,7 +74,7 @@ impl SessionManager {
             servers: plan.servers.clone(),
             ..McpSelection::default()
         };
-        let now = self.inner.foundation.gateway.plan_mcp(&same, None);
+        let now = self.inner.foundation.gateway.plan_mcp(&same, None).await;
         now.map_or(true, |now| now.configuration != plan.configuration)
     }
 }

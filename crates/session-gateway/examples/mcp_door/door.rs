@@ -35,7 +35,7 @@ impl Door {
     pub(crate) async fn open(servers: &Path, state: &Path, token: SecretString) -> Result<Self> {
         let gateway = gateway(servers, state);
         let session = SessionId::new();
-        let plan = gateway.plan_mcp(&McpSelection::default(), None)?;
+        let plan = gateway.plan_mcp(&McpSelection::default(), None).await?;
         let grant = SessionGrant {
             token,
             account: None,

@@ -85,7 +85,7 @@ impl McpGateway {
         }
     }
 
-    /// Decides what a session that is to be made has of MCP. Asks no server.
+    /// Decides what a session that is to be made has of MCP. Asks no server, but reads files: for threads that may wait.
     ///
     /// # Errors
     /// `InvalidArgument` for servers or a profile that do not exist or may not be used, that were not published where only
@@ -108,7 +108,7 @@ impl McpGateway {
         ledger: Arc<dyn Ledger>,
     ) -> Result<()> {
         let servers = self.0.registry.admit(session, grant, ledger).await?;
-        let door = Arc::new(Door::new(self.endpoint(&grant.plan, servers), token));
+        let door = Arc::new(Door::new(self.endpoint(&grant.plan, servers).await, token));
         let before = self.doors().insert(session, door);
         if let Some(before) = before {
             before.close().await;
@@ -116,9 +116,14 @@ impl McpGateway {
         Ok(())
     }
 
-    fn endpoint(&self, plan: &McpPlan, servers: Vec<Server>) -> Endpoint {
+    async fn endpoint(&self, plan: &McpPlan, servers: Vec<Server>) -> Endpoint {
         let config = &self.0.config;
-        let above = config.catalog.declared().map(|declared| declared.search_above);
+        let catalog = Arc::clone(&config.catalog);
+        let declared = tokio::task::spawn_blocking(move || catalog.declared()).await;
+        let above = declared
+            .ok()
+            .and_then(Result::ok)
+            .map(|declared| declared.search_above);
         let view = View {
             servers: servers
                 .into_iter()
@@ -170,7 +175,7 @@ impl McpGateway {
         } else {
             registry.admit(id, &grant, ledger).await?
         };
-        let endpoint = self.endpoint(&grant.plan, servers);
+        let endpoint = self.endpoint(&grant.plan, servers).await;
         let served = endpoint.serve_lines(reader, writer, shutdown).await;
         endpoint.close().await;
         self.0.registry.dismiss(&id).await;
@@ -184,7 +189,8 @@ impl McpGateway {
         })
     }
 
-    /// The servers of a session, or all that are declared. Starts none.
+    /// The servers of a session, or all that are declared. Starts none and changes nothing, but reads files: for threads
+    /// that may wait.
     pub fn status(&self, session: Option<&SessionId>) -> McpStatus {
         let registry = &self.0.registry;
         let Some(session) = session else {

@@ -191,7 +191,7 @@ impl Gateway for EchoGateway {
     }
 
     /// Gives what is asked for by name and declared; there are no profiles here.
-    fn plan_mcp(&self, selection: &McpSelection, own: Option<&serde_json::Value>) -> Result<McpPlan> {
+    async fn plan_mcp(&self, selection: &McpSelection, own: Option<&serde_json::Value>) -> Result<McpPlan> {
         let state = self.state();
         if let Some(reason) = &state.unplannable {
             return Err(unplannable(reason));
@@ -218,7 +218,7 @@ impl Gateway for EchoGateway {
         })
     }
 
-    fn mcp_status(&self, session: Option<&SessionId>) -> McpStatus {
+    async fn mcp_status(&self, session: Option<&SessionId>) -> McpStatus {
         let state = self.state();
         let servers = match session {
             None => state.servers.values().cloned().collect(),

@@ -45,6 +45,15 @@ struct State {
     looking: Option<JoinHandle<()>>,
 }
 
+impl State {
+    /// Whether a session brought it.
+    fn is_own(&self, instance: &Arc<Instance>) -> bool {
+        let is_it = |server: &Server| server.is_own() && Arc::ptr_eq(server.instance(), instance);
+        let mut sessions = self.sessions.values();
+        sessions.any(|session| session.servers.iter().any(is_it))
+    }
+}
+
 /// Which instance.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Key {
@@ -266,9 +275,12 @@ impl Registry {
             _ => 1,
         };
         let state = self.state();
-        let instances = state.instances.iter().filter(|(key, _)| key.name == *name);
-        // A server that a session brought has a name of its own, but not in a process that it was brought to.
-        let told = instances.map(|(_, instance)| instance.status());
+        // What a session brought before the operator declared the name is another server.
+        let told = state
+            .instances
+            .iter()
+            .filter(|(key, instance)| key.name == *name && !state.is_own(instance))
+            .map(|(_, instance)| instance.status());
         told.max_by_key(|status| rank(status.state))
     }
 
@@ -276,14 +288,10 @@ impl Registry {
     async fn apply(&self, declared: Option<&Declared>, approvals: bool) {
         let instances: Vec<_> = {
             let state = self.state();
-            let owns = |instance: &Arc<Instance>| {
-                let server = |server: &Server| Arc::ptr_eq(server.instance(), instance) && server.is_own();
-                state
-                    .sessions
-                    .values()
-                    .any(|session| session.servers.iter().any(server))
-            };
-            let all = state.instances.iter().filter(|(_, instance)| !owns(instance));
+            let all = state
+                .instances
+                .iter()
+                .filter(|(_, instance)| !state.is_own(instance));
             all.map(|(key, instance)| (key.clone(), Arc::clone(instance)))
                 .collect()
         };
@@ -395,7 +403,7 @@ fn nothing() -> ServerDefinition {
 
 /// A server that nobody uses here.
 fn on_file(catalog: &Arc<Catalog>, name: &ServerName, definition: &ServerDefinition) -> ServerStatus {
-    let offer = Shelf::new(name.clone(), Arc::clone(catalog), false).offer(definition);
+    let offer = Shelf::new(name.clone(), Arc::clone(catalog), false).look(definition);
     let mut told = status(name, offer.as_ref());
     if !definition.enabled {
         told.state = ServerState::Removed;

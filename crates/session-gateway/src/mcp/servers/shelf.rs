@@ -7,6 +7,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use mcp_catalog::{Approval, Catalog, Judgement, Manifest, ServerDefinition, Transport};
+use serde_json::Value;
+use session_core::error::Result;
 use session_core::mcp::ServerName;
 
 use super::manifest::Listing;
@@ -21,6 +23,9 @@ pub(crate) struct Shelf {
     own: bool,
     known: Mutex<Option<Known>>,
 }
+
+/// How approvals are looked up.
+type Judge = fn(&Catalog, &ServerName, Approval, &[Value]) -> Result<Judgement>;
 
 #[derive(Debug, Clone)]
 struct Known {
@@ -47,7 +52,13 @@ impl Shelf {
     /// files.
     pub(crate) fn offer(&self, definition: &ServerDefinition) -> Option<Offer> {
         let known = self.known(definition)?;
-        Some(self.judge(&known, definition))
+        Some(self.judge(&known, definition, Catalog::judge))
+    }
+
+    /// The same for somebody who only looks: approves and keeps nothing.
+    pub(crate) fn look(&self, definition: &ServerDefinition) -> Option<Offer> {
+        let known = self.known(definition)?;
+        Some(self.judge(&known, definition, Catalog::judge_only))
     }
 
     /// Keeps what it said now. Reads and writes files.
@@ -57,7 +68,7 @@ impl Shelf {
             warning: listing.warning,
         };
         self.set(known.clone());
-        let offer = self.judge(&known, definition);
+        let offer = self.judge(&known, definition, Catalog::judge);
         if self.is_shared_knowledge(definition)
             && !self.is_kept(&known.manifest)
             && let Err(error) = self.catalog.keep_manifest(&known.manifest)
@@ -128,12 +139,12 @@ impl Shelf {
         }
     }
 
-    fn judge(&self, known: &Known, definition: &ServerDefinition) -> Offer {
+    fn judge(&self, known: &Known, definition: &ServerDefinition, judge: Judge) -> Offer {
         let tools = &known.manifest.tools;
         let judged =
             self.is_shared_knowledge(definition) || !self.own && definition.approval == Approval::Each;
         let judgement = if judged {
-            self.catalog.judge(&self.server, definition.approval, tools)
+            judge(&self.catalog, &self.server, definition.approval, tools)
         } else {
             Ok(Judgement {
                 approved: (0..tools.len()).collect(),
@@ -146,7 +157,7 @@ impl Shelf {
             Err(error) => {
                 tracing::warn!(server = %self.server, %error, "approvals of an MCP server cannot be read");
                 let mut offer = Offer::of(&known.manifest, &Judgement::default(), definition);
-                let name = |tool: &serde_json::Value| Some(tool.get("name")?.as_str()?.to_owned());
+                let name = |tool: &Value| Some(tool.get("name")?.as_str()?.to_owned());
                 offer.held = tools.iter().filter_map(name).collect();
                 offer.warning = Some("its approvals cannot be read, so its tools are held".to_owned());
                 offer
