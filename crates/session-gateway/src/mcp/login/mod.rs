@@ -41,7 +41,7 @@ struct Inner {
     /// The client's own secret, when the operator gave it one.
     client_secret: Option<SecretString>,
     /// Held by whoever renews.
-    renewing: Mutex<()>,
+    renewing: Arc<Mutex<()>>,
 }
 
 impl Login {
@@ -60,7 +60,7 @@ impl Login {
             store,
             gate,
             client_secret,
-            renewing: Mutex::new(()),
+            renewing: Arc::default(),
         }))
     }
 
@@ -92,8 +92,8 @@ impl Login {
 
     /// Renews the login, unless somebody else has done so since `old` was read: in this process or another.
     async fn renew(&self, old: &SecretString) -> Result<SecretString, Reason> {
-        let _renewing = self.0.renewing.lock().await;
-        let _locked = self.0.store.lock().await.map_err(|error| unusable(&error))?;
+        let renewing = Arc::clone(&self.0.renewing).lock_owned().await;
+        let locked = self.0.store.lock().await.map_err(|error| unusable(&error))?;
         let kept = self.kept().await?;
         let current = kept.access_token();
         if current.expose_secret() != old.expose_secret() && kept.is_fresh() {
@@ -103,7 +103,19 @@ impl Login {
             return Err(self.needed());
         }
         tracing::debug!(server = %self.0.server, "a login is renewed");
-        match self.refresh(&kept).await {
+        let login = self.clone();
+        // Seen to its end whatever becomes of the request that wants it: the old token is used up before the new one is
+        // kept. There is one such task at a time, and its requests have their own deadlines.
+        let refreshing = tokio::spawn(async move {
+            let _held = (renewing, locked);
+            login.refreshed(&kept).await
+        });
+        let lost = |_| Err((FailureCause::Silent, "its login could not be renewed".to_owned()));
+        refreshing.await.unwrap_or_else(lost)
+    }
+
+    async fn refreshed(&self, kept: &Kept) -> Result<SecretString, Reason> {
+        match self.refresh(kept).await {
             Ok(()) => Ok(self.kept().await?.access_token()),
             Err(AuthError::TokenRefreshRejected(_) | AuthError::AuthorizationRequired) => Err(self.needed()),
             Err(error) => {
