@@ -248,7 +248,8 @@ pub(crate) fn handshake(body: &[u8]) -> Option<Response<Full<Bytes>>> {
 async fn a_redirect_is_refused_and_named() {
     let elsewhere = HttpServer::start(Options::default()).await.unwrap();
     for status in [301, 302, 303, 307, 308] {
-        let to = format!("{}?token=abc", elsewhere.url());
+        let address = format!("http://{}", elsewhere.address());
+        let to = format!("{address}/canary-abc/mcp?token=abc");
         let server = Scripted::start(move |_, _| {
             let builder = Response::builder().status(status).header("location", &to);
             builder.body(Full::default()).unwrap()
@@ -260,7 +261,7 @@ async fn a_redirect_is_refused_and_named() {
             .unwrap_err();
         assert_eq!(failure.cause, FailureCause::Forbidden, "{failure:?}");
         assert!(
-            failure.detail.contains(&elsewhere.url()) && !failure.detail.contains("abc"),
+            failure.detail.contains(&address) && !failure.detail.contains("abc"),
             "{failure:?}"
         );
     }

@@ -5,7 +5,7 @@ use futures::Stream;
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, LOCATION};
-use hyper::{Response, StatusCode};
+use hyper::{Response, StatusCode, Uri};
 
 use super::super::words;
 
@@ -43,7 +43,7 @@ pub(super) fn session(headers: &HeaderMap) -> Option<String> {
     (!id.is_empty() && id.len() <= MAX_SESSION).then(|| id.to_owned())
 }
 
-/// Where a redirect leads, without what stands behind the path, which may be a secret.
+/// Which host a redirect leads to. A path may hold what was sent in a header or an address: a secret.
 pub(super) fn redirect(response: &Response<Incoming>) -> Option<String> {
     let leads = matches!(
         response.status(),
@@ -55,8 +55,20 @@ pub(super) fn redirect(response: &Response<Incoming>) -> Option<String> {
     );
     let location = response.headers().get(LOCATION).map(|value| value.as_bytes());
     let location = String::from_utf8_lossy(location.unwrap_or(b"nowhere")).into_owned();
-    let location = location.split(['?', '#']).next().unwrap_or_default();
-    leads.then(|| words::one_line(location))
+    leads.then(|| words::one_line(&host(&location)))
+}
+
+fn host(location: &str) -> String {
+    let Ok(uri) = location.parse::<Uri>() else {
+        return "an address that is none".to_owned();
+    };
+    match (uri.scheme_str(), uri.host()) {
+        (scheme, Some(host)) => {
+            let port = uri.port().map(|port| format!(":{port}")).unwrap_or_default();
+            format!("{}://{host}{port}", scheme.unwrap_or("https"))
+        }
+        _ => "another place on the same host".to_owned(),
+    }
 }
 
 /// Why a body was not read.
@@ -128,6 +140,22 @@ mod tests {
             kind_of(&[(CONTENT_TYPE, "application/json"), (CONTENT_ENCODING, "gzip")]),
             Kind::Other
         );
+    }
+
+    #[test]
+    fn of_a_redirect_the_host_alone_is_told() {
+        for (location, told) in [
+            (
+                "https://user:pass@docs.test:8443/secret/mcp?a=b#c",
+                "https://docs.test:8443",
+            ),
+            ("https://docs.test/Bearer%20secret", "https://docs.test"),
+            ("/secret", "another place on the same host"),
+            ("secret", "https://secret"),
+            ("\u{1b}secret secret", "an address that is none"),
+        ] {
+            assert_eq!(host(location), told, "{location}");
+        }
     }
 
     #[test]

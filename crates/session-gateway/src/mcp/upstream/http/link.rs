@@ -194,6 +194,8 @@ impl HttpLink {
     /// What ends the connection whatever was asked.
     fn judge(&self, response: Response<Incoming>) -> Result<Response<Incoming>, Fault> {
         if let Some(location) = answer::redirect(&response) {
+            let mask = self.0.headers.mask();
+            let location = mask.text(&location);
             let told =
                 format!("it redirects to {location}, and redirects are not followed: declare that address");
             return Err(self.fail((FailureCause::Forbidden, told), true));
