@@ -20,9 +20,9 @@ use super::super::call::Caller;
 
 /// Reports of progress that a caller may be behind; more are dropped, for only the newest says where a call is.
 const PROGRESS: usize = 64;
-/// How long a question of the server may still belong to a call that was taken back.
+/// How long a question of the server may still belong to a call that is over.
 const ECHO: Duration = Duration::from_secs(30);
-/// Of so many calls that were taken back we remember whose they were.
+/// Of so many sessions we remember that their calls are over.
 const ECHOES: usize = 256;
 /// Bytes of requests that wait to be written: a server that does not read what it is asked is asked no more.
 const UNSENT: u32 = 64 << 20;
@@ -71,6 +71,8 @@ pub(crate) struct Unsent {
 /// See the module.
 pub(crate) struct Calls {
     begun: Instant,
+    /// Whether it is of several sessions.
+    shared: bool,
     heard: AtomicU64,
     proved: AtomicBool,
     table: Mutex<Table>,
@@ -103,9 +105,10 @@ impl Table {
 }
 
 impl Calls {
-    pub(crate) fn new() -> Arc<Self> {
+    pub(crate) fn new(shared: bool) -> Arc<Self> {
         Arc::new(Self {
             begun: Instant::now(),
+            shared,
             heard: AtomicU64::new(0),
             proved: AtomicBool::new(false),
             table: Mutex::default(),
@@ -279,8 +282,13 @@ impl Calls {
         let mut table = self.table();
         table.calls.remove(&call.serial);
         table.last_used = Some(now);
-        if call.has_left() && !call.answered.load(Ordering::SeqCst) {
+        let answered = call.answered.load(Ordering::SeqCst);
+        if call.has_left() && !answered {
             table.forget(call);
+        }
+        // What several sessions use may ask about a call that it has answered as well.
+        if call.has_left() && (self.shared || !answered) {
+            table.echoes.retain(|(_, session)| *session != call.session);
             table.echoes.push_back((now, call.session));
             if table.echoes.len() > ECHOES {
                 table.echoes.pop_front();
@@ -325,7 +333,7 @@ mod tests {
 
     #[tokio::test]
     async fn progress_reaches_the_call_that_has_the_token_and_no_other() {
-        let calls = Calls::new();
+        let calls = Calls::new(false);
         let mut one = calls.enter(SessionId::new(), Quiet::new()).unwrap();
         let mut two = calls.enter(SessionId::new(), Quiet::new()).unwrap();
         calls.leaves(&one.call, &id(1), Some(ProgressToken(id(11))));
@@ -347,7 +355,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_question_belongs_to_a_session_only_when_no_other_can_be_meant() {
-        let calls = Calls::new();
+        let calls = Calls::new(false);
         let (a, b) = (SessionId::new(), SessionId::new());
         assert!(calls.asked(None).is_none(), "nobody calls");
         let first = calls.enter(a, Quiet::new()).unwrap();
@@ -381,7 +389,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_not_written_yet_is_bounded_and_the_largest_request_has_room_alone() {
-        let calls = Calls::new();
+        let calls = Calls::new(false);
         let half = calls.room(UNSENT as usize / 2).unwrap();
         assert!(calls.room(usize::MAX).is_none());
         let rides = half.clone();
@@ -393,7 +401,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_answered_call_leaves_no_echo() {
-        let calls = Calls::new();
+        let calls = Calls::new(false);
         let (a, b) = (SessionId::new(), SessionId::new());
         let first = calls.enter(a, Quiet::new()).unwrap();
         calls.leaves(&first.call, &id(1), None);
@@ -404,8 +412,27 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn what_a_shared_server_asks_after_its_answer_reaches_no_other_session() {
+        let calls = Calls::new(true);
+        let (a, b) = (SessionId::new(), SessionId::new());
+        let first = calls.enter(a, Quiet::new()).unwrap();
+        calls.leaves(&first.call, &id(1), None);
+        calls.answered(&id(1));
+        drop(first);
+        for n in 2..1000 {
+            let other = calls.enter(b, Quiet::new()).unwrap();
+            calls.leaves(&other.call, &id(n), None);
+            assert!(calls.asked(None).is_none(), "the first may be meant");
+            calls.answered(&id(n));
+        }
+        tokio::time::advance(ECHO).await;
+        let _other = calls.enter(b, Quiet::new()).unwrap();
+        assert_eq!(calls.asked(None).unwrap().session, b);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_connection_is_closed_only_when_it_was_idle_for_long_enough() {
-        let calls = Calls::new();
+        let calls = Calls::new(false);
         let idle = Duration::from_secs(10);
         let inside = calls.enter(SessionId::new(), Quiet::new()).unwrap();
         tokio::time::advance(idle * 2).await;

@@ -41,8 +41,8 @@ const LISTEN_AGAIN: Duration = Duration::from_secs(5);
 /// What came of an errand.
 pub(crate) enum Done {
     Nothing,
-    /// It has this now.
-    Listed(Arc<Offer>),
+    /// It has this now, if it said so.
+    Listed(Option<Arc<Offer>>),
     /// It does not live.
     Dead(&'static str),
 }
@@ -66,10 +66,10 @@ impl Errand {
                 let before = shelf.manifest();
                 let listing = list(&live, definition.digest(), lists, before.as_deref(), &limits);
                 match tokio::time::timeout(LISTING, listing).await {
-                    Ok(Ok(listing)) => keep(&shelf, &definition, listing).await.map_or(Done::Nothing, Done::Listed),
+                    Ok(Ok(listing)) => Done::Listed(keep(&shelf, &definition, listing).await),
                     Ok(Err(_)) | Err(_) => {
                         tracing::debug!(server = %live.name, "an MCP server changed its lists and does not show them");
-                        Done::Nothing
+                        Done::Listed(None)
                     }
                 }
             }
@@ -85,6 +85,7 @@ pub(crate) struct Errands {
     /// A health check under way, and whether the server is suspected.
     probing: Option<Arc<AtomicBool>>,
     taking_back: usize,
+    listing: bool,
     listening: Option<BoxFuture<'static, ()>>,
 }
 
@@ -92,7 +93,7 @@ pub(crate) struct Errands {
 enum Kind {
     Probe,
     TakeBack,
-    Other,
+    List,
 }
 
 impl Errands {
@@ -107,7 +108,7 @@ impl Errands {
                     match kind {
                         Kind::Probe => self.probing = None,
                         Kind::TakeBack => self.taking_back -= 1,
-                        Kind::Other => {}
+                        Kind::List => self.listing = false,
                     }
                     return done;
                 }
@@ -121,8 +122,14 @@ impl Errands {
         }
     }
 
-    pub(crate) fn push(&mut self, errand: Errand) {
-        self.doing.push(errand.0.map(|done| (Kind::Other, done)).boxed());
+    /// Whether lists are being asked for.
+    pub(crate) fn is_listing(&self) -> bool {
+        self.listing
+    }
+
+    pub(crate) fn list(&mut self, errand: Errand) {
+        self.listing = true;
+        self.doing.push(errand.0.map(|done| (Kind::List, done)).boxed());
     }
 
     /// Tells the server that nobody waits for a request any more.

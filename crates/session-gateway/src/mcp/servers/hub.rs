@@ -20,6 +20,8 @@ use super::result::size;
 const BEHIND: usize = 64;
 /// Resources that one session may subscribe to at one server.
 const SUBSCRIPTIONS: usize = 256;
+/// The longest address of a resource.
+pub(crate) const MAX_URI: usize = 2048;
 /// The longest line of log.
 const MAX_LOG: usize = 16 << 10;
 
@@ -100,6 +102,10 @@ impl Hub {
         self.stale.notify_one();
     }
 
+    pub(crate) fn has_changed(&self) -> bool {
+        self.changed.load(Ordering::SeqCst) != 0
+    }
+
     /// Which lists changed since this was asked last.
     pub(crate) fn take_changed(&self) -> u8 {
         self.changed.swap(0, Ordering::SeqCst)
@@ -131,17 +137,21 @@ impl Hub {
         drop(attached.changes.send(Change::Log(Arc::new(message))));
     }
 
-    /// Keeps that a session subscribed, for when the server is started again. `false` when it has too many.
-    pub(crate) fn subscribe(&self, session: &SessionId, uri: &str) -> bool {
+    /// Keeps that a session subscribed, for when the server is started again; it is forgotten with what is returned, unless
+    /// that [holds](Subscribed::hold). `None` when it has too many, or the address is longer than one can be.
+    pub(crate) fn subscribe(self: &Arc<Self>, session: &SessionId, uri: &str) -> Option<Subscribed> {
+        if uri.len() > MAX_URI {
+            return None;
+        }
         let mut sessions = self.sessions();
-        let Some(attached) = sessions.get_mut(session) else {
-            return false;
-        };
-        if attached.subscriptions.len() >= SUBSCRIPTIONS && !attached.subscriptions.contains(uri) {
-            return false;
+        let attached = sessions.get_mut(session)?;
+        let is_new = !attached.subscriptions.contains(uri);
+        if is_new && attached.subscriptions.len() >= SUBSCRIPTIONS {
+            return None;
         }
         attached.subscriptions.insert(uri.to_owned());
-        true
+        let undone = is_new.then(|| (Arc::clone(self), *session, uri.to_owned()));
+        Some(Subscribed { undone })
     }
 
     /// Forgets a subscription. Whether nobody else has it, so that the server can forget it too.
@@ -187,6 +197,28 @@ impl Hub {
     }
 }
 
+/// A subscription that is being made: whoever is dropped before it is, has none.
+#[must_use = "it is undone when it is dropped"]
+pub(crate) struct Subscribed {
+    /// What to undo; nothing when it was there before.
+    undone: Option<(Arc<Hub>, SessionId, String)>,
+}
+
+impl Subscribed {
+    /// It is made.
+    pub(crate) fn hold(mut self) {
+        self.undone = None;
+    }
+}
+
+impl Drop for Subscribed {
+    fn drop(&mut self) {
+        if let Some((hub, session, uri)) = self.undone.take() {
+            hub.unsubscribe(&session, &uri);
+        }
+    }
+}
+
 fn rank(level: &LoggingLevel) -> u8 {
     match level {
         LoggingLevel::Debug => 0,
@@ -197,5 +229,33 @@ fn rank(level: &LoggingLevel) -> u8 {
         LoggingLevel::Critical => 5,
         LoggingLevel::Alert => 6,
         LoggingLevel::Emergency => 7,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subscription_that_is_given_up_leaves_nothing_and_one_that_was_there_stays() {
+        let (hub, session) = (Arc::new(Hub::default()), SessionId::new());
+        hub.attach(session);
+        drop(hub.subscribe(&session, "file:///a").unwrap());
+        assert!(!hub.is_listened_to());
+        hub.subscribe(&session, "file:///a").unwrap().hold();
+        drop(hub.subscribe(&session, "file:///a").unwrap());
+        assert!(hub.is_listened_to());
+    }
+
+    #[test]
+    fn subscriptions_are_bounded_in_number_and_length() {
+        let (hub, session) = (Arc::new(Hub::default()), SessionId::new());
+        hub.attach(session);
+        assert!(hub.subscribe(&session, &"x".repeat(MAX_URI + 1)).is_none());
+        for n in 0..SUBSCRIPTIONS {
+            hub.subscribe(&session, &format!("file:///{n}")).unwrap().hold();
+        }
+        assert!(hub.subscribe(&session, "file:///more").is_none());
+        assert!(hub.subscribe(&session, "file:///0").is_some());
     }
 }

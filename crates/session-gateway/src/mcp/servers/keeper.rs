@@ -29,8 +29,9 @@ use crate::mcp::call::{Failure, FailureCause};
 const SOON: Duration = Duration::from_millis(10);
 /// How often it is looked whether a server that is to be stopped still works.
 const DRAINING: Duration = Duration::from_millis(100);
-/// Lists are asked for again at most this often.
-const RELIST: Duration = Duration::from_millis(250);
+/// Lists are asked for again at most this often, and less often while they keep changing: each time is a file to write.
+pub(super) const RELIST: Duration = Duration::from_millis(250);
+const MAX_RELIST: Duration = Duration::from_secs(10);
 
 const TAKEN_AWAY: &str = "the operator has taken it away";
 
@@ -228,30 +229,42 @@ impl Keeper {
         let Running::Up(up) = &mut self.running else {
             return;
         };
-        let due = up.relisted + RELIST;
-        if Instant::now() < due {
+        up.relist_at = None;
+        // One at a time: the older answer must not come last. What changes meanwhile is asked for behind it.
+        if up.errands.is_listing() || !self.hub.has_changed() {
+            return;
+        }
+        let (now, due) = (Instant::now(), up.relisted + up.relist_pause);
+        if now < due {
             up.relist_at = Some(due);
             return;
         }
-        up.relist_at = None;
-        up.relisted = Instant::now();
-        let lists = self.hub.take_changed();
-        if lists != 0 {
-            let errand = Errand::list(
-                &up.live,
-                &self.shelf,
-                &self.definition,
-                lists,
-                &self.wiring.limits,
-            );
-            up.errands.push(errand);
-        }
+        let was_quiet = now - up.relisted >= up.relist_pause * 4;
+        up.relist_pause = if was_quiet {
+            RELIST
+        } else {
+            (up.relist_pause * 2).min(MAX_RELIST)
+        };
+        up.relisted = now;
+        let errand = Errand::list(
+            &up.live,
+            &self.shelf,
+            &self.definition,
+            self.hub.take_changed(),
+            &self.wiring.limits,
+        );
+        up.errands.list(errand);
     }
 
     async fn done(&mut self, done: Done) {
         match done {
             Done::Nothing => {}
-            Done::Listed(offer) => self.offer(offer),
+            Done::Listed(offer) => {
+                if let Some(offer) = offer {
+                    self.offer(offer);
+                }
+                self.relist();
+            }
             Done::Dead(why) => {
                 let failure = self.failed(FailureCause::Silent, why);
                 self.ended(failure).await;

@@ -155,8 +155,8 @@ impl Live {
         let request = prepare(request, &wait.entered, room);
         let answer = match wait.answer(request).await {
             Ok(answer) => answer,
+            // Whoever can say no has not been of any use yet.
             Err(Lost::Answered(error)) => {
-                self.proved();
                 return Err(Lost::Answered(clean_error(error, limits.max_result)));
             }
             Err(lost) => return Err(lost),

@@ -15,7 +15,7 @@ use session_core::id::SessionId;
 use session_core::mcp::{ServerName, ServerState, ServerStatus};
 use tokio::sync::broadcast;
 
-use super::hub::Change;
+use super::hub::{Change, Subscribed};
 use super::instance::{Command, Instance, Wiring};
 use super::live::{Live, Lost};
 use super::offer::{Offer, is_idempotent};
@@ -112,18 +112,31 @@ impl Server {
             admitted = self.admit(&request) => admitted?,
             () = cancelled.cancelled() => return Err(CallError::Cancelled),
         };
-        if let Some(answer) = self.keep_for_restart(&mut request).await? {
-            return Ok(answer);
-        }
-        let subscribed = match &request {
-            ClientRequest::SubscribeRequest(request) => Some(request.params.uri.clone()),
-            _ => None,
+        let subscribed = self.subscribed(&request)?;
+        let answer = match self.keep_for_restart(&mut request).await? {
+            Some(answer) => answer,
+            None => self.send(request, &caller).await?,
         };
-        let answer = self.send(request, &caller).await;
-        if let (Some(uri), Err(_)) = (&subscribed, &answer) {
-            self.0.instance.hub.unsubscribe(&self.0.session, uri);
+        if let Some(subscribed) = subscribed {
+            subscribed.hold();
         }
-        answer
+        Ok(answer)
+    }
+
+    /// A subscription is known before the server is asked, which may tell at once, and forgotten when it is not made.
+    fn subscribed(&self, request: &ClientRequest) -> Result<Option<Subscribed>, CallError> {
+        let ClientRequest::SubscribeRequest(request) = request else {
+            return Ok(None);
+        };
+        let Inner {
+            session, instance, ..
+        } = &*self.0;
+        let subscribed = instance.hub.subscribe(session, &request.params.uri);
+        let refused = || {
+            let told = "there are too many subscriptions, or the address is too long";
+            CallError::Answered(ErrorData::invalid_request(told, None))
+        };
+        subscribed.map(Some).ok_or_else(refused)
     }
 
     async fn send(
@@ -219,20 +232,11 @@ impl Server {
                 let asked = instance.connected().is_some_and(|live| logs(&live));
                 if asked { Ok(None) } else { done }
             }
-            ClientRequest::SubscribeRequest(request) => {
-                if !instance.hub.subscribe(session, &request.params.uri) {
-                    let error = ErrorData::invalid_request("there are too many subscriptions", None);
-                    return Err(CallError::Answered(error));
-                }
-                match instance.live().await {
-                    Ok(live) if is_modern(&live) => self.listen().await,
-                    Ok(_) => Ok(None),
-                    Err(failure) => {
-                        instance.hub.unsubscribe(session, &request.params.uri);
-                        Err(CallError::NotSent(failure))
-                    }
-                }
-            }
+            ClientRequest::SubscribeRequest(_) => match instance.live().await {
+                Ok(live) if is_modern(&live) => self.listen().await,
+                Ok(_) => Ok(None),
+                Err(failure) => Err(CallError::NotSent(failure)),
+            },
             ClientRequest::UnsubscribeRequest(request) => {
                 let last = instance.hub.unsubscribe(session, &request.params.uri);
                 match instance.connected().filter(|_| last) {

@@ -22,6 +22,7 @@ use super::connect::Link;
 use super::errands::{Errands, restore};
 use super::hub::{Hub, Lists};
 use super::instance::{Wiring, millis};
+use super::keeper::RELIST;
 use super::live::{Live, Word};
 use super::manifest::{Listing, list};
 use super::offer::Offer;
@@ -57,6 +58,8 @@ pub(crate) struct Up {
     pub(crate) looked: Instant,
     pub(crate) idle_at: Instant,
     pub(crate) relisted: Instant,
+    /// How long to wait in between.
+    pub(crate) relist_pause: Duration,
     /// When lists are to be asked for again that changed too soon after the last time.
     pub(crate) relist_at: Option<Instant>,
     _place: OwnedSemaphorePermit,
@@ -122,7 +125,7 @@ async fn bring_up(order: Order, given_up: CancellationToken) -> Result<Up, Failu
         .take()
         .await
         .ok_or_else(|| order.failed(FailureCause::Unavailable, "too many MCP servers are running"))?;
-    let calls = Calls::new();
+    let calls = Calls::new(order.owner.is_none());
     let in_session = matches!(order.definition.transport, Transport::Session { .. });
     let client = Client::new(Inlet::new(Arc::clone(&calls), Arc::clone(&order.hub)), in_session);
     let connecting = wiring
@@ -163,6 +166,7 @@ async fn bring_up(order: Order, given_up: CancellationToken) -> Result<Up, Failu
         looked: now,
         idle_at: now + millis(order.definition.times.idle_ms),
         relisted: now,
+        relist_pause: RELIST,
         relist_at: None,
         _place: place,
     })

@@ -18,8 +18,9 @@
 //! ```
 //!
 //! Nobody is started because time went by: only somebody who wants it starts a server, and only where
-//! [`Life::wanted`] says so. A server that crashes after it proved itself may be started again at once; one that does not
-//! come up, or ends before it was of any use, is waited for longer each time.
+//! [`Life::wanted`] says so. A server that crashes after it proved itself may be started again at once, but not over and
+//! over: each start costs a process or a container. One that does it again soon has to take a breath; one that does not come
+//! up, or ends before it was of any use, is waited for longer each time.
 
 use std::time::Duration;
 
@@ -28,6 +29,9 @@ use tokio::time::Instant;
 
 /// How often a server that wants a login is tried again, at most: trying asks for the login that is stored, nobody else.
 const LOGIN_PAUSE: Duration = Duration::from_secs(1);
+
+/// The longest pause of a server that proves itself and ends over and over, in pauses after a first failure.
+const HASTY: u32 = 8;
 
 /// How patient supervision is.
 #[derive(Debug, Clone, Copy)]
@@ -91,6 +95,11 @@ pub(crate) struct Life {
     pace: Pace,
     phase: Phase,
     failures: u32,
+    /// When it was started last.
+    begun: Option<Instant>,
+    /// When it ended last by itself, and how often in a row that was soon although it had proved itself.
+    ended: Option<Instant>,
+    hasty: u32,
 }
 
 impl Life {
@@ -99,6 +108,9 @@ impl Life {
             pace,
             phase: Phase::Idle,
             failures: 0,
+            begun: None,
+            ended: None,
+            hasty: 0,
         }
     }
 
@@ -124,6 +136,7 @@ impl Life {
         let allowed = self.wanted(now) == Wanted::Start;
         if allowed {
             self.phase = Phase::Starting;
+            self.begun = Some(now);
         }
         allowed
     }
@@ -159,7 +172,9 @@ impl Life {
         }
         self.failures = self.failures.saturating_add(1);
         self.phase = if proved {
-            Phase::Failed { until: now }
+            Phase::Failed {
+                until: now + self.breath(now),
+            }
         } else if self.failures >= self.pace.max_failures {
             Phase::GaveUp {
                 until: now + self.pace.max_backoff,
@@ -169,6 +184,23 @@ impl Life {
                 until: now + self.pace.pause(self.failures),
             }
         };
+    }
+
+    /// How long to wait before one comes back that had proved itself.
+    fn breath(&mut self, now: Instant) -> Duration {
+        let passed = |since: Option<Instant>| since.map(|since| now.saturating_duration_since(since));
+        let lasted = passed(self.begun).is_none_or(|up| up >= self.pace.max_backoff);
+        let is_rare = passed(self.ended.replace(now)).is_none_or(|since| since >= self.pace.max_backoff * 2);
+        if lasted || is_rare {
+            self.hasty = 0;
+        }
+        let breath = match self.hasty {
+            0 => Duration::ZERO,
+            // Bounded: who calls it next waits for it, and is not refused.
+            hasty => self.pace.pause(hasty).min(self.pace.backoff * HASTY),
+        };
+        self.hasty = self.hasty.saturating_add(1);
+        breath
     }
 
     /// It was ended by us, as it should be.
@@ -182,6 +214,7 @@ impl Life {
     pub(crate) fn removed(&mut self) {
         self.phase = Phase::Removed;
         self.failures = 0;
+        self.hasty = 0;
     }
 
     /// The operator declared it, or declared it anew: what was known of its failures is of another server.
@@ -189,6 +222,7 @@ impl Life {
         if !matches!(self.phase, Phase::Starting | Phase::Ready { .. }) {
             self.phase = Phase::Idle;
             self.failures = 0;
+            self.hasty = 0;
         }
     }
 
@@ -370,5 +404,32 @@ mod tests {
         life.started();
         life.failed(Fault::Failure, now);
         assert_eq!(life.wanted(now), Wanted::Wait(now + pace().backoff * 2));
+    }
+
+    #[test]
+    fn one_that_proves_itself_and_ends_over_and_over_is_waited_for() {
+        let begun = Instant::now();
+        let (mut now, mut life, mut starts) = (begun, Life::new(pace()), 0);
+        while now < begun + pace().max_backoff * 10 {
+            assert!(life.start(now));
+            starts += 1;
+            life.started();
+            life.proved();
+            now += Duration::from_millis(5);
+            life.failed(Fault::Failure, now);
+            now = life.held_off().unwrap();
+        }
+        assert!(starts < 310, "one in two seconds: {starts}");
+
+        // Who lasts, or is not seen to end for long, starts anew.
+        now += pace().max_backoff;
+        for _ in 0..3 {
+            assert!(life.start(now));
+            life.started();
+            life.proved();
+            now += pace().max_backoff;
+            life.failed(Fault::Failure, now);
+            assert_eq!(life.wanted(now), Wanted::Start);
+        }
     }
 }

@@ -5,6 +5,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::super::clean::{Text, clean, clean_cut, clean_fields};
+use super::super::hub::MAX_URI;
 use super::super::result::size;
 use crate::mcp::config::McpLimits;
 
@@ -12,8 +13,6 @@ use crate::mcp::config::McpLimits;
 pub(super) const MAX_ITEM: usize = 64 << 10;
 /// The longest title, and the longest name of what is no tool.
 pub(super) const MAX_NAME: usize = 256;
-/// The longest address of a resource.
-const MAX_URI: usize = 2048;
 /// The longest name of a tool, so that there is room for the server's before it.
 const MAX_TOOL: usize = 64;
 
@@ -38,7 +37,8 @@ pub(super) fn tool(mut tool: Tool, limits: &McpLimits) -> Option<(String, Value)
         title(&mut hints.title);
     }
     tool.icons = None;
-    meta(&mut tool.meta);
+    // Nobody approves it, so nobody is shown it.
+    tool.meta = None;
     item(name, &tool)
 }
 

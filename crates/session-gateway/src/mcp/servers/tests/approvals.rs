@@ -1,5 +1,6 @@
 //! Tools that change, and people who approve them.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use session_core::gateway::DoorEvent;
@@ -131,4 +132,41 @@ async fn what_a_session_runs_inside_itself_pins_nothing_for_others() {
     lab.puppet("one").describe("echo", "Echoes.");
     let offer = second.server("one").offer().await.unwrap();
     assert!(offer.held.is_empty() && offer.tool("echo").is_some());
+}
+
+#[tokio::test]
+async fn lists_are_asked_for_one_at_a_time_and_what_changes_meanwhile_is_not_missed() {
+    let lab = Lab::new(&[("one", "")], limits());
+    let session = lab.session(&["one"]).await;
+    let puppet = lab.puppet("one");
+    session.call("one", "change").await.unwrap();
+    until(|| puppet.heard("tools/list") == 2, || "not asked".to_owned()).await;
+    puppet.dawdling.store(true, Ordering::SeqCst);
+    for _ in 0..8 {
+        session.call("one", "change").await.unwrap();
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    assert_eq!(puppet.heard("tools/list"), 3, "the third is not answered");
+    puppet.describe("count", "Counts otherwise.");
+    puppet.dawdling.store(false, Ordering::SeqCst);
+    let server = session.server("one");
+    until(|| server.status().held == ["count"], || "not seen".to_owned()).await;
+    until(
+        || puppet.heard("tools/list") == 4,
+        || "what changed meanwhile was missed".to_owned(),
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn who_looks_at_what_is_declared_approves_nothing() {
+    let lab = Lab::new(&[("one", "")], limits());
+    let session = lab.session(&["one"]).await;
+    session.call("one", "echo").await.unwrap();
+    lab.registry.dismiss(&session.id).await;
+    lab.forget_approvals();
+    let declared = lab.another_process().declared().unwrap();
+    let status = lab.registry.declared_status(&declared);
+    assert_eq!(status[0].tools, Some(14));
+    assert!(!lab.has_approvals());
 }

@@ -331,4 +331,13 @@ impl Lab {
         }
         assert!(damaged > 0, "there are none");
     }
+
+    /// As if nobody had approved anything.
+    pub(crate) fn forget_approvals(&self) {
+        std::fs::remove_dir_all(self.dir.path().join("storage/approvals")).unwrap();
+    }
+
+    pub(crate) fn has_approvals(&self) -> bool {
+        self.dir.path().join("storage/approvals").exists()
+    }
 }

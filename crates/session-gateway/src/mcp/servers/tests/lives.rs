@@ -131,7 +131,12 @@ async fn what_the_operator_declares_idempotent_is_sent_again_and_only_once() {
 
 #[tokio::test]
 async fn a_thousand_kills_leave_nothing_and_the_next_call_succeeds() {
-    let lab = Lab::new(&[("one", "")], limits());
+    let quick = McpLimits {
+        backoff: Duration::from_millis(1),
+        max_backoff: Duration::from_millis(5),
+        ..limits()
+    };
+    let lab = Lab::new(&[("one", "")], quick);
     let session = lab.session(&["one"]).await;
     let puppet = lab.puppet("one");
     for kill in 0..1000 {

@@ -24,6 +24,8 @@ pub(crate) struct Puppet {
     pub(crate) frozen: AtomicBool,
     /// It does not even read.
     pub(crate) blocked: AtomicBool,
+    /// It keeps who asks for its tools waiting.
+    pub(crate) dawdling: AtomicBool,
     /// It answers everything but pings.
     pub(crate) deaf: AtomicBool,
     /// It speaks the revision without a handshake.
@@ -64,6 +66,7 @@ impl Puppet {
             alive: AtomicUsize::new(0),
             frozen: AtomicBool::new(false),
             blocked: AtomicBool::new(false),
+            dawdling: AtomicBool::new(false),
             deaf: AtomicBool::new(false),
             modern: AtomicBool::new(false),
             slow: Mutex::default(),
@@ -178,6 +181,9 @@ impl Puppet {
                 })
             }
             "tools/list" => {
+                while self.dawdling.load(Ordering::SeqCst) {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
                 json!({"tools": *self.tools.lock().unwrap(), "resultType": "complete", "ttlMs": 0, "cacheScope": "private"})
             }
             "resources/list" => json!({"resources": []}),

@@ -3,12 +3,17 @@
 #![expect(deprecated, reason = "servers of older revisions are subscribed to this way")]
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rmcp::model::{
     ClientRequest, SubscribeRequest, SubscribeRequestParams, UnsubscribeRequest, UnsubscribeRequestParams,
 };
-use session_core::mcp::ServerState;
+use serde_json::json;
+use session_core::gateway::McpGrant;
+use session_core::id::SessionId;
+use session_core::mcp::{McpPlan, ServerState};
+use testkit::ledger::MemoryLedger;
 
 use super::super::hub::Change;
 use super::caller::Quiet;
@@ -180,4 +185,32 @@ fn lab_transport() -> mcp_catalog::Transport {
         env: std::collections::BTreeMap::new(),
         cwd: None,
     }
+}
+
+#[tokio::test]
+async fn what_a_session_brought_is_not_the_operators_server_of_the_same_name() {
+    let lab = Lab::new(&[], limits());
+    lab.puppet("docs").failing.store(1, Ordering::SeqCst);
+    let grant = McpGrant {
+        plan: McpPlan {
+            own: vec!["docs".parse().unwrap()],
+            ..McpPlan::default()
+        },
+        own: Some(json!({"mcpServers": {"docs": {"command": "docs"}}})),
+    };
+    let ledger = Arc::new(MemoryLedger::default());
+    let servers = lab
+        .registry
+        .admit(SessionId::new(), &grant, ledger)
+        .await
+        .unwrap();
+    servers[0]
+        .request(super::lab::call("echo"), Quiet::new())
+        .await
+        .unwrap_err();
+    assert_eq!(servers[0].status().state, ServerState::Failed);
+    lab.declare(&[("docs", "")]);
+    let declared = lab.another_process().declared().unwrap();
+    let status = lab.registry.declared_status(&declared);
+    assert_eq!((status[0].state, status[0].failures), (ServerState::Idle, 0));
 }
