@@ -8,12 +8,13 @@ pub mod record;
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
+use mcp_catalog::Digest;
 use mcp_frontend::clients::{ClientKind, ServerEntry, client_config, merge};
 use mcp_frontend::{Deployed, Deployer, Deployment};
 use session_core::error::{Error, ErrorKind, Result};
 use session_core::mcp::{ENDPOINT_NAME, ServerName};
 
-use self::record::Record;
+use self::record::{Record, Standing};
 use crate::args::Program;
 use crate::client_file::{self, Change};
 
@@ -88,6 +89,22 @@ impl Deployer for ClientFiles {
         written.map_err(|died| {
             Error::new(ErrorKind::Internal, OPERATION, "the write was cut off").with_source(died)
         })?
+    }
+
+    async fn deployed(&self, client: ClientKind, profile: &ServerName) -> Result<Option<Digest>> {
+        let (storage, profile) = (self.storage.clone(), profile.clone());
+        let id = record::client_id(client)?;
+        let looked = tokio::task::spawn_blocking(move || {
+            Record::find(&storage, &id, &profile).map(|record| record.standing())
+        });
+        match looked.await {
+            Ok(Some(Standing::Serves(artifact))) => Ok(Some(artifact)),
+            Ok(_) => Ok(None),
+            Err(died) => Err(
+                Error::new(ErrorKind::Internal, OPERATION, "the look at its file was cut off")
+                    .with_source(died),
+            ),
+        }
     }
 }
 
@@ -178,4 +195,35 @@ pub fn text(path: &Path, operation: &'static str) -> Result<String> {
         )
         .with_context("path", path.display())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_a_client_s_file_serves_is_read_from_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let program = dir.path().join("cofferdam");
+        std::fs::write(&program, "").unwrap();
+        let files = ClientFiles {
+            home: Some(dir.path().to_owned()),
+            state_dir: dir.path().join("state"),
+            storage: dir.path().join("storage"),
+            program,
+        };
+        let profile: ServerName = "default".parse().unwrap();
+        let deployed = || files.deployed(ClientKind::Cursor, &profile);
+        assert_eq!(deployed().await.unwrap(), None, "nothing was deployed");
+        let artifact = Digest::of(&serde_json::json!({"is": "published"}));
+        let deployment = Deployment {
+            client: ClientKind::Cursor,
+            profile: &profile,
+            artifact: artifact.as_str(),
+        };
+        let written = files.deploy(deployment).await.unwrap();
+        assert_eq!(deployed().await.unwrap(), Some(artifact));
+        std::fs::write(&written.path, "{}").unwrap();
+        assert_eq!(deployed().await.unwrap(), None, "somebody took the entry out");
+    }
 }
