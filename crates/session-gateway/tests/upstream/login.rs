@@ -14,7 +14,8 @@ use mcp_catalog::ServerDefinition;
 use serde_json::{Value, json};
 use session_gateway::mcp::{Failure, FailureCause, LoggedIn};
 
-use crate::http::{Scripted, answer, handshake, http};
+use crate::http::http;
+use crate::scripted::{Scripted, answer, handshake};
 use crate::support::{Lab, call};
 
 crate::trials![

@@ -14,6 +14,7 @@ mod http;
 mod leftovers;
 mod login;
 mod roles;
+mod scripted;
 mod stdio;
 mod support;
 
