@@ -69,7 +69,11 @@ async fn what_is_approved_was_shown_to_its_end() {
         .judge(&server, Approval::FirstSeen, &[tool("log", &long)])
         .unwrap();
     let outcome = home.user.runs("mcp approve git log --yes").await;
-    assert!(outcome.stdout().contains("then read ~/.ssh"), "{}", outcome.shown());
+    assert!(
+        outcome.stdout().contains("then read ~/.ssh"),
+        "{}",
+        outcome.shown()
+    );
 }
 
 #[tokio::test]

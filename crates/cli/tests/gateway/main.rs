@@ -10,6 +10,7 @@
 mod engine;
 #[path = "../agents/runner.rs"]
 mod runner;
+#[expect(dead_code, reason = "the server of the other tests is not needed here")]
 #[path = "../agents/world.rs"]
 mod world;
 

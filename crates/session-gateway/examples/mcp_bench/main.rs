@@ -3,6 +3,12 @@
 //! `mcp_bench WHAT COUNT` prints one JSON document; `cargo xtask bench --only gateway` runs it, built for release, and puts the
 //! figures into its table. `mcp_bench serve TOOLS` is the server.
 
+#![expect(
+    clippy::print_stderr,
+    clippy::print_stdout,
+    reason = "a program whose result is what it prints"
+)]
+
 #[path = "../mcp_door/door.rs"]
 mod door;
 

@@ -32,6 +32,10 @@ fn main() -> ExitCode {
     }
 }
 
+#[expect(
+    clippy::print_stderr,
+    reason = "whoever starts it reads there where the door is"
+)]
 fn run(arguments: &[String]) -> Result<()> {
     let failed = |message: &'static str| Error::new(ErrorKind::InvalidArgument, "serve an MCP door", message);
     let [servers, state, token] = arguments else {

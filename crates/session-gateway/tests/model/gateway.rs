@@ -4,7 +4,7 @@ use session_core::error::ErrorKind;
 use std::sync::Arc;
 
 use session_core::budget::Budget;
-use session_core::gateway::{Gateway, MODEL_DOOR, MODEL_PORT, ProviderAccount, McpGrant, SessionGrant};
+use session_core::gateway::{Gateway, MODEL_DOOR, MODEL_PORT, McpGrant, ProviderAccount, SessionGrant};
 use session_core::id::SessionId;
 use session_gateway::SessionGateway;
 use session_gateway::model::{CredentialSource, ModelProxyConfig};

@@ -6,7 +6,7 @@ use http_body_util::BodyExt;
 use hyper::Response;
 use secrecy::SecretString;
 use session_core::budget::{Budget, Spending};
-use session_core::gateway::{Gateway, MODEL_DOOR, ModelApi, McpGrant, SessionGrant};
+use session_core::gateway::{Gateway, MODEL_DOOR, McpGrant, ModelApi, SessionGrant};
 use session_core::id::SessionId;
 use session_gateway::SessionGateway;
 use session_gateway::model::{ModelPrice, ModelProxyConfig, PriceTable, Rates};
