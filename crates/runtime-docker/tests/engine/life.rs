@@ -338,9 +338,19 @@ pub(crate) async fn events_are_told_from_the_moment_of_asking(world: Arc<World>)
             )
         })
         .filter_map(|event| std::future::ready((event.name == spec.name).then_some(event.kind)));
-    let told: Vec<_> = tokio::time::timeout(Duration::from_secs(5), ours.take(5).collect())
-        .await
-        .unwrap();
+    let mut ours = std::pin::pin!(ours);
+    let mut told = Vec::new();
+    let all = async {
+        while told.last() != Some(&ContainerEventKind::Removed) {
+            told.push(ours.next().await.unwrap());
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), all).await.unwrap();
+    // Docker 20.10 tells a pause when it was asked for one and, when it hears of that late from containerd, once more.
+    let pause = [ContainerEventKind::Paused, ContainerEventKind::Resumed];
+    while told.get(1..3) == Some(&pause) && told.get(3..5) == Some(&pause) {
+        told.drain(3..5);
+    }
     assert_eq!(
         told,
         [

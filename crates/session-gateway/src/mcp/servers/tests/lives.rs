@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use session_core::gateway::DoorEvent;
+use session_core::gateway::{DoorEvent, McpGrant};
 use session_core::mcp::ServerState;
 use tokio::time::Instant;
 
@@ -71,6 +71,24 @@ async fn a_server_that_does_not_come_up_is_held_off_longer_each_time_and_given_u
     // One more try after the longest pause, and it comes back.
     lab.puppet("one").failing.store(0, Ordering::SeqCst);
     assert_eq!(session.call("one", "echo").await.unwrap(), "hello");
+    until(
+        || session.server("one").status().failures == 0,
+        || "no proof".to_owned(),
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_call_that_succeeds_is_the_proof_that_ends_a_row_of_failures() {
+    let long = McpLimits {
+        max_backoff: Duration::from_secs(60),
+        ..limits()
+    };
+    let lab = Lab::new(&[("one", "")], long);
+    lab.puppet("one").failing.store(1, Ordering::SeqCst);
+    let session = lab.session(&["one"]).await;
+    session.call("one", "echo").await.unwrap_err();
+    session.call("one", "echo").await.unwrap();
     until(
         || session.server("one").status().failures == 0,
         || "no proof".to_owned(),
@@ -311,6 +329,10 @@ async fn shutdown_leaves_nothing_and_starts_nothing() {
         Err(CallError::NotSent(_))
     ));
     assert_eq!(lab.puppet("one").starts(), 1);
+    let late = lab
+        .registry
+        .admit(session.id, &McpGrant::default(), Arc::new(session.ledger.clone()));
+    assert!(late.await.is_err(), "nobody is taken any more");
 }
 
 #[tokio::test]

@@ -236,7 +236,8 @@ impl Puppet {
         match params["name"].as_str().unwrap() {
             "hang" => std::future::pending().await,
             "wait" => self.go_on.notified().await,
-            "nonsense" => return json!({"nonsense": true}),
+            // The answer to another question.
+            "nonsense" => return json!({"messages": []}),
             "steps" => {
                 for n in 1..=20 {
                     voice.say(&progress(n)).await;
