@@ -329,10 +329,9 @@ async fn shutdown_leaves_nothing_and_starts_nothing() {
         Err(CallError::NotSent(_))
     ));
     assert_eq!(lab.puppet("one").starts(), 1);
-    let late = lab
-        .registry
-        .admit(session.id, &McpGrant::default(), Arc::new(session.ledger.clone()));
-    assert!(late.await.is_err(), "nobody is taken any more");
+    let (grant, ledger) = (McpGrant::default(), Arc::new(session.ledger.clone()));
+    let late = lab.registry.admit(session.id, &grant, ledger).await;
+    assert!(late.is_err(), "nobody is taken any more");
 }
 
 #[tokio::test]
