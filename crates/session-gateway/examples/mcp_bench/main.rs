@@ -72,7 +72,8 @@ async fn run(arguments: &[String]) -> Result<()> {
 /// The door of a session with these servers, each this program with so many tools.
 async fn open(place: &Path, servers: &[String], tools: usize) -> Result<Door> {
     let program = std::env::current_exe()?;
-    let mut text = String::new();
+    // All of them are listed, however many there are.
+    let mut text = "search_above = 100000\n".to_owned();
     for server in servers {
         text.push_str(&format!(
             "[servers.{server}]\ncommand = {program:?}\nargs = [\"serve\", \"{tools}\"]\n"
