@@ -1,7 +1,7 @@
 //! The one lifecycle API: what every front end consumes.
 //!
-//! [`SessionApi`] is implemented by [`crate::manager::SessionManager`] in this process, and later by a client of a
-//! manager in another one, so nothing in it assumes shared memory. Front ends know this trait and never a runtime (I1).
+//! [`SessionApi`] is implemented by [`crate::manager::SessionManager`] in this process, and by a client of a
+//! manager in another one (`http-client`), so nothing in it assumes shared memory. Front ends know this trait and never a runtime (I1).
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -13,12 +13,13 @@ use crate::command::{CommandEvent, CommandOutput, CommandRequest, OutputStream, 
 use crate::egress::{DecideEgress, EgressDecision, EgressRequest};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, EventKind};
-use crate::id::{CommandId, SessionId, TurnId};
+use crate::id::{CommandId, SessionId, TerminalId, TurnId};
 use crate::mcp::McpStatus;
 use crate::session::{
     CopyReport, CreateSession, EventQuery, PromptRequest, SessionDetails, SessionFilter, SessionInfo,
     WorkspaceDiff,
 };
+use crate::terminal::{AttachedTerminal, OpenTerminal, TerminalInfo, TerminalSize};
 use crate::turn::{TurnInfo, TurnOutcome};
 
 /// Events from a number on: first those that are stored, then each as it happens. Never ends by itself, except after
@@ -44,6 +45,12 @@ pub trait SessionApi: Send + Sync {
 
     /// The sessions, newest first.
     async fn list(&self, filter: SessionFilter) -> Result<Vec<SessionInfo>>;
+
+    /// One session as recorded, without asking its container.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    async fn session(&self, session: &SessionId) -> Result<SessionInfo>;
 
     /// One session as recorded, brought in line with what is true on the engine.
     async fn inspect(&self, session: &SessionId) -> Result<SessionDetails>;
@@ -93,6 +100,37 @@ pub trait SessionApi: Send + Sync {
         command: &CommandId,
         offset: u64,
     ) -> Result<RunningCommand>;
+
+    /// Opens a terminal and starts its program. It stays when its caller goes.
+    ///
+    /// # Errors
+    /// `StateConflict` when the session cannot work; `Busy` for the agent's own interface while a turn runs or another one
+    /// is open; `LimitExceeded` for more than [`crate::terminal::MAX_TERMINALS`]; `InvalidArgument` for a size or vector
+    /// that cannot be; `ProgramNotFound` when there is no such program.
+    async fn open_terminal(&self, session: &SessionId, request: OpenTerminal) -> Result<TerminalInfo>;
+
+    /// The terminals of a session, oldest first.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    async fn terminals(&self, session: &SessionId) -> Result<Vec<TerminalInfo>>;
+
+    /// Looks at a terminal with a screen of `size`, beside others.
+    ///
+    /// # Errors
+    /// `NotFound`; `LimitExceeded` for more than [`crate::terminal::MAX_VIEWERS`].
+    async fn attach_terminal(
+        &self,
+        session: &SessionId,
+        terminal: &TerminalId,
+        size: TerminalSize,
+    ) -> Result<AttachedTerminal>;
+
+    /// Ends a terminal with everything that runs in it. One that has ended already succeeds.
+    ///
+    /// # Errors
+    /// `NotFound` for a session that is not there.
+    async fn close_terminal(&self, session: &SessionId, terminal: &TerminalId) -> Result<()>;
 
     /// Unpacks a tar archive at `dest` inside (absolute, or relative to the workspace), as the session's user.
     async fn copy_in(&self, session: &SessionId, dest: &str, archive: ArchiveStream) -> Result<CopyReport>;

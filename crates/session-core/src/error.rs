@@ -119,9 +119,9 @@ pub struct Error(Box<Inner>);
 
 struct Inner {
     kind: ErrorKind,
-    operation: &'static str,
+    operation: Cow<'static, str>,
     message: Cow<'static, str>,
-    context: Vec<(&'static str, String)>,
+    context: Vec<(Cow<'static, str>, String)>,
     hint: Option<Cow<'static, str>>,
     retryable: bool,
     source: Option<Box<dyn StdError + Send + Sync>>,
@@ -132,10 +132,14 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
     /// A failure of `kind` in `operation` (a verb phrase such as `"create session"`).
-    pub fn new(kind: ErrorKind, operation: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
+    pub fn new(
+        kind: ErrorKind,
+        operation: impl Into<Cow<'static, str>>,
+        message: impl Into<Cow<'static, str>>,
+    ) -> Self {
         Self(Box::new(Inner {
             kind,
-            operation,
+            operation: operation.into(),
             message: message.into(),
             context: Vec::new(),
             hint: None,
@@ -146,8 +150,8 @@ impl Error {
 
     /// Adds a fact for the reader, such as the session's id or a path. Never a secret.
     #[must_use]
-    pub fn with_context(mut self, key: &'static str, value: impl fmt::Display) -> Self {
-        self.0.context.push((key, value.to_string()));
+    pub fn with_context(mut self, key: impl Into<Cow<'static, str>>, value: impl fmt::Display) -> Self {
+        self.0.context.push((key.into(), value.to_string()));
         self
     }
 
@@ -178,8 +182,8 @@ impl Error {
     }
 
     /// The operation that failed, a verb phrase.
-    pub fn operation(&self) -> &'static str {
-        self.0.operation
+    pub fn operation(&self) -> &str {
+        &self.0.operation
     }
 
     /// What happened, without operation, context or source.
@@ -188,7 +192,7 @@ impl Error {
     }
 
     /// Facts about the failure, in the order in which they were added.
-    pub fn context(&self) -> &[(&'static str, String)] {
+    pub fn context(&self) -> &[(Cow<'static, str>, String)] {
         &self.0.context
     }
 

@@ -60,6 +60,11 @@ uuid_id!(
     CommandId,
     "command id"
 );
+uuid_id!(
+    /// Names one terminal in a session; also its process id on the link.
+    TerminalId,
+    "terminal id"
+);
 
 /// The name of a session's container, and the prefix of its storage. Derived from the session's id alone, so that
 /// whatever a crash left behind can be found from the record, and the record from what was left.

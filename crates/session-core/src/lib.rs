@@ -27,6 +27,7 @@ pub mod session;
 pub mod state;
 pub mod state_dir;
 pub mod store;
+pub mod terminal;
 pub mod transfer;
 pub mod turn;
 mod workspace_tree;

@@ -29,7 +29,7 @@ pub(crate) fn from_link(operation: &'static str, error: LinkError) -> Error {
         mapped = mapped.with_hint(hint);
     }
     for (key, value) in error.context() {
-        mapped = mapped.with_context(key, value);
+        mapped = mapped.with_context(*key, value);
     }
     mapped.with_source(error)
 }

@@ -38,6 +38,8 @@ pub struct CreateSession {
     pub env: BTreeMap<String, String>,
     /// Labels for the caller's own use, at most 64.
     pub labels: BTreeMap<String, String>,
+    /// On whose behalf it is made, when a front end tells its callers apart: the name of a token, for example.
+    pub owner: Option<String>,
     /// The caller's own account at a provider, for this session alone. Stays in the memory of this process.
     pub account: Option<ProviderAccount>,
     /// The hosts that a sealed session may reach. None when empty.
@@ -156,6 +158,9 @@ pub struct SessionInfo {
     /// Labels.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
+    /// On whose behalf it was made, when its front end told callers apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
     /// How many turns it had.
     pub turns: u64,
     /// The number of its latest event.
@@ -228,6 +233,8 @@ pub struct SessionFilter {
     pub all: bool,
     /// Only those that bear all of these labels.
     pub labels: BTreeMap<String, String>,
+    /// Only those that were made on behalf of this one.
+    pub owner: Option<String>,
 }
 
 /// A prompt.

@@ -226,7 +226,7 @@ impl From<GatewayError> for Error {
         let mut mapped = Self::new(kind, error.operation(), error.message().to_owned())
             .with_retryable(error.is_retryable());
         for (key, value) in error.context() {
-            mapped = mapped.with_context(key, value);
+            mapped = mapped.with_context(*key, value);
         }
         if let Some(hint) = error.hint() {
             mapped = mapped.with_hint(hint);

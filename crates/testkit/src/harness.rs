@@ -18,7 +18,7 @@ use session_core::egress::{DecideEgress, EgressDecision, EgressRequest};
 use session_core::error::{Error, ErrorKind, Result};
 use session_core::event::Event;
 use session_core::gateway::Gateway;
-use session_core::id::{CommandId, SessionId, TurnId};
+use session_core::id::{CommandId, SessionId, TerminalId, TurnId};
 use session_core::manager::{ManagerOptions, SessionManager};
 use session_core::mcp::McpStatus;
 use session_core::policy::mounts::HostPaths;
@@ -28,6 +28,7 @@ use session_core::session::{
     WorkspaceDiff,
 };
 use session_core::state_dir::StateDir;
+use session_core::terminal::{AttachedTerminal, OpenTerminal, TerminalInfo, TerminalSize};
 use session_core::turn::TurnInfo;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -145,6 +146,12 @@ impl SessionApi for ManagerProcess {
             .await
     }
 
+    async fn session(&self, session: &SessionId) -> Result<SessionInfo> {
+        let session = *session;
+        self.run(move |manager| async move { manager.session(&session).await })
+            .await
+    }
+
     async fn inspect(&self, session: &SessionId) -> Result<SessionDetails> {
         let session = *session;
         self.run(move |manager| async move { manager.inspect(&session).await })
@@ -207,6 +214,35 @@ impl SessionApi for ManagerProcess {
     ) -> Result<RunningCommand> {
         let (session, command) = (*session, *command);
         self.run(move |manager| async move { manager.attach_command(&session, &command, offset).await })
+            .await
+    }
+
+    async fn open_terminal(&self, session: &SessionId, request: OpenTerminal) -> Result<TerminalInfo> {
+        let session = *session;
+        self.run(move |manager| async move { manager.open_terminal(&session, request).await })
+            .await
+    }
+
+    async fn terminals(&self, session: &SessionId) -> Result<Vec<TerminalInfo>> {
+        let session = *session;
+        self.run(move |manager| async move { manager.terminals(&session).await })
+            .await
+    }
+
+    async fn attach_terminal(
+        &self,
+        session: &SessionId,
+        terminal: &TerminalId,
+        size: TerminalSize,
+    ) -> Result<AttachedTerminal> {
+        let (session, terminal) = (*session, *terminal);
+        self.run(move |manager| async move { manager.attach_terminal(&session, &terminal, size).await })
+            .await
+    }
+
+    async fn close_terminal(&self, session: &SessionId, terminal: &TerminalId) -> Result<()> {
+        let (session, terminal) = (*session, *terminal);
+        self.run(move |manager| async move { manager.close_terminal(&session, &terminal).await })
             .await
     }
 

@@ -18,7 +18,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("session-gateway", &["session-core", "mcp-catalog"]),
     ("runtime-docker", &["session-core"]),
     ("mcp-frontend", &["session-core", "mcp-catalog"]),
-    ("http-frontend", &["session-core", "mcp-catalog"]),
+    ("http-api", &["session-core"]),
+    ("http-client", &["session-core", "http-api"]),
+    ("http-frontend", &["session-core", "http-api"]),
+    ("project-analysis", &[]),
     (
         "cli",
         &[
@@ -28,6 +31,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "runtime-docker",
             "mcp-frontend",
             "http-frontend",
+            "http-client",
         ],
     ),
     ("testkit", &["session-core", "session-link"]),
@@ -53,6 +57,7 @@ const HOMES: &[(&str, &[&str])] = &[
     (
         "hyper",
         &[
+            "http-client",
             "http-frontend",
             "mcp-frontend",
             "session-gateway",

@@ -30,6 +30,7 @@ pub async fn ls(args: &LsArgs, api: &dyn SessionApi, console: &Console) -> Resul
     let filter = SessionFilter {
         all: args.all,
         labels: args.label.iter().cloned().collect(),
+        ..SessionFilter::default()
     };
     let sessions = api.list(filter).await?;
     let printer = &console.printer;

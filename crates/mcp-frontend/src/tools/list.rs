@@ -101,6 +101,7 @@ impl Tool for ListSessions {
         let filter = SessionFilter {
             all: matches!(args.state, Some(StateName::Failed | StateName::Destroyed)),
             labels: args.labels,
+            ..SessionFilter::default()
         };
         let mut sessions = call.core.api.list(filter).await?;
         sessions.retain(|session| args.state.is_none_or(|state| session.state.name() == state));

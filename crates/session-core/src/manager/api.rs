@@ -11,7 +11,7 @@ use crate::driver::Request;
 use crate::egress::{DecideEgress, EgressDecision, EgressRequest};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
-use crate::id::{CommandId, SessionId, TurnId};
+use crate::id::{CommandId, SessionId, TerminalId, TurnId};
 use crate::mcp::McpStatus;
 use crate::policy;
 use crate::runtime::NetworkMode;
@@ -21,6 +21,7 @@ use crate::session::{
 };
 use crate::state::{Operation, SessionState};
 use crate::store::{Accepted, NewTurn};
+use crate::terminal::{AttachedTerminal, OpenTerminal, TerminalInfo, TerminalSize};
 use crate::turn::TurnInfo;
 
 #[async_trait]
@@ -34,6 +35,10 @@ impl SessionApi for SessionManager {
         let sidecars = filter.all || filter.labels.contains_key(SIDECAR_LABEL);
         let all = records.into_iter().map(|record| record.info);
         Ok(all.filter(|info| sidecars || !is_sidecar(info)).collect())
+    }
+
+    async fn session(&self, session: &SessionId) -> Result<SessionInfo> {
+        Ok(self.record(session, "look at the session").await?.info)
     }
 
     async fn inspect(&self, session: &SessionId) -> Result<SessionDetails> {
@@ -166,6 +171,27 @@ impl SessionApi for SessionManager {
         offset: u64,
     ) -> Result<RunningCommand> {
         self.attach_to_command(session, command, offset).await
+    }
+
+    async fn open_terminal(&self, session: &SessionId, request: OpenTerminal) -> Result<TerminalInfo> {
+        self.open_a_terminal(session, request).await
+    }
+
+    async fn terminals(&self, session: &SessionId) -> Result<Vec<TerminalInfo>> {
+        self.terminals_of(session).await
+    }
+
+    async fn attach_terminal(
+        &self,
+        session: &SessionId,
+        terminal: &TerminalId,
+        size: TerminalSize,
+    ) -> Result<AttachedTerminal> {
+        self.attach_to_terminal(session, terminal, size).await
+    }
+
+    async fn close_terminal(&self, session: &SessionId, terminal: &TerminalId) -> Result<()> {
+        self.close_a_terminal(session, terminal).await
     }
 
     async fn copy_in(&self, session: &SessionId, dest: &str, archive: ArchiveStream) -> Result<CopyReport> {

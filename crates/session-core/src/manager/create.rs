@@ -256,6 +256,7 @@ impl SessionManager {
                 certificates: self.inner.foundation.certificates.is_some(),
                 env: request.env.clone(),
                 labels: request.labels.clone(),
+                owner: request.owner.clone(),
                 turns: 0,
                 last_event: 0,
                 cost_usd: 0.0,

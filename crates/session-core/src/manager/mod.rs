@@ -12,6 +12,7 @@ mod files;
 mod mcp;
 mod programs;
 mod reconcile;
+mod terminals;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -140,7 +140,8 @@ pub(super) fn list(connection: &Connection, filter: &SessionFilter) -> Result<Ve
     while let Some(row) = rows.next()? {
         let record = read(row)?;
         let bears = |(key, value)| record.info.labels.get(key) == Some(value);
-        if filter.labels.iter().all(bears) {
+        let owned = filter.owner.is_none() || filter.owner == record.info.owner;
+        if owned && filter.labels.iter().all(bears) {
             found.push(record);
         }
     }

@@ -60,6 +60,9 @@ pub fn validate_create(request: &CreateSession) -> Result<()> {
         validate_name(name)?;
     }
     validate_labels(&request.labels)?;
+    if let Some(owner) = &request.owner {
+        validate_name(owner)?;
+    }
     validate_env(&request.env)?;
     if let Some(limits) = &request.limits {
         validate_limits(limits)?;

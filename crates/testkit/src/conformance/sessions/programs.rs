@@ -68,6 +68,7 @@ async fn sidecars(stage: &Stage, name: &str) -> Result<Vec<SessionInfo>, Failed>
     let filter = SessionFilter {
         all: false,
         labels: [(SIDECAR_LABEL.to_owned(), name.to_owned())].into(),
+        ..SessionFilter::default()
     };
     Ok(stage.api.list(filter).await?)
 }

@@ -10,12 +10,13 @@ use session_core::command::{CommandRequest, RunningCommand};
 use session_core::egress::{DecideEgress, EgressDecision, EgressRequest};
 use session_core::error::{Error, ErrorKind, Result};
 use session_core::event::Event;
-use session_core::id::{CommandId, SessionId, TurnId};
+use session_core::id::{CommandId, SessionId, TerminalId, TurnId};
 use session_core::mcp::McpStatus;
 use session_core::session::{
     Carrier, CopyReport, CreateSession, EventQuery, PromptRequest, ResourceUse, SessionDetails,
     SessionFilter, SessionInfo, WorkspaceDiff,
 };
+use session_core::terminal::{AttachedTerminal, OpenTerminal, TerminalInfo, TerminalSize};
 use session_core::turn::TurnInfo;
 
 use super::Fake;
@@ -60,6 +61,11 @@ impl SessionApi for Fake {
             })
             .cloned()
             .collect())
+    }
+
+    async fn session(&self, session: &SessionId) -> Result<SessionInfo> {
+        self.called("session", session)?;
+        Ok(self.sessions[0].clone())
     }
 
     async fn inspect(&self, session: &SessionId) -> Result<SessionDetails> {
@@ -152,6 +158,27 @@ impl SessionApi for Fake {
         Ok(self.running(*command))
     }
 
+    async fn open_terminal(&self, session: &SessionId, _request: OpenTerminal) -> Result<TerminalInfo> {
+        Err(no_terminals(session))
+    }
+
+    async fn terminals(&self, _session: &SessionId) -> Result<Vec<TerminalInfo>> {
+        Ok(Vec::new())
+    }
+
+    async fn attach_terminal(
+        &self,
+        session: &SessionId,
+        _terminal: &TerminalId,
+        _size: TerminalSize,
+    ) -> Result<AttachedTerminal> {
+        Err(no_terminals(session))
+    }
+
+    async fn close_terminal(&self, session: &SessionId, _terminal: &TerminalId) -> Result<()> {
+        Err(no_terminals(session))
+    }
+
     async fn copy_in(&self, session: &SessionId, dest: &str, archive: ArchiveStream) -> Result<CopyReport> {
         self.called("copy_in", format_args!("{session} {dest}"))?;
         let chunks: Vec<Bytes> = archive.try_collect().await?;
@@ -223,4 +250,10 @@ impl SessionApi for Fake {
     async fn destroy(&self, session: &SessionId) -> Result<()> {
         self.called("destroy", session)
     }
+}
+
+/// Nothing that is tested here opens a terminal.
+fn no_terminals(session: &SessionId) -> Error {
+    Error::new(ErrorKind::Unsupported, "open a terminal", "the fake has none")
+        .with_context("session", session)
 }

@@ -11,13 +11,14 @@ use session_core::egress::{DecideEgress, EgressDecision, EgressRequest};
 use session_core::error::{Error, ErrorKind, Result};
 use session_core::event::{Event, EventKind};
 use session_core::gateway::ModelUsage;
-use session_core::id::{CommandId, ContainerName, SessionId, TurnId};
+use session_core::id::{CommandId, ContainerName, SessionId, TerminalId, TurnId};
 use session_core::mcp::McpStatus;
 use session_core::session::{
     ChangedFile, CopyReport, CreateSession, EventQuery, PromptRequest, SessionDetails, SessionFilter,
     SessionInfo, WorkspaceDiff,
 };
 use session_core::state::{Operation, SessionState};
+use session_core::terminal::{AttachedTerminal, OpenTerminal, TerminalInfo, TerminalSize};
 use session_core::turn::{TurnInfo, TurnStatus};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -69,6 +70,12 @@ impl SessionApi for Shared {
             .collect();
         sessions.sort_by_key(|info| std::cmp::Reverse(info.created_at));
         Ok(sessions)
+    }
+
+    async fn session(&self, id: &SessionId) -> Result<SessionInfo> {
+        let fake = &self.0;
+        fake.enter("session", "").await?;
+        fake.with(id, |session| session.info.clone())
     }
 
     async fn inspect(&self, id: &SessionId) -> Result<SessionDetails> {
@@ -275,6 +282,27 @@ impl SessionApi for Shared {
         }
     }
 
+    async fn open_terminal(&self, id: &SessionId, _request: OpenTerminal) -> Result<TerminalInfo> {
+        Err(no_terminals(id))
+    }
+
+    async fn terminals(&self, _id: &SessionId) -> Result<Vec<TerminalInfo>> {
+        Ok(Vec::new())
+    }
+
+    async fn attach_terminal(
+        &self,
+        id: &SessionId,
+        _terminal: &TerminalId,
+        _size: TerminalSize,
+    ) -> Result<AttachedTerminal> {
+        Err(no_terminals(id))
+    }
+
+    async fn close_terminal(&self, id: &SessionId, _terminal: &TerminalId) -> Result<()> {
+        Err(no_terminals(id))
+    }
+
     async fn copy_in(&self, id: &SessionId, dest: &str, mut archive: ArchiveStream) -> Result<CopyReport> {
         let fake = &self.0;
         session_core::policy::limits::validate_copy_path(dest)?;
@@ -381,4 +409,10 @@ impl SessionApi for Shared {
         );
         Ok(())
     }
+}
+
+/// Nothing that is tested here opens a terminal.
+fn no_terminals(session: &SessionId) -> Error {
+    Error::new(ErrorKind::Unsupported, "open a terminal", "the fake has none")
+        .with_context("session", session)
 }

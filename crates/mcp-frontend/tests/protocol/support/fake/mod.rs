@@ -258,6 +258,7 @@ impl Fake {
             mcp_config: request.mcp_config.clone(),
             env: request.env.clone(),
             labels: request.labels.clone(),
+            owner: request.owner.clone(),
             turns: 0,
             last_event: 0,
             cost_usd: 0.0,

@@ -1,0 +1,1 @@
+//! What can be said of a project from its files alone: structure, health, dependencies, issues.
