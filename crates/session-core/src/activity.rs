@@ -24,6 +24,7 @@ const SLACK_MS: u64 = 1000;
 
 /// What a session's agent is doing. Serialised with the tag `kind`; readers skip kinds and fields that they do not know.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(tag = "kind", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Activity {
@@ -64,6 +65,7 @@ pub enum Activity {
 
 /// On what a turn hangs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum StallCause {
@@ -103,6 +105,7 @@ impl StallCause {
 
 /// What is done about a stall; a later one does more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum StallAction {
     /// An event says so.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// What was used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Spending {
     /// Requests that went out to a provider.
     pub requests: u64,
@@ -56,6 +57,7 @@ impl Spending {
 
 /// What the store knows was used: by one session, and by all of the state directory today.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Spent {
     /// By the session, in its whole life.
     pub session: Spending,
@@ -65,24 +67,30 @@ pub struct Spent {
 
 /// How much may be used. `None` means without a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Budget {
     /// Money, in millionths of a US dollar.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(minimum = 1))]
     pub cost_microusd: Option<u64>,
     /// Tokens of all kinds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(minimum = 1))]
     pub tokens: Option<u64>,
     /// Requests.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(minimum = 1))]
     pub requests: Option<u64>,
     /// Time with a request under way, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(minimum = 1))]
     pub model_ms: Option<u64>,
 }
 
 /// Which limit of a [`Budget`] was reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum BudgetLimit {
     /// Money.

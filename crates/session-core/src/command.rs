@@ -47,6 +47,7 @@ impl CommandRequest {
 
 /// What becomes of a command when its caller goes away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum OnDisconnect {
     /// Its whole process tree is ended.
@@ -58,6 +59,7 @@ pub enum OnDisconnect {
 
 /// The two output streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 #[expect(missing_docs, reason = "the names say it")]
 pub enum OutputStream {
@@ -90,6 +92,7 @@ pub enum CommandEvent {
 
 /// How a command ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CommandExit {
     /// What ended it.
     pub cause: ExitCause,
@@ -105,6 +108,7 @@ pub struct CommandExit {
 
 /// What ended a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ExitCause {
     /// It ended by itself; see the exit code.

@@ -5,6 +5,8 @@
 //! is the store's. Everything here is pure.
 
 mod rule;
+#[cfg(feature = "openapi")]
+mod schema;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -38,6 +40,7 @@ pub trait Presets: fmt::Debug + Send + Sync + 'static {
 
 /// What a person decided about a host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct EgressDecision {
     /// The session for which it holds; every session of this state directory when `None`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -54,6 +57,7 @@ pub struct EgressDecision {
 ///
 /// Nothing is ever taken back: deciding the opposite about the same rule replaces what was decided before.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct DecideEgress {
     /// The session for which it shall hold; every session, also of the future, when `None`.
@@ -79,6 +83,7 @@ impl DecideEgress {
 
 /// A host that a session was denied and about which nobody has decided yet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct EgressRequest {
     /// Who asked.
     pub session: SessionId,
@@ -98,6 +103,7 @@ pub struct EgressRequest {
 
 /// Why a connection was denied. The serialised names are stable: agents and front ends branch on them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum DenialReason {

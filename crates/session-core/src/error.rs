@@ -9,6 +9,7 @@ use std::fmt;
 
 /// What went wrong, as far as a caller can act on it. Each kind has a stable code, see [`ErrorKind::code`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -219,6 +220,7 @@ impl Error {
 
 /// An [`Error`] as data: what clients get and what the store keeps.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ErrorReport {
     /// The stable code.
     pub code: ErrorKind,

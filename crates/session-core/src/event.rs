@@ -20,6 +20,7 @@ use crate::turn::TurnOutcome;
 
 /// One fact about a session.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Event {
     /// The session.
     pub session: SessionId,
@@ -37,6 +38,7 @@ pub struct Event {
 
 /// What can happen. Serialised with the tag `event`; readers skip kinds and fields that they do not know.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(tag = "event", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum EventKind {

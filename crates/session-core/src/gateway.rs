@@ -268,6 +268,7 @@ pub enum DoorEvent {
 
 /// How a provider fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ModelFailure {
@@ -285,6 +286,7 @@ pub enum ModelFailure {
 
 /// What goes on at the model door of a session, for whoever judges whether its agent hangs. Ages are in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ModelActivity {
     /// Requests that wait for the provider or receive its answer.
     pub under_way: u32,
@@ -305,6 +307,7 @@ pub struct ModelActivity {
 
 /// What a session used so far, as counted at the gateway.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ModelUsage {
     /// Requests that went out to the provider.
     pub requests: u64,

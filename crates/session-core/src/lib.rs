@@ -22,6 +22,9 @@ pub mod manager;
 pub mod mcp;
 pub mod policy;
 pub mod runtime;
+#[cfg(test)]
+#[cfg(feature = "openapi")]
+mod schemas;
 pub mod secret;
 pub mod session;
 pub mod state;

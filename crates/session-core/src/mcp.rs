@@ -24,6 +24,16 @@ pub const ENDPOINT_NAME: &str = "gw";
 /// The name of an MCP server or of a profile: lower case letters, digits, `-` and single `_`, beginning with a letter or
 /// digit, at most 24 bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(
+    feature = "openapi",
+    derive(utoipa::ToSchema),
+    schema(
+        value_type = String,
+        max_length = 24,
+        pattern = "^[a-z0-9][a-z0-9-]*(_[a-z0-9-]+)*$",
+        example = "git"
+    )
+)]
 #[serde(try_from = "String", into = "String")]
 pub struct ServerName(String);
 
@@ -81,6 +91,7 @@ impl fmt::Display for ServerName {
 
 /// Which of the operator's servers a session asks for.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub struct McpSelection {
     /// The profile; `default` when `None` and no server is named, and none at all if there is no such profile.
@@ -109,6 +120,7 @@ impl McpSelection {
 
 /// What a session has of MCP: decided when it is made, part of it ever after.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct McpPlan {
     /// The operator's servers that it may use, in the order of their names.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -143,6 +155,7 @@ impl McpPlan {
 
 /// How a server is, as a session sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ServerState {
@@ -164,6 +177,7 @@ pub enum ServerState {
 
 /// The state of one server at one moment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ServerStatus {
     /// The server.
     pub name: ServerName,
@@ -188,6 +202,7 @@ pub struct ServerStatus {
 
 /// The MCP servers of a session, looked at now.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct McpStatus {
     /// Each server. Exact in the process that serves the session; what is known without asking otherwise.
     pub servers: Vec<ServerStatus>,

@@ -62,6 +62,7 @@ pub struct CreateSession {
 
 /// Where the workspace comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum WorkspaceSource {
     /// Nothing: an empty directory.
@@ -70,11 +71,13 @@ pub enum WorkspaceSource {
     /// The host's directory itself: what the agent changes is changed.
     Mount {
         /// The directory.
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
         path: PathBuf,
     },
     /// A copy of the host's directory, without what its `.gitignore` files exclude.
     Copy {
         /// The directory.
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
         path: PathBuf,
     },
     /// A git repository, cloned inside the session.
@@ -89,6 +92,7 @@ pub enum WorkspaceSource {
 
 /// Whether the agent asks before it uses a tool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum PermissionMode {
     /// It does not ask: the container is the wall.
@@ -100,6 +104,7 @@ pub enum PermissionMode {
 
 /// A session as callers see it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SessionInfo {
     /// The session.
     pub id: SessionId,
@@ -171,6 +176,7 @@ pub struct SessionInfo {
 
 /// A session looked at closely: what it takes an exchange with its container to know.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SessionDetails {
     /// What is known without asking.
     #[serde(flatten)]
@@ -199,6 +205,7 @@ pub struct SessionDetails {
 
 /// How a link is carried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Carrier {
     /// A Unix socket in a directory of the session alone.
@@ -209,6 +216,7 @@ pub enum Carrier {
 
 /// What a session uses now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ResourceUse {
     /// Memory in bytes.
     pub memory_bytes: u64,
@@ -252,6 +260,7 @@ pub struct PromptRequest {
 
 /// What changed in a workspace since the session began.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct WorkspaceDiff {
     /// The changes as a git patch (binary files included), lossily decoded; complete unless `truncated`.
     pub patch: String,
@@ -263,6 +272,7 @@ pub struct WorkspaceDiff {
 
 /// One changed path.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ChangedFile {
     /// git's status letter.
     pub status: char,
@@ -283,6 +293,7 @@ pub struct EventQuery {
 
 /// What went through a copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CopyReport {
     /// Files, directories and links.
     pub entries: u64,

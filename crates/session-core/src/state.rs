@@ -20,6 +20,7 @@ use crate::error::{Error, ErrorKind};
 
 /// Where a session is in its life.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum SessionState {
     /// Its container is being made.
@@ -48,6 +49,7 @@ pub enum SessionState {
 
 /// Why a session was interrupted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum InterruptCause {
     /// The engine restarted, or was restarted, and ended the container.
@@ -62,6 +64,7 @@ pub enum InterruptCause {
 
 /// The name of a state without its cause.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 #[expect(missing_docs, reason = "each is the state of the same name")]
 pub enum StateName {

@@ -22,10 +22,13 @@ pub const REPLAY_BYTES: usize = 256 << 10;
 
 /// The size of a terminal, in characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TerminalSize {
     /// Lines, 1 to 1,000.
+    #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 1000))]
     pub rows: u16,
     /// Columns, 1 to 1,000.
+    #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 1000))]
     pub columns: u16,
 }
 
@@ -40,6 +43,7 @@ impl Default for TerminalSize {
 
 /// What runs in a terminal.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum TerminalProgram {
     /// The session's shell: the first of `bash` and `sh` that is there.
@@ -65,6 +69,7 @@ pub struct OpenTerminal {
 
 /// A terminal as callers see it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TerminalInfo {
     /// The terminal.
     pub id: TerminalId,

@@ -8,6 +8,7 @@ use crate::id::{SessionId, TurnId};
 
 /// Where a turn is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum TurnStatus {
     /// Accepted, waiting for its place.
@@ -31,6 +32,7 @@ impl TurnStatus {
 
 /// A turn as callers see it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TurnInfo {
     /// The turn.
     pub id: TurnId,
@@ -57,6 +59,7 @@ pub struct TurnInfo {
 
 /// How a turn ended.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TurnOutcome {
     /// [`TurnStatus::Succeeded`], [`TurnStatus::Failed`] or [`TurnStatus::Interrupted`].
     pub status: TurnStatus,
@@ -80,6 +83,7 @@ pub struct TurnOutcome {
 
 /// Why a turn failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TurnFailure {
     /// What a caller can act on.
     pub cause: TurnFailureCause,
@@ -90,6 +94,7 @@ pub struct TurnFailure {
 
 /// The causes of failed turns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum TurnFailureCause {
@@ -125,6 +130,7 @@ pub enum TurnFailureCause {
 
 /// Tokens that a turn used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TokenUsage {
     /// Input tokens, cached ones apart.
     pub input: u64,

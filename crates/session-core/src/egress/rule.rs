@@ -157,6 +157,7 @@ fn port_of(rule: &str, text: &str) -> Result<u16> {
 /// A host name that every reader understands alike: ASCII labels in lower case, at least one of which is not a number,
 /// so that it is no address in any spelling.
 fn plain_name(text: &str) -> Result<String> {
+    let text = text.to_ascii_lowercase();
     let label_is_plain = |label: &str| {
         !label.is_empty()
             && label.len() <= MAX_LABEL
@@ -172,12 +173,12 @@ fn plain_name(text: &str) -> Result<String> {
         .is_some_and(|last| last.bytes().any(|byte| byte.is_ascii_alphabetic()) && !last.starts_with("0x"));
     if text.len() > MAX_HOST || !text.split('.').all(label_is_plain) || !last_is_a_word {
         return Err(refuse(
-            text,
+            &text,
             "this is no host name",
             "write a name such as example.com or *.example.com; names in other scripts in their xn-- form; addresses are not allowed by number",
         ));
     }
-    Ok(text.to_ascii_lowercase())
+    Ok(text)
 }
 
 fn wide_enough(name: String) -> Result<String> {

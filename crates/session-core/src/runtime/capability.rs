@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// The optional abilities of a [`super::ContainerRuntime`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Capability {
     /// A directory of this host can be mounted, so the link may use a Unix socket and a workspace may be `mount`.
     pub host_mounts: bool,

@@ -45,6 +45,7 @@ impl ContainerSpec {
 
 /// The numeric user and group inside a container. Never 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct UserIds {
     /// User id.
     pub uid: u32,
@@ -59,6 +60,7 @@ impl UserIds {
 
 /// What a container can reach by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum NetworkMode {
     /// Nothing: no device but loopback (I4).
@@ -70,12 +72,19 @@ pub enum NetworkMode {
 
 /// Limits of one container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ResourceLimits {
     /// Memory in bytes; swap is not added to it.
+    #[cfg_attr(
+        feature = "openapi",
+        schema(minimum = 33_554_432, maximum = 17_592_186_044_416u64)
+    )]
     pub memory_bytes: u64,
     /// CPU time per second of wall time, in thousandths of a core.
+    #[cfg_attr(feature = "openapi", schema(minimum = 10, maximum = 1_024_000))]
     pub milli_cpus: u32,
     /// Processes and threads.
+    #[cfg_attr(feature = "openapi", schema(minimum = 16, maximum = 4_194_304))]
     pub pids: u32,
 }
 
@@ -106,8 +115,10 @@ pub enum WorkspaceVolume {
 
 /// A further directory of the host inside the container.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct HostMount {
     /// The directory or file on the host, absolute.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub source: PathBuf,
     /// Where it is seen inside, absolute.
     pub target: String,

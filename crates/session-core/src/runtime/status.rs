@@ -17,6 +17,7 @@ pub struct PreparedImage {
 
 /// Whether an engine works, and what it cannot promise.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RuntimeHealth {
     /// The engine's name and version.
     pub version: String,
