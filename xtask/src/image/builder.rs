@@ -36,6 +36,8 @@ pub(crate) struct Stage {
     instructions: String,
     files: Vec<ContextFile>,
     fetches: bool,
+    /// The instructions are a Dockerfile with stages of its own, which takes its parent as `BASE`.
+    whole: bool,
 }
 
 #[derive(Debug)]
@@ -54,7 +56,20 @@ impl Stage {
             instructions: dockerfile.stage(name)?,
             files: Vec::new(),
             fetches: false,
+            whole: false,
         })
+    }
+
+    /// A Dockerfile as it stands: its last stage takes only files from those before it. Its argument `BASE` names the parent.
+    pub(crate) fn whole(dockerfile: &Dockerfile, name: &'static str, tag: &'static str) -> Self {
+        Self {
+            name,
+            tag,
+            instructions: dockerfile.text().to_owned(),
+            files: Vec::new(),
+            fetches: false,
+            whole: true,
+        }
     }
 
     /// Adds a file that the stage copies.
@@ -101,10 +116,12 @@ impl Stage {
     }
 
     fn write_context(&self, dir: &Path, parent: &Image) -> std::io::Result<()> {
-        std::fs::write(
-            dir.join("Dockerfile"),
-            dockerfile::on_top_of(&parent.name, &self.instructions),
-        )?;
+        let text = if self.whole {
+            self.instructions.clone()
+        } else {
+            dockerfile::on_top_of(&parent.name, &self.instructions)
+        };
+        std::fs::write(dir.join("Dockerfile"), text)?;
         for file in &self.files {
             let path = dir.join(&file.name);
             std::fs::write(&path, &file.content)?;
@@ -204,6 +221,9 @@ impl<'a> Builder<'a> {
         docker = docker.args(["--label", &format!("{LABEL}={digest}")]);
         if self.force {
             docker = docker.arg("--no-cache");
+        }
+        if stage.whole {
+            docker = docker.args(["--build-arg", &format!("BASE={}", parent.name)]);
         }
         if stage.fetches {
             let host = self.host.get_or_init(|| HostFiles::gather(self.reporter));

@@ -22,6 +22,11 @@ impl Dockerfile {
         Ok(Self { path, text })
     }
 
+    /// All of it.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
     /// The instructions of a stage, without its `FROM` line, comments and empty lines.
     pub(crate) fn stage(&self, name: &str) -> Result<String> {
         instructions(&self.text, name)
@@ -78,6 +83,7 @@ mod tests {
         for (dir, stages) in [
             ("session", &["tools", "agent", "session"][..]),
             ("test-foreign", &["foreign"]),
+            ("server", &["tree", "server"]),
         ] {
             let dockerfile = Dockerfile::read(&images.join(dir)).expect("a Dockerfile");
             for stage in stages {

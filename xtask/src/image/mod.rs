@@ -18,11 +18,14 @@ mod base;
 mod builder;
 mod dockerfile;
 mod host;
-mod init;
 mod inputs;
+mod program;
+mod server;
 
 /// The default session image.
 pub(crate) const SESSION: &str = "cofferdam-session:latest";
+/// The server's own image.
+pub(crate) const SERVER: &str = server::TAG;
 /// The image of the conformance tests that knows nothing of us.
 pub(crate) const FOREIGN: &str = "cofferdam-test-foreign:latest";
 
@@ -44,6 +47,14 @@ pub(crate) struct Args {
     #[arg(long, value_name = "PATH")]
     session_init: Option<PathBuf>,
 
+    /// Also build cofferdam-server:latest, the server's own image
+    #[arg(long)]
+    server: bool,
+
+    /// Put this static cofferdam into the server's image instead of building one
+    #[arg(long, value_name = "PATH", requires = "server")]
+    server_program: Option<PathBuf>,
+
     /// Also build cofferdam-test-foreign:latest, the hostile image of the conformance tests
     #[arg(long)]
     foreign: bool,
@@ -54,12 +65,16 @@ pub(crate) fn run(args: &Args, reporter: &Reporter) -> Result<()> {
     let engine = engine::ensure(reporter)?;
     let image = session(&engine, args, reporter)?;
     reporter.data(&format!("{SESSION} {}", image.id));
+    // A base that was made again a moment ago is not made once more: the session image stands on it.
+    let args = Args {
+        force: false,
+        ..args.clone()
+    };
+    if args.server {
+        let image = server::build(&engine, &args, reporter)?;
+        reporter.data(&format!("{SERVER} {}", image.id));
+    }
     if args.foreign {
-        // A base that was made again a moment ago is not made once more: the session image stands on it.
-        let args = Args {
-            force: false,
-            ..args.clone()
-        };
         let image = foreign(&engine, &args, reporter)?;
         reporter.data(&format!("{FOREIGN} {}", image.id));
     }
@@ -70,19 +85,14 @@ pub(crate) fn run(args: &Args, reporter: &Reporter) -> Result<()> {
 pub(crate) fn session(engine: &Engine, args: &Args, reporter: &Reporter) -> Result<Image> {
     same_architecture(engine)?;
     let init = match &args.session_init {
-        Some(path) => init::given(path)?,
-        None => init::build(reporter)?,
+        Some(path) => program::given(path)?,
+        None => program::build(program::SESSION_INIT, reporter)?,
     };
     let dir = images().join("session");
     let builder = Builder::new(engine, reporter, args.force)?;
     let dockerfile = Dockerfile::read(&dir)?;
 
-    let base = base::ensure(&builder, args.base.as_deref())?;
-    let tools = Stage::new(&dockerfile, "tools", "cofferdam-stage:tools")?
-        .file(&dir.join("tools.sh"))?
-        .file(&dir.join("requirements.txt"))?
-        .fetches();
-    let tools = builder.stage(&tools, &base)?;
+    let tools = tools(&builder, &dockerfile, args)?;
     let agent = Stage::new(&dockerfile, "agent", "cofferdam-stage:agent")?
         .file(&dir.join("agent.sh"))?
         .file(&dir.join("claude-code.version"))?
@@ -92,6 +102,17 @@ pub(crate) fn session(engine: &Engine, args: &Args, reporter: &Reporter) -> Resu
     let image = builder.stage(&session, &agent)?;
     builder.finish();
     Ok(image)
+}
+
+/// The base with the packages of a session: what the agent stands on.
+fn tools(builder: &Builder<'_>, dockerfile: &Dockerfile, args: &Args) -> Result<Image> {
+    let dir = images().join("session");
+    let base = base::ensure(builder, args.base.as_deref())?;
+    let tools = Stage::new(dockerfile, "tools", "cofferdam-stage:tools")?
+        .file(&dir.join("tools.sh"))?
+        .file(&dir.join("requirements.txt"))?
+        .fetches();
+    builder.stage(&tools, &base)
 }
 
 /// Makes sure that [`FOREIGN`] is there and up to date.

@@ -1,4 +1,4 @@
-//! `session-init` as one static program: it is PID 1 in images that may hold no C library at all.
+//! Programs of ours that go into images: each one static file, for images that may hold no C library at all.
 
 use std::path::Path;
 
@@ -7,27 +7,60 @@ use xtask::process::Tool;
 use xtask::reporter::Reporter;
 use xtask::workspace;
 
-const PROGRAM: &str = "session-init";
-const PROFILE: &str = "init";
+/// A program that is compiled for an image.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Program {
+    /// The package that it is in.
+    pub(crate) package: &'static str,
+    /// Its own name.
+    pub(crate) name: &'static str,
+    /// The profile of cargo with which it is compiled.
+    pub(crate) profile: &'static str,
+    /// The flag that names one that was built elsewhere.
+    pub(crate) flag: &'static str,
+}
 
-/// Builds the program and returns its bytes.
-pub(crate) fn build(reporter: &Reporter) -> Result<Vec<u8>> {
+/// PID 1 of every session.
+pub(crate) const SESSION_INIT: Program = Program {
+    package: "session-init",
+    name: "session-init",
+    profile: "init",
+    flag: "--session-init",
+};
+
+/// All of the server's image.
+pub(crate) const SERVER: Program = Program {
+    package: "cli",
+    name: "cofferdam",
+    profile: "server",
+    flag: "--server-program",
+};
+
+/// Builds a program and returns its bytes.
+pub(crate) fn build(program: Program, reporter: &Reporter) -> Result<Vec<u8>> {
+    let Program {
+        package,
+        name,
+        profile,
+        flag,
+    } = program;
     if !cfg!(target_os = "linux") {
-        return Err(Error::new("session-init is built on Linux only")
-            .hint("give a Linux build of it with `--session-init PATH`"));
+        return Err(Error::new(format!("{name} is built for images on Linux only"))
+            .hint(format!("give a Linux build of it with `{flag} PATH`")));
     }
-    let mut step = reporter.step(format!("build {PROGRAM}"));
+    let mut step = reporter.step(format!("build {name}, static"));
     let triple = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     let target = workspace::target();
     Tool::new(workspace::env("CARGO").unwrap_or_else(|| "cargo".to_owned()))
         .args([
             "build",
+            "--locked",
             "--package",
-            PROGRAM,
+            package,
             "--bin",
-            PROGRAM,
+            name,
             "--profile",
-            PROFILE,
+            profile,
             "--target",
             &triple,
         ])
@@ -40,8 +73,8 @@ pub(crate) fn build(reporter: &Reporter) -> Result<Vec<u8>> {
         .map_err(|error| {
             error.hint("if the linker misses libc, install the static C library (libc6-dev, or glibc-static on Fedora)")
         })?;
-    let program = given(&target.join(triple).join(PROFILE).join(PROGRAM))?;
-    step.done(&format!("{} kB, static", program.len() / 1024));
+    let program = given(&target.join(triple).join(profile).join(name))?;
+    step.done(&format!("{} kB", program.len() / 1024));
     Ok(program)
 }
 
@@ -54,7 +87,7 @@ pub(crate) fn given(path: &Path) -> Result<Vec<u8>> {
             .hint("build it with RUSTFLAGS='-C target-feature=+crt-static'")),
         None => Err(
             Error::new(format!("{} is no 64-bit Linux program", path.display()))
-                .hint("give the session-init that `cargo build` made"),
+                .hint("give the program that `cargo build` made"),
         ),
     }
 }
