@@ -29,6 +29,9 @@ pub struct DockerOptions {
     /// The engine's name of the OCI runtime for sessions, for example `runsc`; the engine's default when nothing is
     /// said. One that the engine lacks fails every launch: there is no fallback.
     pub isolation: Option<String>,
+    /// Whether an engine behind a Unix socket has the same files as this process. One that runs beside the container of this
+    /// process has not: then nothing of here is mounted into a session.
+    pub shares_files: bool,
 }
 
 impl Default for DockerOptions {
@@ -40,6 +43,7 @@ impl Default for DockerOptions {
             host: None,
             toolbox_image,
             isolation: None,
+            shares_files: true,
         }
     }
 }
@@ -50,6 +54,7 @@ pub struct DockerRuntime {
     engine: Engine,
     preparer: Preparer,
     launcher: Launcher,
+    shares_files: bool,
 }
 
 impl DockerRuntime {
@@ -67,6 +72,7 @@ impl DockerRuntime {
             engine: Engine::new(host),
             preparer: Preparer::new(options.toolbox_image),
             launcher: Launcher::new(options.isolation),
+            shares_files: options.shares_files,
         })
     }
 
@@ -111,7 +117,7 @@ impl ContainerRuntime for DockerRuntime {
 
     fn capability(&self) -> Capability {
         Capability {
-            host_mounts: self.engine.host().is_local(),
+            host_mounts: self.shares_files && self.engine.host().is_local(),
             pause: true,
             open_network: true,
             pull: true,
@@ -197,6 +203,11 @@ mod tests {
             ..DockerOptions::default()
         };
         assert!(!DockerRuntime::connect(remote).unwrap().capability().host_mounts);
+        let beside = DockerOptions {
+            shares_files: false,
+            ..DockerOptions::default()
+        };
+        assert!(!DockerRuntime::connect(beside).unwrap().capability().host_mounts);
         for bad in ["", "a b", "../runsc", "a\0"] {
             let options = DockerOptions {
                 isolation: Some(bad.to_owned()),
