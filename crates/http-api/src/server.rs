@@ -1,0 +1,25 @@
+//! What a server says of itself.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// The server that answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ServerInfo {
+    /// The version of the program.
+    #[schema(example = "0.1.0")]
+    pub version: String,
+    /// Its process.
+    #[schema(minimum = 1)]
+    pub pid: u32,
+    /// Since when it runs.
+    #[schema(value_type = String, format = DateTime)]
+    pub started_at: Timestamp,
+    /// A digest of the settings with which it was started: two servers with the same digest behave alike.
+    pub settings: String,
+    /// Whether a client started it, so that it leaves by itself when it has nothing to do.
+    pub auto_started: bool,
+    /// Whether it has work under way: a turn, a command, a terminal or a request that is not this one.
+    pub working: bool,
+}

@@ -1,0 +1,109 @@
+//! How much a session may use.
+
+use serde::{Deserialize, Serialize};
+use session_core::budget::Budget;
+use session_core::runtime::ResourceLimits;
+use utoipa::ToSchema;
+
+/// Limits of a session's container. What is left out has the value of the example.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"memory_bytes": 4_294_967_296u64, "milli_cpus": 2000, "pids": 1024}))]
+pub struct LimitsBody {
+    /// Memory in bytes; swap is not added to it.
+    #[serde(default = "default_memory")]
+    #[schema(minimum = 33_554_432, maximum = 17_592_186_044_416u64)]
+    pub memory_bytes: u64,
+    /// CPU time per second of wall time, in thousandths of a core.
+    #[serde(default = "default_cpus")]
+    #[schema(minimum = 10, maximum = 1_024_000)]
+    pub milli_cpus: u32,
+    /// Processes and threads.
+    #[serde(default = "default_pids")]
+    #[schema(minimum = 16, maximum = 4_194_304)]
+    pub pids: u32,
+}
+
+fn default_memory() -> u64 {
+    ResourceLimits::default().memory_bytes
+}
+
+fn default_cpus() -> u32 {
+    ResourceLimits::default().milli_cpus
+}
+
+fn default_pids() -> u32 {
+    ResourceLimits::default().pids
+}
+
+impl From<LimitsBody> for ResourceLimits {
+    fn from(body: LimitsBody) -> Self {
+        Self {
+            memory_bytes: body.memory_bytes,
+            milli_cpus: body.milli_cpus,
+            pids: body.pids,
+        }
+    }
+}
+
+impl From<ResourceLimits> for LimitsBody {
+    fn from(limits: ResourceLimits) -> Self {
+        Self {
+            memory_bytes: limits.memory_bytes,
+            milli_cpus: limits.milli_cpus,
+            pids: limits.pids,
+        }
+    }
+}
+
+/// How much of the model a session may use in its whole life. What is left out is not limited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"cost_microusd": 5_000_000}))]
+pub struct BudgetBody {
+    /// Money by the price table, in millionths of a US dollar.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 9_007_199_254_740_991u64)]
+    pub cost_microusd: Option<u64>,
+    /// Tokens of all kinds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 9_007_199_254_740_991u64)]
+    pub tokens: Option<u64>,
+    /// Requests to the model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 9_007_199_254_740_991u64)]
+    pub requests: Option<u64>,
+    /// For how long requests may be under way altogether, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 9_007_199_254_740_991u64)]
+    pub model_ms: Option<u64>,
+}
+
+impl BudgetBody {
+    /// Whether nothing is limited.
+    pub fn is_unlimited(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl From<BudgetBody> for Budget {
+    fn from(body: BudgetBody) -> Self {
+        Self {
+            cost_microusd: body.cost_microusd,
+            tokens: body.tokens,
+            requests: body.requests,
+            model_ms: body.model_ms,
+        }
+    }
+}
+
+impl From<Budget> for BudgetBody {
+    fn from(budget: Budget) -> Self {
+        Self {
+            cost_microusd: budget.cost_microusd,
+            tokens: budget.tokens,
+            requests: budget.requests,
+            model_ms: budget.model_ms,
+        }
+    }
+}
