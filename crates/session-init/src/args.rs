@@ -6,8 +6,16 @@ use std::{ffi::OsString, path::PathBuf};
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Command {
     Init(Settings),
-    Bridge { session: String },
+    Bridge {
+        session: String,
+    },
     Supervise,
+    /// Become a program that has a terminal.
+    Sit {
+        program: OsString,
+        name: OsString,
+        arguments: Vec<OsString>,
+    },
     Version,
 }
 
@@ -26,6 +34,7 @@ pub(crate) const USAGE: &str = "\
 usage: session-init [--link-dir DIR] [--spool-dir DIR] [--session ID]
        session-init bridge [--session ID]
        session-init supervise
+       session-init sit PROGRAM NAME [ARGUMENT...]
        session-init --version";
 
 /// Reads the arguments behind the program's name.
@@ -42,6 +51,16 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Com
     match first.as_str() {
         "--version" => Ok(Command::Version),
         "supervise" => Ok(Command::Supervise),
+        "sit" => {
+            arguments.next();
+            let mut next = || arguments.next().ok_or("sit needs a program and its name");
+            let (program, name) = (next()?, next()?);
+            Ok(Command::Sit {
+                program,
+                name,
+                arguments: arguments.collect(),
+            })
+        }
         "bridge" => {
             arguments.next();
             let settings = options(arguments)?;
@@ -109,6 +128,12 @@ mod tests {
             })
         );
         assert_eq!(parsed("supervise"), Ok(Command::Supervise));
+        let sit = Command::Sit {
+            program: "/bin/sh".into(),
+            name: "sh".into(),
+            arguments: vec!["-c".into(), "true".into()],
+        };
+        assert_eq!(parsed("sit /bin/sh sh -c true"), Ok(sit));
         assert_eq!(parsed("--version"), Ok(Command::Version));
     }
 
@@ -120,6 +145,8 @@ mod tests {
             "--other",
             "bridge --link-dir /l",
             "--link-dir",
+            "sit",
+            "sit /bin/sh",
         ] {
             assert!(parsed(line).is_err(), "{line}");
         }

@@ -41,6 +41,11 @@ fn main() -> ExitCode {
         Command::Init(settings) => init::run(&settings),
         Command::Bridge { session } => bridge::run(&session),
         Command::Supervise => process::supervise::run(),
+        Command::Sit {
+            program,
+            name,
+            arguments,
+        } => return process::terminal::sit(&program, &name, &arguments),
         Command::Version => writeln!(io::stdout(), "session-init {}", env!("CARGO_PKG_VERSION")),
     };
     match done {

@@ -22,7 +22,7 @@ pub use error::{ErrorKind, LinkError, Result};
 pub use listener::LinkListener;
 pub use process::{
     ExitCause, ExitReport, OnDisconnect, OutputStream, ProcessEvent, ProcessId, ProcessInfo, ProcessState,
-    Signal, SpawnSpec, Spawned, SpoolLimits, StdinMode, WriteOutcome,
+    Signal, SpawnSpec, Spawned, SpoolLimits, StdinMode, Terminal, WindowSize, WriteOutcome,
 };
 pub use transfer::{CopyInOptions, CopyOutOptions, CopyReport};
 pub use wire::preface::{Hello, PROTOCOL_VERSION, Welcome};

@@ -72,6 +72,71 @@ pub enum StdinMode {
     Piped,
 }
 
+/// The most rows, and the most columns, of a terminal.
+pub const MAX_WINDOW: u16 = 1000;
+
+/// The longest note about a terminal, in bytes.
+pub const MAX_NOTE: usize = 1024;
+
+/// The size of a terminal, in characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "(u16, u16)", into = "(u16, u16)")]
+pub struct WindowSize {
+    rows: u16,
+    columns: u16,
+}
+
+impl WindowSize {
+    /// Takes 1 to [`MAX_WINDOW`] of each.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for anything else.
+    pub fn new(rows: u16, columns: u16) -> Result<Self> {
+        let legal = 1..=MAX_WINDOW;
+        if legal.contains(&rows) && legal.contains(&columns) {
+            return Ok(Self { rows, columns });
+        }
+        Err(LinkError::invalid(
+            "window size",
+            "a terminal has 1 to 1000 rows and 1 to 1000 columns",
+        ))
+    }
+
+    /// Lines.
+    pub fn rows(self) -> u16 {
+        self.rows
+    }
+
+    /// Characters of a line.
+    pub fn columns(self) -> u16 {
+        self.columns
+    }
+}
+
+impl TryFrom<(u16, u16)> for WindowSize {
+    type Error = LinkError;
+
+    fn try_from((rows, columns): (u16, u16)) -> Result<Self> {
+        Self::new(rows, columns)
+    }
+}
+
+impl From<WindowSize> for (u16, u16) {
+    fn from(size: WindowSize) -> Self {
+        (size.rows, size.columns)
+    }
+}
+
+/// A pseudo-terminal that a process has instead of pipes. It is the controlling terminal of the process, which leads a
+/// session of its own; what is written to it comes as standard output, byte for byte, and input goes into it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Terminal {
+    /// How large it is.
+    pub size: WindowSize,
+    /// What the host wants to be told again by [`Link::processes`](crate::Link::processes); at most [`MAX_NOTE`] bytes.
+    pub note: String,
+}
+
 /// What becomes of a process when the link on which it was started closes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -113,8 +178,10 @@ pub struct SpawnSpec {
     pub env: Vec<(String, String)>,
     /// The working directory; init's own if absent.
     pub cwd: Option<String>,
-    /// Where it reads from.
+    /// Where it reads from; with a terminal always that.
     pub stdin: StdinMode,
+    /// The terminal it has, if any.
+    pub terminal: Option<Terminal>,
     /// After this time the process and all it started are ended.
     pub time_limit: Option<Duration>,
     /// After this many bytes on both streams together the process and all it started are ended.
@@ -134,6 +201,7 @@ impl SpawnSpec {
             env: Vec::new(),
             cwd: None,
             stdin: StdinMode::default(),
+            terminal: None,
             time_limit: None,
             output_limit: None,
             spool: SpoolLimits::default(),
@@ -293,6 +361,8 @@ pub struct ProcessInfo {
     pub acknowledged: u64,
     /// The highest key used with [`Link::write_stdin`](crate::Link::write_stdin).
     pub stdin_key: Option<u64>,
+    /// Its terminal as it is now, if it has one.
+    pub terminal: Option<Terminal>,
     /// Time since it was started.
     pub age: Duration,
 }

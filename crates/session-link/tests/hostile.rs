@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use session_link::{
-    CopyOutOptions, ErrorKind, Hello, Link, LinkOptions, Process, ProcessEvent, ProcessId, SpawnSpec,
-    Tunnels, Welcome,
+    CopyOutOptions, ErrorKind, Hello, Link, LinkOptions, PROTOCOL_VERSION, Process, ProcessEvent, ProcessId,
+    SpawnSpec, Tunnels, Welcome,
     mux::{self, Incoming, MuxReader, MuxWriter, Opener, Side, Term},
     wire::{
         frame::{self, Kind},
@@ -29,7 +29,7 @@ struct Liar {
 async fn pair() -> (Link, Tunnels, Liar) {
     let (host, mut init) = UnixStream::pair().expect("a pair");
     let hello = Hello {
-        protocol: 1,
+        protocol: PROTOCOL_VERSION,
         init_version: "0".into(),
         boot_id: "b".into(),
         session: String::new(),

@@ -3,7 +3,8 @@
 use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
 use session_link::{
-    ErrorKind, Hello, LinkError, ProcessId, Signal, SpawnSpec, Welcome,
+    ErrorKind, Hello, LinkError, PROTOCOL_VERSION, ProcessId, Signal, SpawnSpec, Terminal, Welcome,
+    WindowSize,
     wire::{
         frame::{Decoder, Frame, HEADER, Header, Kind},
         message::{Door, Failure, MAX_FAILURE_TEXT, Request, encode_request, printable},
@@ -114,8 +115,28 @@ proptest! {
     }
 
     #[test]
+    fn terminals_travel_and_have_a_size(rows in any::<u16>(), columns in any::<u16>(), note in any::<String>()) {
+        let legal = |length: u16| (1..=1000).contains(&length);
+        let json = format!("[{rows},{columns}]");
+        let read = serde_json::from_str::<WindowSize>(&json).ok();
+        prop_assert_eq!(read.is_some(), legal(rows) && legal(columns));
+        prop_assert_eq!(WindowSize::new(rows, columns).ok(), read);
+        if let Some(size) = read {
+            prop_assert_eq!((size.rows(), size.columns()), (rows, columns));
+            let id = ProcessId::new("p").expect("an id");
+            let mut spec = SpawnSpec::new(id.clone(), ["sh"]);
+            spec.terminal = Some(Terminal { size, note });
+            for request in [Request::Spawn { spec }, Request::Resize { id, size }] {
+                let bytes = encode_request(&request).expect("encoded");
+                let again: Request = serde_json::from_slice(&bytes[4..]).expect("decoded");
+                prop_assert_eq!(again, request);
+            }
+        }
+    }
+
+    #[test]
     fn prefaces_never_panic(noise in prop::collection::vec(any::<u8>(), 0..200), proper in any::<bool>()) {
-        let mut bytes = if proper { preface::encode(&Welcome { protocol: 1 }).expect("encoded") } else { Vec::new() };
+        let mut bytes = if proper { preface::encode(&Welcome { protocol: PROTOCOL_VERSION }).expect("encoded") } else { Vec::new() };
         bytes.truncate(bytes.len().min(14));
         bytes.extend(noise);
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
@@ -148,7 +169,10 @@ fn a_payload_that_is_too_long_is_refused_before_it_comes() {
 
 #[test]
 fn a_preface_of_another_version_says_so() {
-    let mut bytes = preface::encode(&Welcome { protocol: 1 }).expect("encoded");
+    let mut bytes = preface::encode(&Welcome {
+        protocol: PROTOCOL_VERSION,
+    })
+    .expect("encoded");
     bytes[8..10].copy_from_slice(&99_u16.to_be_bytes());
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
@@ -163,7 +187,7 @@ fn a_preface_of_another_version_says_so() {
 #[test]
 fn a_hello_is_plain_text() {
     let hello = |boot_id: &str| Hello {
-        protocol: 1,
+        protocol: PROTOCOL_VERSION,
         init_version: "1".into(),
         boot_id: boot_id.into(),
         session: String::new(),

@@ -15,6 +15,7 @@ mod source;
 mod spawn;
 mod stdin;
 pub(crate) mod supervise;
+pub(crate) mod terminal;
 pub(crate) mod tree;
 
 use std::{
@@ -24,11 +25,13 @@ use std::{
 };
 
 use session_link::{
-    ExitCause, ExitReport, OnDisconnect, ProcessId, ProcessInfo, ProcessState, Signal, Spawned, SpoolLimits,
+    ExitCause, ExitReport, LinkError, OnDisconnect, ProcessId, ProcessInfo, ProcessState, Result, Signal,
+    Spawned, SpoolLimits, WindowSize,
 };
 use tokio::sync::Notify;
 
 use self::supervise::Refusal;
+use self::terminal::Terminal;
 use crate::spool::{Chunk, Spool};
 pub(crate) use attach::{Place, serve};
 pub(crate) use registry::Registry;
@@ -74,6 +77,7 @@ pub(crate) struct Process {
     /// For each attached reader, what was sent to it.
     readers: RefCell<BTreeMap<u64, u64>>,
     stdin: Stdin,
+    terminal: Option<Terminal>,
     /// Output, start or end: readers look again.
     changed: Notify,
     /// Acknowledged, detached, or ended: the pump looks again.
@@ -88,6 +92,7 @@ impl Process {
         limits: SpoolLimits,
         spool: Spool,
         stdin: Stdin,
+        terminal: Option<Terminal>,
     ) -> Self {
         Self {
             id,
@@ -107,6 +112,7 @@ impl Process {
             acknowledged: Cell::new(0),
             readers: RefCell::new(BTreeMap::new()),
             stdin,
+            terminal,
             changed: Notify::new(),
             room: Notify::new(),
         }
@@ -114,6 +120,17 @@ impl Process {
 
     pub(crate) fn stdin(&self) -> &Stdin {
         &self.stdin
+    }
+
+    /// # Errors
+    /// `InvalidArgument` without a terminal, `Io`.
+    pub(crate) fn resize(&self, size: WindowSize) -> Result<()> {
+        let Some(terminal) = &self.terminal else {
+            return Err(LinkError::invalid("resize", "the process has no terminal"));
+        };
+        terminal
+            .resize(size)
+            .map_err(|error| LinkError::io("resize", "the terminal takes no other size", error))
     }
 
     pub(crate) fn spawned(&self, existed: bool) -> Spawned {
@@ -211,6 +228,7 @@ impl Process {
             end: spool.end(),
             acknowledged: self.acknowledged.get(),
             stdin_key: self.stdin.key(),
+            terminal: self.terminal.as_ref().map(Terminal::info),
             age: self.began.elapsed(),
         }
     }

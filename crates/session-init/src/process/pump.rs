@@ -1,6 +1,6 @@
 //! The one task of a process: moves what it writes to the spool, keeps its limits, and finds out how it ended.
 
-use std::{rc::Rc, time::Duration};
+use std::{os::fd::OwnedFd, rc::Rc, time::Duration};
 
 use futures::future::LocalBoxFuture;
 use session_link::{ExitCause, ExitReport, OutputStream, SpawnSpec, wire::frame::HEADER};
@@ -43,6 +43,8 @@ pub(super) struct Pump {
     reports: Reports,
     stdout: Source,
     stderr: Source,
+    /// The program's end of its terminal, until it ended.
+    held: Option<OwnedFd>,
     time_limit: Option<Instant>,
     output_left: Option<u64>,
     end: Option<End>,
@@ -57,6 +59,7 @@ impl Pump {
             mut control,
             stdout,
             stderr,
+            held,
             ..
         } = handles;
         let oom_kills = cgroup.oom_kills().unwrap_or_default();
@@ -71,6 +74,7 @@ impl Pump {
             reports: Reports::new(control),
             stdout: Source::new(stdout),
             stderr: Source::new(stderr),
+            held,
             time_limit: spec.time_limit.and_then(|limit| began.checked_add(limit)),
             output_left: spec.output_limit,
             end: None,
@@ -148,6 +152,7 @@ impl Pump {
         if self.end.is_some() {
             return;
         }
+        self.held = None;
         // The kernel may take the supervisor instead of what it started: both have the same score.
         let killed = signal == Some(SIGKILL) || matches!(cause, ExitCause::SupervisorLost);
         let out_of_memory = killed && self.new_oom_kills() > 0;

@@ -65,6 +65,7 @@ impl Registry {
         self.make_room()?;
         let (supervisor, mut handles) = self.equip(&spec)?;
         let (stdin, feed) = Stdin::new(handles.stdin.take());
+        let terminal = handles.terminal.take();
         let spool = Spool::new(spec.spool.file, self.directory.clone());
         let process = Rc::new(Process::new(
             spec.id.clone(),
@@ -73,6 +74,7 @@ impl Registry {
             spec.spool,
             spool,
             stdin,
+            terminal,
         ));
         process.supervisor.set(Some(supervisor));
         self.supervisors

@@ -1,4 +1,4 @@
-//! One of a process's two pipes, and the supervisor's reports: read so that a read that is dropped loses nothing.
+//! One of a process's two pipes or its terminal, and the supervisor's reports: read so that a read that is dropped loses nothing.
 
 use std::io;
 
@@ -18,7 +18,7 @@ const LARGEST: usize = 128 << 10;
 /// Less room than this is not worth a read.
 const WORTH_READING: usize = 2 << 10;
 
-/// A pipe that a process writes to.
+/// A pipe, or an end of a terminal, that a process writes to.
 #[derive(Debug)]
 pub(super) struct Source {
     pipe: Option<pipe::Receiver>,
@@ -28,9 +28,10 @@ pub(super) struct Source {
 }
 
 impl Source {
-    pub(super) fn new(pipe: pipe::Receiver) -> Self {
+    /// Without a pipe it is at its end.
+    pub(super) fn new(pipe: Option<pipe::Receiver>) -> Self {
         Self {
-            pipe: Some(pipe),
+            pipe,
             buffer: BytesMut::new(),
             size: SMALLEST,
             grown: false,
@@ -53,6 +54,7 @@ impl Source {
             let Some(pipe) = &self.pipe else { return false };
             match pipe.try_read_buf(&mut self.buffer) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                // The end of a pipe, and how a terminal says that nobody has it open any more.
                 Ok(0) | Err(_) => {
                     self.pipe = None;
                     return false;
@@ -84,7 +86,7 @@ impl Source {
         if self.size == LARGEST && !self.grown {
             self.grown = true;
             if let Some(pipe) = &self.pipe {
-                // Refused when this user has too many long pipes: slower then, no more.
+                // Refused when this user has too many long pipes, and by terminals: slower then, no more.
                 let _ = rustix::pipe::fcntl_setpipe_size(pipe, 4 * LARGEST);
             }
         }

@@ -201,16 +201,25 @@ fn start(spec: &SpawnSpec, streams: [Stdio; 3]) -> Result<u32, Refusal> {
     enter(spec.cwd.as_deref()).map_err(|_error| Refusal::BadWorkingDirectory)?;
     let program = spec.argv.first().map_or(OsStr::new(""), OsString::as_os_str);
     let [stdin, stdout, stderr] = streams;
-    let mut command = Command::new(find(program, &spec.env)?);
-    command.arg0(program).args(spec.argv.iter().skip(1));
+    let found = find(program, &spec.env)?;
+    let mut command = match spec.terminal {
+        // What leads a session leads a group as well, and what leads a group cannot begin a session.
+        Some(_) => {
+            let mut sit = Command::new("/proc/self/exe");
+            sit.arg0("session-init").arg("sit").arg(found).arg(program);
+            sit
+        }
+        None => {
+            let mut command = Command::new(found);
+            command.arg0(program).process_group(0);
+            command
+        }
+    };
+    command.args(spec.argv.iter().skip(1));
     command
         .env_clear()
         .envs(spec.env.iter().map(|(name, value)| (name, value)));
-    command
-        .stdin(stdin)
-        .stdout(stdout)
-        .stderr(stderr)
-        .process_group(0);
+    command.stdin(stdin).stdout(stdout).stderr(stderr);
     command
         .spawn()
         .map(|child| child.id())

@@ -102,6 +102,10 @@ async fn of_process(
             registry.get(&id)?.signal(signal).await;
             reply::value(writer, &()).await
         }
+        Request::Resize { id, size } => {
+            registry.get(&id)?.resize(size)?;
+            reply::value(writer, &()).await
+        }
         Request::Acknowledge { id, upto } => {
             registry.get(&id)?.acknowledge(upto);
             reply::value(writer, &()).await

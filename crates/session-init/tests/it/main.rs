@@ -9,3 +9,4 @@ mod hostile;
 mod lifecycle;
 mod limits;
 mod reattach;
+mod terminals;

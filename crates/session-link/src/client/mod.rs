@@ -20,7 +20,7 @@ use tokio::{
 use crate::{
     error::{ErrorKind, LinkError, Result},
     mux::{self, Opener, Side, Term},
-    process::{ProcessId, ProcessInfo, Signal, SpawnSpec, Spawned, WriteOutcome},
+    process::{ProcessId, ProcessInfo, Signal, SpawnSpec, Spawned, WindowSize, WriteOutcome},
     transfer::{CopyInOptions, CopyOutOptions},
     wire::{
         frame::Kind,
@@ -227,6 +227,14 @@ impl Link {
             signal,
         })
         .await
+    }
+
+    /// Gives a process's terminal another size, and tells the program in its foreground. One that has ended takes any.
+    ///
+    /// # Errors
+    /// `NoSuchProcess`; `InvalidArgument` if it has no terminal.
+    pub async fn resize(&self, id: &ProcessId, size: WindowSize) -> Result<()> {
+        self.ask(Request::Resize { id: id.clone(), size }).await
     }
 
     /// Says that output before `upto` was handled: it need not be kept.

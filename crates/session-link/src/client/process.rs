@@ -18,7 +18,7 @@ use super::{
 use crate::{
     error::{LinkError, Result},
     mux::MuxWriter,
-    process::{OutputStream, ProcessEvent, ProcessId, Signal, SpawnSpec, Spawned},
+    process::{MAX_NOTE, OutputStream, ProcessEvent, ProcessId, Signal, SpawnSpec, Spawned},
     wire::frame::{Frame, Kind},
 };
 
@@ -426,6 +426,13 @@ pub(super) fn check(spec: &SpawnSpec) -> Result<()> {
         .is_some_and(|cwd| cwd.is_empty() || cwd.contains('\0'))
     {
         return refuse("a working directory is not empty and has no NUL");
+    }
+    if spec
+        .terminal
+        .as_ref()
+        .is_some_and(|terminal| terminal.note.len() > MAX_NOTE)
+    {
+        return refuse("a note about a terminal is at most 1024 bytes");
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     error::{ErrorKind, LinkError, Result},
-    process::{ProcessId, Signal, SpawnSpec},
+    process::{ProcessId, Signal, SpawnSpec, WindowSize},
     transfer::{CopyInOptions, CopyOutOptions},
 };
 
@@ -79,6 +79,13 @@ pub enum Request {
         /// Which signal.
         signal: Signal,
     },
+    /// Another size for a terminal.
+    Resize {
+        /// Of which process.
+        id: ProcessId,
+        /// How large it is from now on.
+        size: WindowSize,
+    },
     /// Output before `upto` was handled.
     Acknowledge {
         /// Of which process.
@@ -122,6 +129,7 @@ impl Request {
             Self::WriteStdin { .. } => "write_stdin",
             Self::CloseStdin { .. } => "close_stdin",
             Self::Signal { .. } => "signal",
+            Self::Resize { .. } => "resize",
             Self::Acknowledge { .. } => "acknowledge",
             Self::Forget { .. } => "forget",
             Self::Processes => "processes",

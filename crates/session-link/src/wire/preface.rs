@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use crate::error::{ErrorKind, LinkError, Result};
 
 /// The version of everything in [`crate::wire`]. Both ends must speak the same.
-pub const PROTOCOL_VERSION: u16 = 1;
+pub const PROTOCOL_VERSION: u16 = 2;
 
 /// The longest JSON of a preface.
 pub const MAX_PREFACE: u32 = 4096;

@@ -121,6 +121,10 @@ async fn serve(
             processes.get(&id)?.signal(signal).await;
             reply(writer, &()).await
         }
+        Request::Resize { id, .. } => {
+            processes.get(&id)?;
+            Err(LinkError::invalid("resize", "the process has no terminal"))
+        }
         Request::Acknowledge { id, upto } => {
             processes.get(&id)?.acknowledge(upto);
             reply(writer, &()).await

@@ -183,6 +183,7 @@ impl Process {
             end: ledger.spool.end(),
             acknowledged: ledger.acknowledged,
             stdin_key: self.stdin.key(),
+            terminal: None,
             age: self.began.elapsed(),
         }
     }
