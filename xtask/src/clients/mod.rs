@@ -120,7 +120,8 @@ fn compile(subjects: &[Subject<'_>], reporter: &Reporter) -> Result<()> {
 /// Installs what others published and the tests use: nothing when it is there.
 pub(crate) fn install(engine: Option<&Engine>, reporter: &Reporter) -> Result<()> {
     Packages::ensure(engine, reporter)?;
-    wheels::ensure(reporter)?;
+    wheels::SERVERS.ensure(reporter)?;
+    wheels::SCHEMATHESIS.ensure(reporter)?;
     Ok(())
 }
 

@@ -1,5 +1,5 @@
-//! MCP servers that others published as Python packages: installed once, at the versions and with the content that are pinned in
-//! `packages/requirements.txt`, into an environment of their own. Nothing of them is built: what is no wheel is not installed.
+//! Programs that others published as Python packages: installed once, at the versions and with the content that are pinned in
+//! `packages/`, into environments of their own. Nothing of them is built: what is no wheel is not installed.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,7 +12,29 @@ use xtask::workspace;
 use super::kept;
 use crate::apt;
 
-const REQUIREMENTS: &str = include_str!("packages/requirements.txt");
+/// Packages that share an environment.
+#[derive(Debug)]
+pub(super) struct Wheels {
+    title: &'static str,
+    /// Where they are kept, among the tasks' own directories.
+    place: &'static str,
+    requirements: &'static str,
+}
+
+/// MCP servers.
+pub(super) const SERVERS: Wheels = Wheels {
+    title: "servers from PyPI",
+    place: "python",
+    requirements: include_str!("packages/requirements.txt"),
+};
+
+/// What tries to break HTTP interfaces by their own description.
+pub(super) const SCHEMATHESIS: Wheels = Wheels {
+    title: "schemathesis from PyPI",
+    place: "schemathesis",
+    requirements: include_str!("packages/schemathesis.txt"),
+};
+
 /// pip waits for an index that does not answer for longer than anybody wants to.
 const LIMIT: Duration = Duration::from_secs(15 * 60);
 /// Pythons that may be there: the user's own, then the system's, which can have parts that the other lacks.
@@ -22,48 +44,50 @@ const USABLE: &str = "import sys, venv, ensurepip; sys.exit(sys.version_info < (
 /// What brings one on Debian and its family.
 const PACKAGE: &str = "python3-venv";
 
-/// Makes sure that they are there.
-pub(super) fn ensure(reporter: &Reporter) -> Result<PathBuf> {
-    let dir = workspace::state("python")?;
-    let environment = dir.join("environment");
-    let python = environment.join("bin/python");
-    if !python.is_file() && usable().is_none() {
-        install_python(reporter)?;
+impl Wheels {
+    /// Makes sure that they are there, and says where.
+    pub(super) fn ensure(&self, reporter: &Reporter) -> Result<PathBuf> {
+        let dir = workspace::state(self.place)?;
+        let environment = dir.join("environment");
+        let python = environment.join("bin/python");
+        if !python.is_file() && usable().is_none() {
+            install_python(reporter)?;
+        }
+        kept::ensure(
+            &dir,
+            self.title,
+            &[self.requirements],
+            || python.is_file(),
+            |step| self.install(&dir, &environment, step),
+            reporter,
+        )?;
+        Ok(environment)
     }
-    kept::ensure(
-        &dir,
-        "servers from PyPI",
-        &[REQUIREMENTS],
-        || python.is_file(),
-        |step| install(&dir, &environment, step),
-        reporter,
-    )?;
-    Ok(environment)
-}
 
-fn install(dir: &Path, environment: &Path, step: &mut Step) -> Result<()> {
-    let requirements = dir.join("requirements.txt");
-    kept::write(&requirements, REQUIREMENTS)?;
-    let python = usable().ok_or_else(|| Error::new("there is no usable Python"))?;
-    let make = Tool::new(python).args(["-m", "venv", "--clear"]).arg(environment);
-    make.limit(LIMIT).run(|line| step.update(line))?;
-    let pip = Tool::new(environment.join("bin/python"))
-        .args([
-            "-m",
-            "pip",
-            "install",
-            "--no-input",
-            "--disable-pip-version-check",
-        ])
-        .args(["--require-hashes", "--only-binary", ":all:", "--requirement"])
-        .arg(&requirements)
-        .limit(LIMIT);
-    pip.run(|line| step.update(line)).map(drop).map_err(|error| {
-        error.hint(format!(
-            "pip has to reach its index once; after that the packages are kept in {}",
-            dir.display()
-        ))
-    })
+    fn install(&self, dir: &Path, environment: &Path, step: &mut Step) -> Result<()> {
+        let requirements = dir.join("requirements.txt");
+        kept::write(&requirements, self.requirements)?;
+        let python = usable().ok_or_else(|| Error::new("there is no usable Python"))?;
+        let make = Tool::new(python).args(["-m", "venv", "--clear"]).arg(environment);
+        make.limit(LIMIT).run(|line| step.update(line))?;
+        let pip = Tool::new(environment.join("bin/python"))
+            .args([
+                "-m",
+                "pip",
+                "install",
+                "--no-input",
+                "--disable-pip-version-check",
+            ])
+            .args(["--require-hashes", "--only-binary", ":all:", "--requirement"])
+            .arg(&requirements)
+            .limit(LIMIT);
+        pip.run(|line| step.update(line)).map(drop).map_err(|error| {
+            error.hint(format!(
+                "pip has to reach its index once; after that the packages are kept in {}",
+                dir.display()
+            ))
+        })
+    }
 }
 
 fn usable() -> Option<&'static str> {
@@ -80,7 +104,7 @@ fn install_python(reporter: &Reporter) -> Result<()> {
         )));
     }
     reporter.notice(&format!(
-        "Python is needed for servers from PyPI. This will now install {PACKAGE} with apt-get."
+        "Python is needed for packages from PyPI. This will now install {PACKAGE} with apt-get."
     ));
     apt::install(&[PACKAGE], reporter)?;
     usable().map(drop).ok_or_else(lacking)
@@ -92,17 +116,19 @@ mod tests {
 
     #[test]
     fn every_requirement_is_exact_and_pinned_by_its_content() {
-        let mut requirements = REQUIREMENTS
-            .lines()
-            .filter(|line| !line.starts_with(' '))
-            .peekable();
-        assert!(requirements.peek().is_some());
-        for line in requirements {
-            assert!(line.contains("==") && line.ends_with('\\'), "{line}");
+        for wheels in [SERVERS, SCHEMATHESIS] {
+            let (hashes, packages): (Vec<_>, Vec<_>) = wheels
+                .requirements
+                .lines()
+                .partition(|line| line.starts_with(' '));
+            assert!(!packages.is_empty());
+            for line in packages {
+                assert!(line.contains("==") && line.ends_with('\\'), "{line}");
+            }
+            for line in hashes {
+                assert!(line.trim().starts_with("--hash=sha256:"), "{line}");
+            }
+            assert!(!wheels.requirements.contains("://"), "it names an index");
         }
-        for line in REQUIREMENTS.lines().filter(|line| line.starts_with(' ')) {
-            assert!(line.trim().starts_with("--hash=sha256:"), "{line}");
-        }
-        assert!(!REQUIREMENTS.contains("://"), "it names an index");
     }
 }
