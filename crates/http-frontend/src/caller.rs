@@ -1,0 +1,164 @@
+//! Who calls, and what the lifecycle API is to them.
+
+use std::sync::Arc;
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use http_api::SurfaceCode;
+use session_core::api::SessionApi;
+
+pub use http_api::TokenScope as Scope;
+
+use crate::problem::Failure;
+use crate::scoped::Scoped;
+use crate::state::AppState;
+
+/// Somebody who was let in. Cheap to clone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    /// The token's name; `None` over the socket, whose callers are the server's own user.
+    name: Option<Arc<str>>,
+    scope: Scope,
+    all_sessions: bool,
+}
+
+impl Caller {
+    /// The server's own user, over its socket.
+    pub fn local() -> Self {
+        Self {
+            name: None,
+            scope: Scope::Admin,
+            all_sessions: true,
+        }
+    }
+
+    /// Who presents a token.
+    pub fn with_token(name: &str, scope: Scope, all_sessions: bool) -> Self {
+        Self {
+            name: Some(name.into()),
+            scope,
+            all_sessions: all_sessions || scope != Scope::Use,
+        }
+    }
+
+    /// The name of the token; `None` over the socket.
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
+    /// What the caller may do.
+    pub fn scope(&self) -> Scope {
+        self.scope
+    }
+
+    /// Whether sessions of others exist for this caller.
+    pub fn sees_all(&self) -> bool {
+        self.all_sessions
+    }
+
+    /// The lifecycle API as this caller sees it.
+    pub fn view(&self, api: &Arc<dyn SessionApi>) -> Arc<dyn SessionApi> {
+        match self.name {
+            None => api.clone(),
+            Some(_) => Arc::new(Scoped::new(api.clone(), self.clone())),
+        }
+    }
+
+    /// Refuses whoever may do less than `scope`.
+    ///
+    /// # Errors
+    /// 403.
+    pub fn require(&self, scope: Scope) -> Result<(), Failure> {
+        if self.scope >= scope {
+            return Ok(());
+        }
+        let (what, hint) = match scope {
+            Scope::Read => ("this token may do nothing", "use another token"),
+            Scope::Use => (
+                "this token may only look",
+                "use a token with the scope `use` or `admin`",
+            ),
+            Scope::Admin => (
+                "this needs the scope `admin`",
+                "use a token with the scope `admin`, or the socket",
+            ),
+        };
+        Err(Failure::new(SurfaceCode::Forbidden, what).with_hint(hint))
+    }
+
+    /// Refuses whoever sees only sessions of their own.
+    ///
+    /// # Errors
+    /// 403.
+    pub fn require_all_sessions(&self) -> Result<(), Failure> {
+        if self.all_sessions {
+            return Ok(());
+        }
+        Err(Failure::new(
+            SurfaceCode::Forbidden,
+            "this token sees its own sessions alone, and this is about all of them",
+        ))
+    }
+
+    fn of(parts: &Parts) -> Result<&Self, Failure> {
+        // The surface lets nobody in without one.
+        parts
+            .extensions
+            .get()
+            .ok_or_else(|| Failure::new(SurfaceCode::Internal, "a request has no caller"))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Caller {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
+        Self::of(parts).cloned()
+    }
+}
+
+/// The lifecycle API as the caller sees it: sessions of others do not exist for whoever may not see them.
+#[derive(Clone)]
+pub struct Api(pub Arc<dyn SessionApi>);
+
+impl std::fmt::Debug for Api {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Api")
+    }
+}
+
+impl FromRequestParts<AppState> for Api {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Failure> {
+        Ok(Self(Caller::of(parts)?.view(state.whole_api())))
+    }
+}
+
+/// A caller who may make sessions and work with them.
+#[derive(Debug, Clone)]
+pub struct RequireUse(pub Caller);
+
+impl<S: Send + Sync> FromRequestParts<S> for RequireUse {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
+        let caller = Caller::of(parts)?;
+        caller.require(Scope::Use)?;
+        Ok(Self(caller.clone()))
+    }
+}
+
+/// A caller who may do everything.
+#[derive(Debug, Clone)]
+pub struct RequireAdmin(pub Caller);
+
+impl<S: Send + Sync> FromRequestParts<S> for RequireAdmin {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
+        let caller = Caller::of(parts)?;
+        caller.require(Scope::Admin)?;
+        Ok(Self(caller.clone()))
+    }
+}

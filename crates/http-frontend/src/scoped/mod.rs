@@ -1,0 +1,109 @@
+//! The lifecycle API as one caller sees it.
+//!
+//! Whoever sees only sessions of their own cannot tell one of somebody else from one that never was: for both, the same
+//! question goes to the store and the same failure comes back, whatever was to be done.
+
+mod api;
+mod refusal;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use session_core::api::SessionApi;
+use session_core::error::{Error, ErrorKind, Result};
+use session_core::id::SessionId;
+use session_core::policy::limits::validate_idempotency_key;
+use session_core::session::{SessionFilter, SessionInfo};
+use sha2::{Digest, Sha256};
+
+use crate::caller::{Caller, Scope};
+
+pub(crate) use self::refusal::{Forbidden, unsupported};
+
+/// See the module.
+pub(crate) struct Scoped {
+    api: Arc<dyn SessionApi>,
+    caller: Caller,
+}
+
+impl Scoped {
+    pub(crate) fn new(api: Arc<dyn SessionApi>, caller: Caller) -> Self {
+        Self { api, caller }
+    }
+
+    fn name(&self) -> &str {
+        self.caller.name().unwrap_or_default()
+    }
+
+    fn may(&self, operation: &'static str, scope: Scope) -> Result<()> {
+        if self.caller.scope() >= scope {
+            Ok(())
+        } else {
+            Err(refusal::forbidden(operation, scope))
+        }
+    }
+
+    /// The session, if it exists for the caller.
+    async fn find(&self, session: &SessionId) -> Result<SessionInfo> {
+        match self.api.session(session).await {
+            Ok(info) if self.sees(&info) => Ok(info),
+            Ok(_) => Err(unknown(session)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Err(unknown(session)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Refuses sessions that do not exist for the caller. One that sees all is told by the operation itself.
+    async fn check(&self, session: &SessionId) -> Result<()> {
+        if self.caller.sees_all() {
+            return Ok(());
+        }
+        self.find(session).await.map(drop)
+    }
+
+    async fn check_change(&self, operation: &'static str, session: &SessionId) -> Result<()> {
+        self.may(operation, Scope::Use)?;
+        self.check(session).await
+    }
+
+    fn sees(&self, info: &SessionInfo) -> bool {
+        self.caller.sees_all() || info.owner.as_deref() == Some(self.name())
+    }
+
+    /// The sessions that the caller ever had; `None` when all exist for them.
+    async fn own(&self) -> Result<Option<HashSet<SessionId>>> {
+        if self.caller.sees_all() {
+            return Ok(None);
+        }
+        let filter = SessionFilter {
+            all: true,
+            owner: Some(self.name().to_owned()),
+            ..SessionFilter::default()
+        };
+        let own = self.api.list(filter).await?;
+        Ok(Some(own.into_iter().map(|info| info.id).collect()))
+    }
+
+    /// The key of a request, apart from the same key of another caller: it would answer with their session.
+    fn own_key(&self, key: &str) -> Result<String> {
+        validate_idempotency_key(key)?;
+        let digest = Sha256::new()
+            .chain_update(self.name())
+            .chain_update([0])
+            .chain_update(key)
+            .finalize();
+        Ok(digest
+            .iter()
+            .fold("token-".to_owned(), |text, byte| text + &format!("{byte:02x}")))
+    }
+}
+
+fn unknown(session: &SessionId) -> Error {
+    Error::new(
+        ErrorKind::NotFound,
+        "find the session",
+        "there is no such session",
+    )
+    .with_context("session", session)
+    .with_hint("see `cofferdam ls --all`")
+}
