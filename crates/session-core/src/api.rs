@@ -46,6 +46,13 @@ pub trait SessionApi: Send + Sync {
     /// The sessions, newest first.
     async fn list(&self, filter: SessionFilter) -> Result<Vec<SessionInfo>>;
 
+    /// Another number whenever any list may have changed, whoever changed it; `None` when that cannot be told cheaply.
+    /// Asked before a list, it says for how long that list holds: as long as the number is the same. Numbers of two
+    /// processes have nothing to do with each other.
+    async fn list_version(&self) -> Result<Option<u64>> {
+        Ok(None)
+    }
+
     /// One session as recorded, without asking its container.
     ///
     /// # Errors

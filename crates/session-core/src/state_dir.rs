@@ -3,7 +3,10 @@
 //! ```text
 //! <state>/                     0700, ours, never a symlink
 //!   store.db                   0600, what is known about sessions
-//!   keys/label.key             0600, signs what we make on an engine
+//!   serve.lock                 held by the process that serves the directory
+//!   cofferdam.sock             where that process listens
+//!   keys/                      0700, what is secret
+//!     label.key                0600, signs what we make on an engine
 //!   sessions/<id>/             0700, a session's own
 //!     agent.lock               held by the process that talks to the agent
 //!     egress.lock              held by the process that serves the way out of programs that are not the agent's
@@ -15,6 +18,8 @@
 //! or that is a symlink is refused (CVE-2026-46406). It is opened once; what is below it is reached through that handle.
 
 mod files;
+mod private;
+mod serving;
 #[cfg(test)]
 mod tests;
 
@@ -29,6 +34,8 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
+pub use self::private::{FileLock, FileStamp, PrivateDir};
+pub use self::serving::ServingLock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::SessionId;
 use files::{OPEN_DIR, PRIVATE_DIR, PRIVATE_FILE, Refusal};

@@ -40,6 +40,8 @@ use bytes::Bytes;
 use session_link::Link;
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 pub(crate) use self::agent::describe_exit;
 pub(crate) use self::create::{LaunchPlan, send_archive};
@@ -92,6 +94,8 @@ pub(crate) struct Foundation {
     pub(crate) certificates: Option<Bytes>,
     /// When a turn is said to hang, and what is done about it.
     pub(crate) watchdog: WatchdogPolicy,
+    /// Who is at work holds a token of it; see [`crate::manager::SessionManager::at_work`].
+    pub(crate) work: TaskTracker,
 }
 
 type Answer<T> = oneshot::Sender<Result<T>>;
@@ -137,6 +141,8 @@ struct Driver {
     foreign_interrupt: Option<ForeignInterrupt>,
     /// The tools of an agent that was ended to be started again.
     start_again: Option<Vec<String>>,
+    /// Held while a turn of it runs or waits, as far as this task knows.
+    at_work: Option<TaskTrackerToken>,
     ended: bool,
 }
 
@@ -155,12 +161,16 @@ impl Driver {
             retry: Retry::default(),
             foreign_interrupt: None,
             start_again: None,
+            at_work: None,
             ended: false,
         }
     }
 
     async fn run(mut self, mut inbox: Inbox, shutdown: tokio_util::sync::CancellationToken) {
         while !self.ended {
+            if !self.wants_work && self.active_turn().is_none() {
+                self.at_work = None;
+            }
             if self.has_time_for_work() {
                 tokio::select! {
                     biased;
@@ -203,6 +213,7 @@ impl Driver {
     }
 
     async fn handle(&mut self, request: Request, inbox: &mut Inbox) {
+        let _at_work = self.foundation.work.token();
         match request {
             Request::Create(plan, answer) => {
                 let outcome = self.create(*plan).await;
@@ -227,6 +238,8 @@ impl Driver {
                     self.admission = None;
                 }
                 self.wants_work = true;
+                // Given back when there turns out to be no turn.
+                self.at_work = Some(self.foundation.work.token());
             }
             Request::Interrupt(answer) => {
                 let outcome = self.interrupt().await;

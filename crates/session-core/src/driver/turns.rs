@@ -142,7 +142,10 @@ impl Driver {
         let queued = store.next_queued_turn(&self.id).await?;
         let state = self.record().await?.info.state;
         let again = self.start_again.take();
-        if !matches!(state, SessionState::Ready | SessionState::Busy) {
+        let can_work = matches!(state, SessionState::Ready | SessionState::Busy);
+        self.at_work =
+            (can_work && (running.is_some() || queued.is_some())).then(|| self.foundation.work.token());
+        if !can_work {
             return Ok(());
         }
         if running.is_none() && queued.is_none() {

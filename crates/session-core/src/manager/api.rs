@@ -78,6 +78,7 @@ impl SessionApi for SessionManager {
     }
 
     async fn prompt(&self, session: &SessionId, request: PromptRequest) -> Result<TurnInfo> {
+        let _at_work = self.inner.foundation.work.token();
         policy::limits::validate_prompt_request(&request)?;
         let record = self.record(session, "prompt the agent").await?;
         record.info.state.permits(Operation::Prompt)?;

@@ -6,14 +6,17 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream;
 use session_link::{
     ExitCause as LinkExit, ExitReport, Link, OnDisconnect as LinkDisconnect, OutputStream as LinkStream,
-    Process, ProcessEvent, ProcessId, ProcessReader, ProcessWriter, Signal, SpawnSpec, StdinMode,
+    Process, ProcessEvent, ProcessId, ProcessReader, ProcessState, ProcessWriter, Signal, SpawnSpec,
+    StdinMode,
 };
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::SessionManager;
 use crate::ambient::Ambient;
@@ -34,6 +37,8 @@ use crate::store::Batch;
 const OPERATION: &str = "run a command";
 /// How much of an argument vector stands in an event, in arguments and characters of each.
 const LOGGED_ARGS: (usize, usize) = (32, 256);
+/// How often it is looked whether a command runs that nobody watches.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 impl SessionManager {
     pub(super) async fn run_command(
@@ -41,6 +46,7 @@ impl SessionManager {
         session: &SessionId,
         request: CommandRequest,
     ) -> Result<RunningCommand> {
+        let _at_work = self.inner.foundation.work.token();
         policy::limits::validate_command(&request)?;
         let record = self.record(session, OPERATION).await?;
         record.info.state.permits(Operation::Command)?;
@@ -103,6 +109,7 @@ impl SessionManager {
             on_disconnect,
             end: offset,
             done: false,
+            at_work: self.inner.foundation.work.token(),
         };
         let events = stream::unfold(watcher, |mut watcher| async move {
             let event = watcher.next().await?;
@@ -140,6 +147,7 @@ struct Watcher {
     on_disconnect: OnDisconnect,
     end: u64,
     done: bool,
+    at_work: TaskTrackerToken,
 }
 
 impl Watcher {
@@ -204,16 +212,37 @@ impl Watcher {
 
 impl Drop for Watcher {
     fn drop(&mut self) {
-        if self.done || self.on_disconnect == OnDisconnect::Detach {
+        if self.done {
             return;
         }
         let (link, id) = (self.link.clone(), self.reader.id().clone());
+        if self.on_disconnect == OnDisconnect::Detach {
+            let stop = self.manager.inner.shutdown.clone();
+            let running = while_running(link, id, self.at_work.clone());
+            self.manager.inner.tasks.spawn(async move {
+                // Both arms only look; the command goes on whatever becomes of this task.
+                tokio::select! { () = stop.cancelled() => {}, () = running => {} }
+            });
+            return;
+        }
         // The tracker is this task's owner; a manager that stops waits for it.
         self.manager.inner.errands.spawn(async move {
             let _ = link.signal(&id, Signal::Kill).await;
             let _ = link.forget(&id).await;
         });
     }
+}
+
+/// Holds `at_work` for as long as a command runs that nobody watches: this process serves its way out.
+async fn while_running(link: Link, id: ProcessId, at_work: TaskTrackerToken) {
+    while let Ok(processes) = link.processes().await
+        && processes
+            .iter()
+            .any(|process| process.id == id && process.state == ProcessState::Running)
+    {
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    drop(at_work);
 }
 
 struct Control {

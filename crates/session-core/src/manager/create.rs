@@ -33,6 +33,7 @@ pub(super) struct Judged {
 
 impl SessionManager {
     pub(super) async fn create_session(&self, request: CreateSession) -> Result<SessionInfo> {
+        let _at_work = self.inner.foundation.work.token();
         policy::limits::validate_create(&request)?;
         let digest = request
             .idempotency_key

@@ -2,6 +2,7 @@
 
 use futures::stream;
 use session_link::{CopyOut, CopyOutOptions};
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::SessionManager;
 use super::commands::inside;
@@ -23,6 +24,7 @@ impl SessionManager {
         archive: ArchiveStream,
     ) -> Result<CopyReport> {
         let operation = "copy into the session";
+        let _at_work = self.inner.foundation.work.token();
         policy::limits::validate_copy_path(dest)?;
         let record = self.record(session, operation).await?;
         record.info.state.permits(Operation::Files)?;
@@ -54,6 +56,7 @@ impl SessionManager {
             .await
             .map_err(|error| from_link(operation, error))?;
         let reading = Reading {
+            _at_work: self.inner.foundation.work.token(),
             manager: self.clone(),
             session: *session,
             path,
@@ -77,6 +80,7 @@ impl SessionManager {
 }
 
 struct Reading {
+    _at_work: TaskTrackerToken,
     manager: SessionManager,
     session: SessionId,
     path: String,

@@ -171,6 +171,7 @@ impl SessionManager {
                 .map(policy::certificates::judge)
                 .transpose()?,
             watchdog: options.watchdog,
+            work: TaskTracker::new(),
         };
         let manager = Self {
             inner: Arc::new(Inner {
@@ -197,6 +198,19 @@ impl SessionManager {
     /// Whether the engine works, and what it cannot promise.
     pub async fn probe(&self) -> Result<RuntimeHealth> {
         self.inner.foundation.runtime.probe().await
+    }
+
+    /// Whether anything is under way here that would stop, or lose what serves it, if this process ended now: a session
+    /// that is made, changed or ended, a turn that runs or waits, a command or terminal, a program of the gateway, a
+    /// copy, or an event that is not stored yet.
+    ///
+    /// For whoever decides when an idle process may leave. It costs a few loads of memory. It may say so for some seconds
+    /// too long; the other way round it errs only for what is asked for at the same moment. Streams of events and
+    /// sessions that merely exist are no work.
+    pub fn at_work(&self) -> bool {
+        !self.inner.foundation.work.is_empty()
+            || !self.inner.programs.is_empty()
+            || !self.inner.errands.is_empty()
     }
 
     /// Finishes what was begun, then lets go of every session. Bounded to a few seconds; what is cut off then is finished

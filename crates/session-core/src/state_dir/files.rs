@@ -146,10 +146,23 @@ impl<'a> Draft<'a> {
         &self.name
     }
 
-    /// Gives the file its name, durably, unless the name is taken.
-    pub(super) fn publish(self) -> io::Result<()> {
+    /// Gives the file its name, durably, in place of whatever had it.
+    pub(super) fn replace(self) -> io::Result<()> {
+        self.sync()?;
+        rustix::fs::renameat(self.dir, &self.name, self.dir, self.target)?;
+        rustix::fs::fsync(self.dir)?;
+        Ok(())
+    }
+
+    fn sync(&self) -> io::Result<()> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         rustix::fs::fsync(rustix::fs::openat(self.dir, &self.name, flags, Mode::empty())?)?;
+        Ok(())
+    }
+
+    /// Gives the file its name, durably, unless the name is taken.
+    pub(super) fn publish(self) -> io::Result<()> {
+        self.sync()?;
         let renamed = rustix::fs::renameat_with(
             self.dir,
             &self.name,
