@@ -16,6 +16,7 @@ pub use self::answer::{CommandAccepted, CommandAnswer};
 pub use self::frames::{CommandClientFrame, CommandNotice, CommandServerFrame, OutputFrame};
 pub use self::stdin::Stdin;
 use crate::octets::{self, Octets};
+use crate::patterns;
 use crate::query::{from_ms, to_ms};
 use crate::session::Environment;
 
@@ -57,8 +58,8 @@ pub struct CommandBody {
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"signal": 15}))]
 pub struct SignalBody {
-    /// Its number.
-    #[schema(minimum = 1, maximum = 64)]
+    /// Its number, as Linux counts them.
+    #[schema(value_type = SignalNumber)]
     pub signal: i32,
 }
 
@@ -100,23 +101,35 @@ impl From<CommandRequest> for CommandBody {
     }
 }
 
+/// The schema of the signals that can be sent.
+#[derive(Debug)]
+pub enum SignalNumber {}
+
+impl PartialSchema for SignalNumber {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new()
+            .schema_type(Type::Integer)
+            .description(Some("HUP, INT, QUIT, KILL, USR1, USR2, TERM, CONT or STOP."))
+            .enum_values(Some([1, 2, 3, 9, 10, 12, 15, 18, 19]))
+            .into()
+    }
+}
+
+impl ToSchema for SignalNumber {}
+
 /// The longest argument, in bytes.
 const MAX_ARGUMENT: usize = (128 << 10) - 1;
-/// Base64 of bytes without NUL: in no group of four is one of the three bytes zero.
-const BASE64_NO_NUL: &str = concat!(
-    "^((?!A[A-P]|.[AQgw][A-D]|..[AEIMQUYcgkosw048]A)[A-Za-z0-9+/]{4})*",
-    "((?!A[A-P])[A-Za-z0-9+/][AQgw]==|(?!A[A-P]|.[AQgw][A-D])[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=)?$"
-);
-
 /// The schema of an argument vector: its first element is not empty.
 #[derive(Debug)]
 pub enum ArgumentVector {}
 
 impl PartialSchema for ArgumentVector {
     fn schema() -> RefOr<Schema> {
-        let argument =
-            || octets::schema(r"^[^\x00]*$", BASE64_NO_NUL).description(Some("An argument, without NUL."));
-        let program = octets::schema(r"^[^\x00]+$", &BASE64_NO_NUL.replacen('^', "^(?=.)", 1))
+        let argument = || {
+            octets::schema(r"^[^\x00]*$", patterns::BASE64_NO_NUL)
+                .description(Some("An argument, without NUL."))
+        };
+        let program = octets::schema(r"^[^\x00]+$", &patterns::BASE64_NO_NUL.replacen('^', "^(?=.)", 1))
             .description(Some("The program."));
         ArrayBuilder::new()
             .prefix_items([Schema::from(program.build())])

@@ -10,7 +10,7 @@ pub mod egress;
 pub mod headers;
 pub mod octets;
 pub mod paths;
-pub mod patterns;
+mod patterns;
 pub mod problem;
 pub mod query;
 pub mod secret;

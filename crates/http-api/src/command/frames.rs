@@ -29,7 +29,7 @@ pub enum CommandClientFrame {
     /// Send a signal to the whole process tree.
     Signal {
         /// Its number.
-        #[schema(minimum = 1, maximum = 64)]
+        #[schema(value_type = super::SignalNumber)]
         signal: i32,
     },
     /// Everything before this position has arrived and need not be kept.
