@@ -245,6 +245,15 @@ pub struct SessionFilter {
     pub owner: Option<String>,
 }
 
+impl SessionFilter {
+    /// Whether a session of this owner and with these labels is meant, whatever its state.
+    pub fn fits(&self, info: &SessionInfo) -> bool {
+        let bears = |(key, value)| info.labels.get(key) == Some(value);
+        let owned = self.owner.is_none() || self.owner == info.owner;
+        owned && self.labels.iter().all(bears)
+    }
+}
+
 /// A prompt.
 #[derive(Debug, Clone, Default)]
 pub struct PromptRequest {

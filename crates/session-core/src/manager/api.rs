@@ -1,5 +1,7 @@
 //! The lifecycle API, answered by this process.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 
 use super::SessionManager;
@@ -31,13 +33,27 @@ impl SessionApi for SessionManager {
     }
 
     async fn list(&self, filter: SessionFilter) -> Result<Vec<SessionInfo>> {
-        let records = self.inner.foundation.store.sessions(&filter).await?;
-        let sidecars = filter.all || filter.labels.contains_key(SIDECAR_LABEL);
-        let all = records.into_iter().map(|record| record.info);
-        Ok(all.filter(|info| sidecars || !is_sidecar(info)).collect())
+        let store = &self.inner.foundation.store;
+        if filter.all {
+            let records = store.sessions(&filter).await?;
+            return Ok(records.into_iter().map(|record| record.info).collect());
+        }
+        let sidecars = filter.labels.contains_key(SIDECAR_LABEL);
+        let listing = store.listing().await?;
+        let meant = |info: &&Arc<SessionInfo>| filter.fits(info) && (sidecars || !is_sidecar(info));
+        let found = listing.sessions().iter().filter(meant);
+        Ok(found.map(|info| SessionInfo::clone(info)).collect())
+    }
+
+    async fn list_version(&self) -> Result<Option<u64>> {
+        let listing = self.inner.foundation.store.listing().await?;
+        Ok(Some(listing.version()))
     }
 
     async fn session(&self, session: &SessionId) -> Result<SessionInfo> {
+        if let Some(info) = self.inner.foundation.store.listing().await?.get(session) {
+            return Ok(SessionInfo::clone(info));
+        }
         Ok(self.record(session, "look at the session").await?.info)
     }
 

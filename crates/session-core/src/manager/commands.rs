@@ -364,7 +364,7 @@ fn logged(argv: &[Vec<u8>]) -> Vec<String> {
         .collect()
 }
 
-fn command_exit(report: &ExitReport, output_bytes: u64) -> CommandExit {
+pub(super) fn command_exit(report: &ExitReport, output_bytes: u64) -> CommandExit {
     CommandExit {
         cause: match report.cause {
             LinkExit::Exited => ExitCause::Exited,

@@ -121,6 +121,7 @@ struct Inner {
     sidecars: Arc<Semaphore>,
     /// Small things that were begun and that nobody waits for: notes in the log, processes to forget.
     errands: TaskTracker,
+    terminals: terminals::Terminals,
     shutdown: CancellationToken,
 }
 
@@ -173,6 +174,7 @@ impl SessionManager {
             watchdog: options.watchdog,
             work: TaskTracker::new(),
         };
+        let shutdown = CancellationToken::new();
         let manager = Self {
             inner: Arc::new(Inner {
                 options,
@@ -184,7 +186,8 @@ impl SessionManager {
                 programs_stop: CancellationToken::new(),
                 sidecars: Arc::new(Semaphore::new(programs::MAX_SIDECARS)),
                 errands: TaskTracker::new(),
-                shutdown: CancellationToken::new(),
+                terminals: terminals::Terminals::new(&shutdown),
+                shutdown,
             }),
         };
         manager.inner.foundation.gateway.attach(manager.programs());

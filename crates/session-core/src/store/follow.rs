@@ -12,6 +12,7 @@ use futures::StreamExt as _;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use super::listing::data_version;
 use super::{Inner, Store, closed, events};
 use crate::api::EventStream;
 use crate::error::{Error, Result};
@@ -113,8 +114,7 @@ async fn watch_others(store: Weak<Inner>) {
 async fn look(inner: &Arc<Inner>, followed: Vec<SessionId>, seen: Option<i64>) -> Result<i64> {
     let (version, latest) = inner
         .read(FOLLOWING, move |connection| {
-            // Changes with each commit of any other connection.
-            let version = connection.pragma_query_value(None, "data_version", |row| row.get(0))?;
+            let version = data_version(connection)?;
             let mut latest = Vec::new();
             if seen != Some(version) {
                 for session in followed {

@@ -9,6 +9,7 @@ mod egress;
 mod error;
 mod events;
 mod follow;
+mod listing;
 mod reader;
 mod schema;
 mod sessions;
@@ -42,6 +43,7 @@ use turns::Which;
 use writer::{Order, Request, Write};
 
 pub use egress::{MAX_DECISIONS, MAX_WAITING_HOSTS};
+pub use listing::Listing;
 pub use turns::MAX_WAITING_TURNS;
 pub use types::{Accepted, AgentRecord, Batch, Inserted, NewTurn, SessionRecord, TurnUpdate};
 
@@ -60,6 +62,7 @@ struct Inner {
     /// Started by the first query.
     reader: OnceLock<mpsc::Sender<Query>>,
     hub: Arc<Hub>,
+    waiting: Arc<listing::Waiting>,
 }
 
 impl fmt::Debug for Store {
@@ -100,6 +103,7 @@ impl Store {
             writer: orders,
             reader: OnceLock::new(),
             hub,
+            waiting: Arc::default(),
         };
         Ok(Self {
             inner: Arc::new(inner),
@@ -142,6 +146,15 @@ impl Store {
                 sessions::list(connection, &filter)
             })
             .await
+    }
+
+    /// The sessions that have not ended, as of now, whoever changed them. Cheap: what has not changed since the last call
+    /// is not read again.
+    ///
+    /// # Errors
+    /// As of every method.
+    pub async fn listing(&self) -> Result<Arc<Listing>> {
+        self.inner.listing().await
     }
 
     /// Makes all of `batch` true in one transaction. Answers with its events as they are stored.

@@ -2,10 +2,13 @@
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use rusqlite::Connection;
 use tokio::sync::mpsc;
 
+use super::error::Failure;
+use super::listing::{Listing, Seen};
 use super::schema;
 
 /// How many queries may wait.
@@ -18,6 +21,7 @@ pub(super) type Query = Box<dyn FnOnce(&mut Reader) -> ControlFlow<()> + Send>;
 pub(super) struct Reader {
     path: PathBuf,
     connection: Option<Connection>,
+    seen: Seen,
 }
 
 impl Reader {
@@ -27,6 +31,7 @@ impl Reader {
         let mut reader = Self {
             path,
             connection: None,
+            seen: Seen::default(),
         };
         let serve = move || {
             while let Some(query) = inbox.blocking_recv() {
@@ -49,6 +54,15 @@ impl Reader {
         match &mut self.connection {
             Some(connection) => Ok(connection),
             empty => Ok(empty.insert(schema::open_reader(&self.path)?)),
+        }
+    }
+
+    /// The sessions that live now.
+    pub(super) fn listing(&mut self) -> Result<Arc<Listing>, Failure> {
+        self.connection()?;
+        match &self.connection {
+            Some(connection) => self.seen.look(connection),
+            None => Ok(Arc::default()),
         }
     }
 }

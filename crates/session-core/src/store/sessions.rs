@@ -139,9 +139,7 @@ pub(super) fn list(connection: &Connection, filter: &SessionFilter) -> Result<Ve
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
         let record = read(row)?;
-        let bears = |(key, value)| record.info.labels.get(key) == Some(value);
-        let owned = filter.owner.is_none() || filter.owner == record.info.owner;
-        if owned && filter.labels.iter().all(bears) {
+        if filter.fits(&record.info) {
             found.push(record);
         }
     }

@@ -201,3 +201,21 @@ async fn i12_processes_side_by_side_share_one_sequence_and_each_follows_the_othe
     check(&store, &session, &acked).await;
     assert_eq!(seen, all_events(&store, &session).await);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_another_process_has_acknowledged_is_in_the_next_list() {
+    let home = Home::new();
+    let store = home.open().await;
+    let session = ready(&store).await;
+    let mut other = Other::start(&home, &session, 10);
+    let mut last = 0;
+    while last < 1 + 2 * 10 * TASKS as u64 {
+        let mut line = String::new();
+        tokio::task::block_in_place(|| other.told.read_line(&mut line)).unwrap();
+        let Some((seq, _)) = parse(&line) else { continue };
+        let listing = store.listing().await.unwrap();
+        last = listing.get(&session).unwrap().last_event;
+        assert!(last > seq, "{last} after {seq}");
+    }
+    other.rest();
+}

@@ -5,6 +5,7 @@ mod egress;
 mod faults;
 mod follow;
 mod full_disk;
+mod listing;
 mod numbering;
 mod opening;
 mod records;

@@ -162,3 +162,47 @@ async fn reading_is_fast() {
     }
     report("commit to follower, median", percentile(woken, 50), ms(1));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement"]
+async fn listing_again_is_fast() {
+    for count in [24, 200] {
+        let home = Home::new();
+        let store = home.open().await;
+        let mut session = ready(&store).await;
+        for _ in 1..count {
+            session = ready(&store).await;
+        }
+        const TASKS: u32 = 32;
+        const EACH: u32 = 1000;
+        let mut tasks = tokio::task::JoinSet::new();
+        let start = Instant::now();
+        for _ in 0..TASKS {
+            let store = store.clone();
+            tasks.spawn(async move {
+                for _ in 0..EACH {
+                    assert_eq!(store.listing().await.unwrap().sessions().len(), count);
+                }
+            });
+        }
+        tasks.join_all().await;
+        let each = start.elapsed() / (TASKS * EACH);
+        report(
+            &format!("{count} sessions listed by 32 at once, each"),
+            each,
+            Duration::from_micros(20),
+        );
+        let (mut alone, mut changed) = (Vec::new(), Vec::new());
+        for _ in 0..500 {
+            let start = Instant::now();
+            store.listing().await.unwrap();
+            alone.push(start.elapsed());
+            store.commit(&session, say(["x"])).await.unwrap();
+            let start = Instant::now();
+            store.listing().await.unwrap();
+            changed.push(start.elapsed());
+        }
+        report("  listed alone, median", percentile(alone, 50), ms(1));
+        report("  listed after a change, median", percentile(changed, 50), ms(1));
+    }
+}
