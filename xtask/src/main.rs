@@ -12,6 +12,7 @@ use xtask::tasks::{BenchArgs, DemoArgs};
 
 mod apt;
 mod clients;
+mod deploy;
 mod engine;
 mod image;
 mod product;

@@ -45,6 +45,7 @@ use self::inspector::{Era, Inspector, Transport};
 use self::judge::{Tally, judge};
 use self::packages::Packages;
 use self::proxy::Route;
+pub(crate) use self::running::token;
 use self::server::{Server, Subject};
 use self::stand_ins::StandIns;
 use self::suites::Suite;

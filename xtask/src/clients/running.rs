@@ -102,7 +102,7 @@ fn announced(log: &str, mark: &str) -> Option<SocketAddr> {
 }
 
 /// A token that nobody guesses, for the time of a run.
-pub(super) fn token() -> Result<String> {
+pub(crate) fn token() -> Result<String> {
     let cannot = || "cannot make a token".to_owned();
     let mut bytes = [0; 16];
     let mut random = File::open("/dev/urandom").context(cannot)?;

@@ -20,7 +20,7 @@ mod dockerfile;
 mod host;
 mod inputs;
 mod program;
-mod server;
+pub(crate) mod server;
 
 /// The default session image.
 pub(crate) const SESSION: &str = "cofferdam-session:latest";

@@ -4,7 +4,7 @@
 //! Compared with before, because a developer may have sessions of his own and a work in progress.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use xtask::error::{Context, Error, Result};
 use xtask::process::Tool;
@@ -18,6 +18,9 @@ const PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
 /// Programs that run for us inside containers, as the host sees them.
 const PROGRAMS: [&str; 3] = ["session-init", "claude", "cofferdam"];
 
+/// Where, below the target directory, what runs in tests was built.
+const BUILT: [&str; 2] = ["debug", "release"];
+
 /// What can be seen of us.
 #[derive(Debug, Default)]
 pub(super) struct Traces {
@@ -30,6 +33,7 @@ impl Traces {
         let mut found = processes();
         found.extend(temporary_files()?);
         found.extend(work_tree()?);
+        found.extend(daemon_of_the_user());
         Ok(Self { found })
     }
 
@@ -44,6 +48,11 @@ impl Traces {
             engine,
             "volume",
             &["volume", "ls", "--format", "{{.Name}}"],
+        )?);
+        self.found.extend(listed(
+            engine,
+            "network",
+            &["network", "ls", "--format", "{{.Name}}"],
         )?);
         Ok(())
     }
@@ -72,16 +81,30 @@ pub(super) fn check(reporter: &Reporter, before: &Traces, engine: Option<&Engine
     }
 }
 
-/// Sessions' containers and volumes; the toolbox and derived images are kept on purpose, for the next session.
+/// The socket of a daemon on this user's own state directory: tests have directories of their own, and a daemon that one of
+/// them started elsewhere by mistake would go on for minutes.
+fn daemon_of_the_user() -> Option<String> {
+    let state = workspace::env("XDG_STATE_HOME").map(PathBuf::from);
+    let state = state.or_else(|| Some(PathBuf::from(workspace::env("HOME")?).join(".local/state")))?;
+    let socket = state.join("cofferdam/cofferdam.sock");
+    socket.exists().then(|| format!("socket {}", socket.display()))
+}
+
+/// Sessions' containers and volumes, and what compose made; the toolbox and derived images are kept on purpose, for the next session.
 fn listed(engine: &Engine, what: &str, args: &[&str]) -> Result<BTreeSet<String>> {
     let output = engine.docker().args(args).output()?;
-    let ours = |name: &&str| name.starts_with("cofferdam-") && !name.starts_with("cofferdam-toolbox");
     Ok(output
         .stdout
         .lines()
-        .filter(ours)
+        .filter(|name| is_ours(name))
         .map(|name| format!("{what} {name}"))
         .collect())
+}
+
+/// One kind of compose puts a dash behind a project's name, the other an underscore.
+fn is_ours(name: &str) -> bool {
+    (name.starts_with("cofferdam-") || name.starts_with("cofferdam_"))
+        && !name.starts_with("cofferdam-toolbox")
 }
 
 fn processes() -> BTreeSet<String> {
@@ -93,8 +116,11 @@ fn processes() -> BTreeSet<String> {
 fn process(dir: &Path) -> Option<String> {
     let pid: u32 = dir.file_name()?.to_str()?.parse().ok()?;
     let name = std::fs::read_to_string(dir.join("comm")).ok()?;
-    let built_here = std::fs::read_link(dir.join("exe"))
-        .is_ok_and(|exe| exe.starts_with(workspace::target().join("debug")));
+    let built_here = std::fs::read_link(dir.join("exe")).is_ok_and(|exe| {
+        BUILT
+            .iter()
+            .any(|dir| exe.starts_with(workspace::target().join(dir)))
+    });
     let ours = built_here || PROGRAMS.contains(&name.trim());
     (ours && pid != std::process::id()).then(|| format!("process {pid} ({})", name.trim()))
 }
@@ -121,4 +147,19 @@ fn work_tree() -> Result<BTreeSet<String>> {
         .lines()
         .map(|line| format!("work tree: {}", line.trim()))
         .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ours_are_sessions_and_what_compose_made_but_not_what_is_kept() {
+        for name in ["cofferdam-0198", "cofferdam_server_1", "cofferdam-test-7_default"] {
+            assert!(is_ours(name), "{name}");
+        }
+        for name in ["cofferdam-toolbox-1", "bridge", "my-cofferdam"] {
+            assert!(!is_ours(name), "{name}");
+        }
+    }
 }

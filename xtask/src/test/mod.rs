@@ -61,6 +61,8 @@ enum Step {
     Image,
     /// Clients that others wrote against the MCP server
     Clients,
+    /// The server's image, started by its compose file
+    ServerImage,
     /// Tests on the engine: the runtime, the conformance suite, end to end
     EngineTests,
     /// The demo
@@ -70,7 +72,7 @@ enum Step {
 }
 
 impl Step {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 14] = [
         Self::Format,
         Self::Clippy,
         Self::Tidy,
@@ -81,6 +83,7 @@ impl Step {
         Self::Engine,
         Self::Image,
         Self::Clients,
+        Self::ServerImage,
         Self::EngineTests,
         Self::Demo,
         Self::Leftovers,
@@ -125,6 +128,7 @@ impl Run<'_> {
             Step::Engine => self.engine().map(drop),
             Step::Image => steps::image(self),
             Step::Clients => steps::clients(self),
+            Step::ServerImage => steps::server_image(self),
             Step::EngineTests => steps::engine_tests(self),
             Step::Demo => steps::demo(self),
             Step::Leftovers => leftovers::check(self.reporter, &self.before, self.engine.as_ref()),

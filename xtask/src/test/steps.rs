@@ -9,6 +9,7 @@ use xtask::workspace;
 use super::Run;
 use super::count::Count;
 use crate::clients;
+use crate::deploy;
 use crate::image;
 
 /// All of it, always the same, so that nothing is compiled twice with other features.
@@ -94,6 +95,18 @@ pub(super) fn clients(run: &mut Run<'_>) -> Result<()> {
         failed: tally.failures.len() as u64,
     };
     clients::verdict(&tally)
+}
+
+/// As its users start it, by compose.
+pub(super) fn server_image(run: &mut Run<'_>) -> Result<()> {
+    let engine = run.engine()?;
+    image::server::build(&engine, &image::Args::default(), run.reporter)?;
+    let tally = deploy::check(&engine, run.reporter)?;
+    run.count += Count {
+        passed: tally.passed,
+        failed: tally.failures.len() as u64,
+    };
+    deploy::verdict(&tally)
 }
 
 pub(super) fn engine_tests(run: &mut Run<'_>) -> Result<()> {
