@@ -14,7 +14,7 @@ use crate::scoped::Scoped;
 use crate::state::AppState;
 
 /// Somebody who was let in. Cheap to clone.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Caller {
     /// The token's name; `None` over the socket, whose callers are the server's own user.
     name: Option<Arc<str>>,

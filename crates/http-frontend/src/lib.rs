@@ -19,20 +19,28 @@
 //! | `scoped` | the lifecycle API as one caller sees it |
 //! | `v1`, `compat` | the routes |
 
+mod accept;
 mod body;
 pub mod caller;
 mod compat;
+mod connection;
 mod depth;
 pub mod json;
+pub mod listen;
 pub mod metrics;
+mod mount;
 pub mod options;
+mod probes;
 pub mod problem;
 mod scoped;
 pub mod server;
 pub mod state;
+mod surface;
 pub mod tokens;
 mod v1;
 
-pub use self::options::HttpOptions;
-pub use self::server::{HttpServer, Listeners};
+pub use self::listen::{Listeners, ServerSocket, TlsConfig, bind_socket};
+pub use self::mount::Mounted;
+pub use self::options::{HttpOptions, Rate};
+pub use self::server::HttpServer;
 pub use self::state::{AppState, ServerControl};

@@ -1,39 +1,49 @@
-//! Serving: the router, its surface, and the listeners.
+//! Serving, from the first connection to the last.
 
 use std::future::Future;
-use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
+use axum::extract::{Request, State};
+use axum::middleware::from_fn_with_state;
+use axum::routing::any;
+use http_api::SurfaceCode;
+use jiff::Timestamp;
+use secrecy::ExposeSecret as _;
 use session_core::api::SessionApi;
-use session_core::error::Result;
-use tokio::net::{TcpListener, UnixListener};
+use session_core::error::{Error, ErrorKind, Result};
+use tokio::sync::{Semaphore, watch};
+use tokio_util::sync::CancellationToken;
 
+use crate::accept::{self, Door, Hall};
+use crate::caller::Caller;
+use crate::connection::Open;
+use crate::listen::{self, Certificate, Listeners};
+use crate::mount::{Mount, Mounted};
 use crate::options::HttpOptions;
+use crate::problem::Failure;
 use crate::state::{AppState, ServerControl};
+use crate::surface::{self, Gate, Surface};
+use crate::tokens::TokenTable;
 
-/// Where a certificate and its key are; read again when they change.
-#[derive(Debug, Clone)]
-pub struct TlsConfig {
-    /// The certificate and those that vouch for it, as PEM.
-    pub certificate: PathBuf,
-    /// Its key, as PEM.
-    pub key: PathBuf,
-}
-
-/// Where clients come from.
-#[derive(Debug, Default)]
-pub struct Listeners {
-    /// The socket, see [`crate::listen::bind_socket`].
-    pub unix: Option<UnixListener>,
-    /// Addresses, with or without TLS.
-    pub tcp: Vec<(TcpListener, Option<TlsConfig>)>,
-}
+const OPERATION: &str = "serve the API";
+/// The shortest secret that somebody may choose, in characters.
+const MIN_KEY: usize = 16;
+/// How often the server looks after itself: tokens that were revoked, certificates that were renewed.
+const LOOK: Duration = Duration::from_secs(1);
+/// Every so many looks.
+const UPKEEP: u64 = 5;
+const SWEEP: u64 = 60;
+/// How long work may take that was begun and that nobody waits for any more.
+const GRACE: Duration = Duration::from_secs(30);
 
 /// The server of one lifecycle API.
 pub struct HttpServer {
     state: AppState,
     router: Router<AppState>,
+    mounts: Vec<Mount>,
+    open: Arc<Open>,
 }
 
 impl std::fmt::Debug for HttpServer {
@@ -49,14 +59,196 @@ impl HttpServer {
     pub fn new(api: Arc<dyn SessionApi>, options: HttpOptions, control: Arc<dyn ServerControl>) -> Self {
         Self {
             state: AppState::new(api, options, control),
-            router: crate::v1::router().merge(crate::compat::router()),
+            router: crate::probes::router()
+                .merge(crate::v1::router())
+                .merge(crate::compat::router()),
+            mounts: Vec::new(),
+            open: Arc::default(),
         }
     }
 
-    /// Serves until `shutdown` completes.
+    /// With a service at `path` that is made elsewhere: once for each caller, at their first request, over the API as they
+    /// see it. It stops when its token fires, which the server waits for in the end.
+    #[must_use]
+    pub fn with_route(
+        mut self,
+        path: &str,
+        make: impl Fn(Arc<dyn SessionApi>, CancellationToken) -> Mounted + Send + Sync + 'static,
+    ) -> Self {
+        let mount = Mount::new(make);
+        self.mounts.push(mount.clone());
+        let handler = move |State(state): State<AppState>, caller: Caller, request: Request| {
+            mount.clone().handle(state, caller, request)
+        };
+        self.router = self.router.route(path, any(handler));
+        self
+    }
+
+    /// How many connections are open, from now on: a server that nobody talks to may leave.
+    pub fn connections(&self) -> watch::Receiver<usize> {
+        self.open.count()
+    }
+
+    /// Serves until `shutdown` completes; then lets what is under way come to its end.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for an address beyond loopback that was not asked for, an operator's key that is too short, or a
+    /// certificate that cannot be used; `StateDirRefused` or `HostIo` when the tokens cannot be read.
     pub async fn serve(self, listeners: Listeners, shutdown: impl Future<Output = ()>) -> Result<()> {
-        let _ = (listeners, self.router);
+        let options = self.state.options();
+        judge_key(options)?;
+        let tokens = Arc::new(TokenTable::new(
+            options.tokens.clone(),
+            options.operator_key.as_ref(),
+        )?);
+        let (doors, certificates) = doors(listeners, options, &tokens)?;
+        let surface = Surface::new(self.state.clone(), tokens.clone(), options);
+        let keeper = Keeper {
+            state: self.state.clone(),
+            open: self.open.clone(),
+            gate: surface.gate.clone(),
+            mounts: self.mounts,
+            tokens,
+            certificates,
+        };
+        let router = self
+            .router
+            .fallback(nothing)
+            .with_state(self.state.clone())
+            .layer(from_fn_with_state(surface, surface::pass));
+        let cut = CancellationToken::new();
+        open_doors(doors, &self.state, &router, &self.open, &cut);
+        let tasks = self.state.tasks();
+        tasks.spawn(keeper.run());
         shutdown.await;
+        self.state.closing().cancel();
+        tasks.close();
+        drain(&self.open, options.drain).await;
+        cut.cancel();
+        if tokio::time::timeout(GRACE, tasks.wait()).await.is_err() {
+            tracing::warn!(left = tasks.len(), "some work did not come to its end in time");
+        }
         Ok(())
+    }
+}
+
+fn judge_key(options: &HttpOptions) -> Result<()> {
+    let short = |key: &secrecy::SecretString| key.expose_secret().len() < MIN_KEY;
+    if options.operator_key.as_ref().is_some_and(|(_, key)| short(key)) {
+        return Err(Error::new(
+            ErrorKind::InvalidArgument,
+            OPERATION,
+            "the operator's key is shorter than 16 characters",
+        )
+        .with_hint("use 32 random bytes, for example from `openssl rand -hex 32`"));
+    }
+    Ok(())
+}
+
+fn doors(
+    listeners: Listeners,
+    options: &HttpOptions,
+    tokens: &TokenTable,
+) -> Result<(Vec<Door>, Vec<Arc<Certificate>>)> {
+    let (mut doors, mut certificates) = (Vec::new(), Vec::new());
+    for (listener, tls) in listeners.tcp {
+        let address = listen::judge(&listener, tls.is_some(), options, tokens)?;
+        tracing::info!(%address, encrypted = tls.is_some(), "listening");
+        let tls = tls.map(listen::acceptor).transpose()?;
+        let (acceptor, certificate) = tls.unzip();
+        certificates.extend(certificate);
+        doors.push(Door::Tcp(listener, acceptor));
+    }
+    if let Some(socket) = listeners.unix {
+        tracing::info!(path = %socket.path().display(), "listening");
+        doors.push(Door::Socket(socket));
+    }
+    Ok((doors, certificates))
+}
+
+fn open_doors(
+    doors: Vec<Door>,
+    state: &AppState,
+    router: &Router,
+    open: &Arc<Open>,
+    cut: &CancellationToken,
+) {
+    let permits = || Arc::new(Semaphore::new(accept::bound(state.options().max_connections)));
+    let (local, remote) = (permits(), permits());
+    let refusals = Hall::refusals();
+    for door in doors {
+        let permits = match door {
+            Door::Socket(_) => &local,
+            Door::Tcp(..) => &remote,
+        };
+        let hall = Hall {
+            state: state.clone(),
+            router: router.clone(),
+            open: open.clone(),
+            cut: cut.clone(),
+            permits: permits.clone(),
+            refusals: refusals.clone(),
+        };
+        state.tasks().spawn(accept::accept(door, hall));
+    }
+}
+
+/// Waits until every connection has ended, but no longer than `patience`.
+async fn drain(open: &Arc<Open>, patience: Duration) {
+    let mut count = open.count();
+    let ended = async move { count.wait_for(|open| *open == 0).await.is_ok() };
+    if tokio::time::timeout(patience, ended).await.is_err() {
+        tracing::debug!("some connections did not come to their end in time and are cut");
+    }
+}
+
+async fn nothing() -> Failure {
+    Failure::new(SurfaceCode::NoSuchPath, "there is nothing at this path")
+        .with_hint("see /v1/openapi.json for what there is")
+}
+
+/// What a server looks after while it serves.
+struct Keeper {
+    state: AppState,
+    open: Arc<Open>,
+    gate: Arc<Gate>,
+    mounts: Vec<Mount>,
+    tokens: Arc<TokenTable>,
+    certificates: Vec<Arc<Certificate>>,
+}
+
+impl Keeper {
+    async fn run(self) {
+        let closing = self.state.closing().clone();
+        let mut look = tokio::time::interval(LOOK);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut looks: u64 = 0;
+        loop {
+            // Both lose nothing when they are dropped.
+            tokio::select! {
+                _ = look.tick() => {}
+                () = closing.cancelled() => return,
+            }
+            looks += 1;
+            self.look();
+            if looks.is_multiple_of(UPKEEP) {
+                self.state.metrics().upkeep();
+            }
+            if looks.is_multiple_of(SWEEP) {
+                self.gate.sweep();
+            }
+        }
+    }
+
+    fn look(&self) {
+        self.tokens.refresh();
+        let now = Timestamp::now();
+        self.open.cut_unless(|identity| self.tokens.holds(identity, now));
+        for mount in &self.mounts {
+            mount.prune(|caller| self.tokens.has(caller, now));
+        }
+        for certificate in &self.certificates {
+            certificate.refresh();
+        }
     }
 }

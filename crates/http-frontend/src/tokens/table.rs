@@ -90,6 +90,13 @@ impl TokenTable {
         all.any(|entry| entry.identity == *identity && entry.holds(now))
     }
 
+    /// Whether somebody could still come in as this caller, as of the last [`TokenTable::refresh`].
+    pub(crate) fn has(&self, caller: &Caller, now: Timestamp) -> bool {
+        let entries = self.entries();
+        let mut all = self.fixed.iter().chain(entries.iter());
+        caller.name().is_none() || all.any(|entry| entry.caller == *caller && entry.holds(now))
+    }
+
     /// Reads the file again when its entry changed: one `lstat` at other times.
     pub(crate) fn refresh(&self) {
         let Some(file) = &self.file else { return };

@@ -1,0 +1,93 @@
+//! What every request goes through before anybody handles it, and every answer before it leaves.
+//!
+//! In this order: who is asked (Host), from which page (Origin), by whom (socket or token), what kind of body, how often.
+//! The first that says no answers, in the same form.
+
+mod answer;
+mod gate;
+mod names;
+mod origin;
+mod rates;
+mod record;
+mod refusal;
+mod token;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::extract::{Request, State};
+use axum::http::{Method, StatusCode};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use http_api::SurfaceCode;
+use tracing::Instrument as _;
+
+use self::gate::Admitted;
+use self::record::Record;
+use crate::body::Stalling;
+use crate::connection::Connection;
+use crate::options::HttpOptions;
+use crate::problem::Failure;
+use crate::state::AppState;
+use crate::tokens::TokenTable;
+
+pub(crate) use self::gate::Gate;
+
+/// What the surface of a server holds.
+#[derive(Clone)]
+pub(crate) struct Surface {
+    pub(crate) state: AppState,
+    pub(crate) gate: Arc<Gate>,
+}
+
+impl Surface {
+    pub(crate) fn new(state: AppState, tokens: Arc<TokenTable>, options: &HttpOptions) -> Self {
+        Self {
+            gate: Arc::new(Gate::new(tokens, options)),
+            state,
+        }
+    }
+}
+
+/// The id of a request, as its log lines bear it. An extension of every request.
+#[derive(Debug, Clone)]
+pub(crate) struct RequestId(pub(crate) Arc<str>);
+
+/// One request through the surface.
+pub(crate) async fn pass(State(surface): State<Surface>, mut request: Request, next: Next) -> Response {
+    let began = Instant::now();
+    let id = RequestId(format!("{:032x}", rand::random::<u128>()).into());
+    let Some(connection) = request.extensions().get::<Arc<Connection>>().cloned() else {
+        return Failure::new(SurfaceCode::Internal, "a request has no connection").into_response();
+    };
+    let mut record = Record::of(&request, &id);
+    let admitted = surface.gate.admit(connection.peer, &request);
+    let origin = surface.gate.origin_to_name(&request);
+    let head = request.method() == Method::HEAD;
+    let mut answer = match admitted {
+        Err(refusal) => {
+            surface.state.metrics().refused(refusal.reason());
+            record.refused(refusal.reason());
+            refusal.into_response()
+        }
+        Ok(Admitted::Preflight(answer)) => answer,
+        Ok(Admitted::Caller(admitted)) => {
+            connection.identify(admitted.identity);
+            record.caller(&admitted.caller);
+            let span = record.span();
+            request.extensions_mut().insert(admitted.caller);
+            request.extensions_mut().insert(id.clone());
+            let patience = surface.state.options().body_timeout;
+            let request = request.map(|body| Stalling::guard(body, patience));
+            let mut answer = answer::as_problem(next.run(request).instrument(span).await).await;
+            admitted.rate.tell(answer.headers_mut());
+            answer
+        }
+    };
+    if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+        connection.upgrade();
+    }
+    answer::dress(&mut answer, connection.peer, &id, origin);
+    record.answered(&answer, began, surface.state.clone());
+    answer::watch(answer, record, head, surface.state.closing())
+}
