@@ -51,7 +51,7 @@ mod watch;
 mod wire;
 
 pub use self::configuration::{Deployed, Deployer, Deployment};
-pub use self::http::HttpOptions;
+pub use self::http::{HttpOptions, McpService, ServiceOptions};
 pub use self::keeper::TurnKeeper;
 pub use self::options::{McpOptions, Toolset};
 pub use self::server::McpServer;

@@ -14,14 +14,15 @@ use tokio_util::sync::CancellationToken;
 use crate::configuration::{Configuration, Deployer};
 use crate::core::Core;
 use crate::handler::Handler;
-use crate::http::{self, HttpOptions};
+use crate::http::{self, HttpOptions, McpService, ServiceOptions};
 use crate::keeper::{Keeper, TurnKeeper};
 use crate::options::McpOptions;
 use crate::wire::LineTransport;
 
 const OPERATION: &str = "serve MCP";
 
-/// The MCP server of one lifecycle API. One server is served once, by one of its `serve_…` methods, which ends it.
+/// The MCP server of one lifecycle API. One server is served once, by one of its `serve_…` methods, which ends
+/// it, or by [`McpServer::into_service`].
 pub struct McpServer {
     api: Arc<dyn SessionApi>,
     options: McpOptions,
@@ -112,6 +113,15 @@ impl McpServer {
         };
         core.shutdown().await;
         served
+    }
+
+    /// The protocol over HTTP as a service, for a server that knows who may come in. It is ended by
+    /// [`McpService::close`].
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn into_service(self, options: ServiceOptions) -> McpService {
+        McpService::new(&self.start(), options)
     }
 
     /// Serves clients over streamable HTTP at `/mcp`, until `shutdown` completes.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
-use hyper::body::{Body, Incoming};
+use hyper::body::Body;
 
 /// Why a body was not read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,7 +15,11 @@ pub(super) enum Unread {
 }
 
 /// The whole body, at most `limit` bytes.
-pub(super) async fn read(mut body: Incoming, limit: usize, patience: Duration) -> Result<Bytes, Unread> {
+pub(super) async fn read<B>(body: B, limit: usize, patience: Duration) -> Result<Bytes, Unread>
+where
+    B: Body<Data = Bytes>,
+{
+    let mut body = std::pin::pin!(body);
     // What is announced to be too long is not read at all.
     if body.size_hint().lower() > limit as u64 {
         return Err(Unread::TooLong);

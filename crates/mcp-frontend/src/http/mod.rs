@@ -4,8 +4,8 @@
 //! Origin first (a browser on a foreign page has neither), then for the token. Bodies are read whole within a bound and
 //! a time, so that arguments can be taken out before the library sees them.
 //!
-//! The listener lives here, and not in the HTTP front end, because the endpoint has to work without that; it is one
-//! route.
+//! [`McpService`] is the endpoint alone, for a server that has a gate of its own: the HTTP front end. The listener with
+//! its gate is for those who want the endpoint and nothing else.
 
 mod body;
 mod gate;
@@ -25,6 +25,7 @@ use tokio::sync::Semaphore;
 
 use self::gate::Gate;
 use self::service::Endpoint;
+pub use self::service::{McpService, ServiceOptions};
 use crate::core::Core;
 
 const OPERATION: &str = "serve MCP over HTTP";
@@ -114,7 +115,15 @@ pub(crate) async fn serve(
     tracing::info!(%address, "serving MCP over HTTP at /mcp");
     let connections = Arc::new(Semaphore::new(options.max_connections));
     let gate = Gate::new(&options);
-    let endpoint = Endpoint::new(core, gate, &options);
+    let service = McpService::new(
+        core,
+        ServiceOptions {
+            max_sessions: options.max_sessions,
+            body_timeout: options.body_timeout,
+            idle_timeout: options.idle_timeout,
+        },
+    );
+    let endpoint = Endpoint::new(gate, service.clone());
     let graceful = GracefulShutdown::new();
     tokio::pin!(shutdown);
     loop {
@@ -143,7 +152,7 @@ pub(crate) async fn serve(
     }
     drop(listener);
     // Calls that wait end first, so that their connections can.
-    endpoint.stop();
+    service.stop();
     if tokio::time::timeout(DRAIN, graceful.shutdown()).await.is_err() {
         tracing::debug!("some connections did not come to their end in time");
     }

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,7 +10,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::header::{
     ALLOW, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
 };
@@ -18,7 +19,6 @@ use rmcp::transport::streamable_http_server::session::local::LocalSessionManager
 use rmcp::transport::{StreamableHttpServerConfig, StreamableHttpService};
 use tokio_util::sync::CancellationToken;
 
-use super::HttpOptions;
 use super::body::{self, Unread};
 use super::gate::{Gate, Refusal};
 use crate::core::Core;
@@ -29,26 +29,54 @@ const PATH: &str = "/mcp";
 
 type Answer = Response<BoxBody<Bytes, Infallible>>;
 
-/// See the module.
+/// How much of a server clients over HTTP may hold.
+#[derive(Debug, Clone)]
+pub struct ServiceOptions {
+    /// Clients with a session of the protocol at once.
+    pub max_sessions: usize,
+    /// How long a body may take to arrive.
+    pub body_timeout: Duration,
+    /// After how long without a word a client's session of the protocol ends.
+    pub idle_timeout: Duration,
+}
+
+impl Default for ServiceOptions {
+    fn default() -> Self {
+        Self {
+            max_sessions: 256,
+            body_timeout: Duration::from_secs(30),
+            idle_timeout: Duration::from_secs(3600),
+        }
+    }
+}
+
+/// The protocol over HTTP, for a server that knows who may come in: it judges neither Host nor Origin nor token, and has
+/// no path of its own. Cheap to clone.
 #[derive(Clone)]
-pub(super) struct Endpoint {
-    gate: Arc<Gate>,
+pub struct McpService {
+    core: Arc<Core>,
     protocol: StreamableHttpService<Handler, LocalSessionManager>,
     sessions: Arc<LocalSessionManager>,
-    max_sessions: usize,
-    max_body: usize,
-    body_timeout: Duration,
+    options: ServiceOptions,
     stop: CancellationToken,
 }
 
-impl Endpoint {
-    pub(super) fn new(core: &Arc<Core>, gate: Gate, options: &HttpOptions) -> Self {
+impl std::fmt::Debug for McpService {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("McpService")
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}
+
+impl McpService {
+    pub(crate) fn new(core: &Arc<Core>, options: ServiceOptions) -> Self {
         let mut sessions = LocalSessionManager::default();
         // A call may be silent for longer than the library's five minutes, and its client be there all the time.
         sessions.session_config.keep_alive = Some(options.idle_timeout);
         let sessions = Arc::new(sessions);
         let stop = CancellationToken::new();
-        // Host and Origin were judged by the gate, and more strictly.
+        // Host and Origin were judged before, and more strictly.
         let config = StreamableHttpServerConfig::default()
             .disable_allowed_hosts()
             .disable_allowed_origins()
@@ -57,12 +85,10 @@ impl Endpoint {
         let handler = Handler(core.clone());
         let protocol = StreamableHttpService::new(move || Ok(handler.clone()), sessions.clone(), config);
         Self {
-            gate: Arc::new(gate),
+            core: core.clone(),
             protocol,
             sessions,
-            max_sessions: options.max_sessions,
-            max_body: core.options.max_message,
-            body_timeout: options.body_timeout,
+            options,
             stop,
         }
     }
@@ -72,14 +98,17 @@ impl Endpoint {
         self.stop.cancel();
     }
 
-    async fn handle(self, request: Request<Incoming>) -> Answer {
-        if let Err(refusal) = self.gate.admit(request.uri(), request.headers()) {
-            tracing::warn!(reason = ?refusal, "a request was refused");
-            return refuse(refusal);
-        }
-        if request.uri().path() != PATH {
-            return plain(StatusCode::NOT_FOUND, "the MCP endpoint is /mcp");
-        }
+    /// Ends every session of the protocol, and waits for what must be brought to its end, at most for the grace of
+    /// [`crate::McpOptions::shutdown_grace`].
+    pub async fn close(&self) {
+        self.stop();
+        self.core.shutdown().await;
+    }
+
+    pub(super) async fn answer<B>(&self, request: Request<B>) -> Answer
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+    {
         let mut answer = match *request.method() {
             Method::POST => self.post(request).await,
             Method::GET | Method::DELETE => {
@@ -105,11 +134,15 @@ impl Endpoint {
         answer
     }
 
-    async fn post(&self, request: Request<Incoming>) -> Answer {
+    async fn post<B>(&self, request: Request<B>) -> Answer
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+    {
         let (mut parts, body) = request.into_parts();
-        let bytes = match body::read(body, self.max_body, self.body_timeout).await {
+        let limit = self.core.options.max_message;
+        let bytes = match body::read(body, limit, self.options.body_timeout).await {
             Ok(bytes) => bytes,
-            Err(unread) => return unreadable(unread, self.max_body),
+            Err(unread) => return unreadable(unread, limit),
         };
         let Shielded { message, arguments } = match wire::shield(&bytes) {
             Ok(shielded) => shielded,
@@ -136,7 +169,52 @@ impl Endpoint {
     }
 
     async fn is_full(&self) -> bool {
-        self.sessions.sessions.read().await.len() >= self.max_sessions
+        self.sessions.sessions.read().await.len() >= self.options.max_sessions
+    }
+}
+
+impl<B> tower_service::Service<Request<B>> for McpService
+where
+    B: Body<Data = Bytes> + Send + 'static,
+{
+    type Response = Answer;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Answer, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let service = self.clone();
+        async move { Ok(service.answer(request).await) }.boxed()
+    }
+}
+
+/// The protocol behind a gate of its own, for a server that has nothing else in front.
+#[derive(Clone)]
+pub(super) struct Endpoint {
+    gate: Arc<Gate>,
+    service: McpService,
+}
+
+impl Endpoint {
+    pub(super) fn new(gate: Gate, service: McpService) -> Self {
+        Self {
+            gate: Arc::new(gate),
+            service,
+        }
+    }
+
+    async fn handle(self, request: Request<Incoming>) -> Answer {
+        if let Err(refusal) = self.gate.admit(request.uri(), request.headers()) {
+            tracing::warn!(reason = ?refusal, "a request was refused");
+            return refuse(refusal);
+        }
+        if request.uri().path() != PATH {
+            return plain(StatusCode::NOT_FOUND, "the MCP endpoint is /mcp");
+        }
+        self.service.answer(request).await
     }
 }
 
