@@ -33,11 +33,17 @@ impl Profile {
 pub(crate) fn demo(args: &DemoArgs, reporter: &Reporter) -> Result<()> {
     reporter.notice("Set-up");
     let engine = stand(reporter)?;
-    compile(
-        Profile::Dev,
-        &["--package", "xtask", "--bin", "harness"],
-        reporter,
-    )?;
+    let packages = [
+        "--package",
+        "xtask",
+        "--package",
+        "cli",
+        "--bin",
+        "harness",
+        "--bin",
+        "cofferdam",
+    ];
+    compile(Profile::Dev, &packages, reporter)?;
     hand_on(Profile::Dev, "demo", &args.to_args(), &engine)
 }
 

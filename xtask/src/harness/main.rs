@@ -3,6 +3,7 @@
 //! `cargo xtask demo` and `cargo xtask bench` build this program and run it; engine and image are there by then.
 
 mod bench;
+mod daemon;
 mod demo;
 mod hosts;
 mod lab;

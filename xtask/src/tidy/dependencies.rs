@@ -42,6 +42,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "mcp-catalog",
             "session-gateway",
             "runtime-docker",
+            "http-client",
             "testkit",
         ],
     ),

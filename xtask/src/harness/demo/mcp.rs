@@ -2,15 +2,12 @@
 
 use std::path::Path;
 
-use secrecy::SecretString;
 use serde_json::json;
 use session_core::api::SessionApi;
 use session_core::command::CommandRequest;
 use session_core::gateway::MCP_PORT;
 use session_core::id::SessionId;
-use session_core::manager::SessionManager;
 use session_core::session::PromptRequest;
-use session_gateway::mcp::McpConfig;
 use testkit::canary::Canary;
 use testkit::mcp::{HttpServer, Options};
 use testkit::model::{ModelServer, Script};
@@ -19,11 +16,11 @@ use xtask::reporter::Reporter;
 
 use super::claims::Claims;
 use super::{run_inside, story};
-use crate::servers;
 
 /// The server's name, and the variable that its declaration names.
 const SERVER: &str = "tracker";
 const VARIABLE: &str = "TRACKER_TOKEN";
+const DECLARED: &str = "servers.toml";
 /// A tool that proves that the server was shown its secret, without telling it.
 const TOOL: &str = "secret_length";
 const PROMPT: &str = "Ask the tracker's MCP server with its tool secret_length how long the token is that it was shown, and repeat its \
@@ -38,7 +35,7 @@ pub(super) struct Guarded {
 
 impl Guarded {
     /// Starts the server and declares it, as an operator does in `servers.toml`.
-    pub(super) async fn start(state: &Path) -> Result<(Self, McpConfig)> {
+    pub(super) async fn start(state: &Path) -> Result<Self> {
         let token = Canary::new();
         let server = HttpServer::start(Options {
             bearer: Some(token.text().to_owned()),
@@ -53,21 +50,30 @@ impl Guarded {
              [profiles.default]\nservers = [\"{SERVER}\"]\n",
             server.url()
         );
-        let secrets = [(VARIABLE, SecretString::from(token.text()))];
-        let config = servers::declare(state, &declared, &secrets)?;
-        Ok((Self { token, server }, config))
+        std::fs::write(state.join(DECLARED), declared)
+            .context(|| "cannot declare the MCP server".to_owned())?;
+        Ok(Self { token, server })
+    }
+
+    /// What tells the daemon of it.
+    pub(super) fn variables(&self, state: &Path) -> [(&'static str, String); 2] {
+        let declared = state.join(DECLARED).to_string_lossy().into_owned();
+        [
+            ("COFFERDAM_SERVERS", declared),
+            (VARIABLE, self.token.text().to_owned()),
+        ]
     }
 
     /// The agent uses it.
     pub(super) async fn check(
         &self,
-        manager: &SessionManager,
+        api: &dyn SessionApi,
         session: &SessionId,
         model: Option<&ModelServer>,
         reporter: &Reporter,
         claims: &mut Claims<'_>,
     ) -> Result<()> {
-        self.expect_one_door(manager, session, claims).await?;
+        self.expect_one_door(api, session, claims).await?;
         let length = self.token.text().len().to_string();
         if let Some(model) = model {
             let script = Script::new().tool(format!("mcp__gw__{SERVER}__{TOOL}"), json!({}));
@@ -78,7 +84,7 @@ impl Guarded {
             prompt: PROMPT.to_owned(),
             ..PromptRequest::default()
         };
-        let outcome = story::follow(manager, session, request, reporter).await?;
+        let outcome = story::follow(api, session, request, reporter).await?;
         claims.check("the turn succeeds", outcome.failure.is_none(), "");
         claims.check(
             "the agent was told",
@@ -93,13 +99,13 @@ impl Guarded {
             holds,
             &format!("{}×", shown.len()),
         );
-        self.expect_status(manager, session, claims).await
+        self.expect_status(api, session, claims).await
     }
 
     /// What the session has of the server is a port of its own loopback, where it must show who it is.
     async fn expect_one_door(
         &self,
-        manager: &SessionManager,
+        api: &dyn SessionApi,
         session: &SessionId,
         claims: &mut Claims<'_>,
     ) -> Result<()> {
@@ -107,12 +113,12 @@ impl Guarded {
             let curl = ["curl", "--silent", "--noproxy", "*", "--output", "/dev/null"];
             CommandRequest::new(curl.into_iter().chain(["--write-out", "%{http_code}", url]))
         };
-        let direct = run_inside(manager, session, ask(&self.server.url())).await?;
+        let direct = run_inside(api, session, ask(&self.server.url())).await?;
         let seen = format!("curl ends with {}", direct.exit.code.unwrap_or_default());
         let holds = direct.exit.code != Some(0);
         claims.check("the session cannot reach the server itself", holds, &seen);
         let door = format!("http://127.0.0.1:{MCP_PORT}/mcp");
-        let stranger = run_inside(manager, session, ask(&door)).await?;
+        let stranger = run_inside(api, session, ask(&door)).await?;
         let seen = String::from_utf8_lossy(&stranger.stdout).into_owned();
         claims.check("its door asks for the session's own token", seen == "401", &seen);
         Ok(())
@@ -120,11 +126,11 @@ impl Guarded {
 
     async fn expect_status(
         &self,
-        manager: &SessionManager,
+        api: &dyn SessionApi,
         session: &SessionId,
         claims: &mut Claims<'_>,
     ) -> Result<()> {
-        let details = manager.inspect(session).await;
+        let details = api.inspect(session).await;
         let details = details.context(|| "cannot inspect the session".to_owned())?;
         let servers = details
             .mcp_status

@@ -15,8 +15,7 @@ use secrecy::SecretString;
 use session_core::api::{SessionApi, SessionApiExt};
 use session_core::command::{CommandOutput, CommandRequest};
 use session_core::id::SessionId;
-use session_core::manager::SessionManager;
-use session_core::session::{CreateSession, PromptRequest, SessionInfo, WorkspaceSource};
+use session_core::session::{PromptRequest, SessionInfo};
 use testkit::canary::Canary;
 use testkit::fixtures::{self, Repository};
 use testkit::model::ModelServer;
@@ -28,8 +27,8 @@ use xtask::workspace;
 use self::claims::Claims;
 use self::mcp::Guarded;
 use self::traces::Traces;
-use crate::hosts;
-use crate::lab::{Provider, State, manager_behind};
+use crate::daemon::{Daemon, printed};
+use crate::lab::{Provider, State};
 use crate::raw::Engine;
 
 /// How much of a command's output is looked at.
@@ -41,7 +40,7 @@ struct Demo<'a> {
     reporter: &'a Reporter,
     engine: Engine,
     state: State,
-    manager: SessionManager,
+    daemon: Daemon,
     /// The scripted model; with `--live` there is none.
     model: Option<ModelServer>,
     key: Canary,
@@ -58,11 +57,12 @@ pub(crate) async fn run(args: &DemoArgs, host: &str, reporter: &Reporter) -> Res
     let mut claims = Claims::new(reporter);
     let mut demo = Demo::prepare(args, host, reporter).await?;
     let told = demo.tell(&mut claims).await;
-    demo.manager.shutdown().await;
+    let stopped = demo.expect_stopped(&mut claims).await;
     if let Some(model) = demo.model {
         model.shutdown().await;
     }
     told?;
+    stopped?;
     claims.verdict()?;
     reporter.notice(&format!("\nEvery claim holds. {}", seconds(started.elapsed())));
     Ok(())
@@ -77,13 +77,16 @@ impl<'a> Demo<'a> {
         let (model, provider, key) = provider(args, reporter).await?;
         let step = reporter.step("an MCP server that wants a token");
         let state = State::new()?;
-        let (servers, config) = Guarded::start(state.path()).await?;
+        let servers = Guarded::start(state.path()).await?;
         step.done("declared by the name of the variable that holds it");
-        let egress = hosts::here_as(egress::HOST);
+        let variables = servers
+            .variables(state.path())
+            .into_iter()
+            .chain(egress::policy(state.path())?);
         Ok(Self {
             reporter,
             engine: Engine::connect(host).await?,
-            manager: manager_behind(state.path(), host, &provider, egress, config).await?,
+            daemon: Daemon::new(state.path(), host, &provider, variables)?,
             state,
             model,
             key,
@@ -94,39 +97,73 @@ impl<'a> Demo<'a> {
 
     async fn tell(&mut self, claims: &mut Claims<'_>) -> Result<()> {
         self.reporter.notice("\nA session");
-        let session = self.create().await?;
+        let session = self.create(claims).await?;
         let worked = self.work(&session, claims).await;
         // Whatever happened: what was created is destroyed.
         let traces = Traces::of(&mut self.engine, &session.id, self.state.path()).await;
         self.reporter.notice("\nThe end");
         let step = self.reporter.step("destroy");
-        let destroyed = self.manager.destroy(&session.id).await;
+        let destroyed = self.daemon.sessions().destroy(&session.id).await;
         destroyed.context(|| "cannot destroy the session".to_owned())?;
         step.done("");
         worked?;
         traces?.expect_gone(&mut self.engine, claims).await
     }
 
-    async fn create(&self) -> Result<SessionInfo> {
-        let step = self.reporter.step("create, with a copy of the repository");
-        let request = CreateSession {
-            name: Some("demo".to_owned()),
-            workspace: WorkspaceSource::Copy {
-                path: self.repository.path().to_owned(),
-            },
-            ..CreateSession::default()
-        };
-        let created = self.manager.create(request).await;
-        let session = created.context(|| "cannot create the session".to_owned())?;
+    /// By the command line, which starts the daemon for it.
+    async fn create(&self, claims: &mut Claims<'_>) -> Result<SessionInfo> {
+        let step = self
+            .reporter
+            .step("cofferdam create --name demo, with a copy of the repository");
+        let workspace = self.repository.path().to_string_lossy();
+        let create = ["create", "--name", "demo", "--copy", "--workspace", &workspace];
+        let printed = self.daemon.run(create).await?;
+        let id = printed.trim().parse::<SessionId>();
+        let id = id.context(|| "`cofferdam create` printed no session".to_owned())?;
+        let session = self.daemon.sessions().session(&id).await;
+        let session = session.context(|| "the daemon does not know the session".to_owned())?;
         step.done("ready");
+        let process = self.daemon.process().await?;
+        let seen = format!("process {process}, which owns the state directory");
+        claims.check("the command started the daemon", process != 0, &seen);
+        self.expect_listed_by_curl(&id, claims).await?;
         Ok(session)
+    }
+
+    /// What a person can do with it without any program of ours.
+    async fn expect_listed_by_curl(&self, session: &SessionId, claims: &mut Claims<'_>) -> Result<()> {
+        let mut curl = tokio::process::Command::new("curl");
+        curl.args(["--silent", "--show-error", "--fail", "--unix-socket"])
+            .arg(self.daemon.socket())
+            .arg("http://localhost/v1/sessions");
+        let listed = printed(curl).await?;
+        let listed: serde_json::Value =
+            serde_json::from_str(&listed).context(|| "the list of sessions is no JSON".to_owned())?;
+        let ids: Vec<_> = sessions_in(&listed).collect();
+        claims.check(
+            "curl on its socket lists the session",
+            ids == [session.to_string()],
+            &format!("{} of them", ids.len()),
+        );
+        Ok(())
+    }
+
+    async fn expect_stopped(&self, claims: &mut Claims<'_>) -> Result<()> {
+        let process = self.daemon.process().await.ok();
+        self.daemon.stop().await?;
+        let seen = process
+            .map(|process| format!("process {process}"))
+            .unwrap_or_default();
+        let gone = process.is_some() && !self.daemon.socket().exists();
+        claims.check("the daemon is stopped, and its socket is gone", gone, &seen);
+        Ok(())
     }
 
     async fn work(&mut self, session: &SessionInfo, claims: &mut Claims<'_>) -> Result<()> {
         self.test(&session.id, claims, "the test fails", false).await?;
         self.reporter.notice("\nThe seal");
         seal::check(
-            &self.manager,
+            self.daemon.sessions(),
             &mut self.engine,
             &session.id,
             self.model.as_ref(),
@@ -140,7 +177,7 @@ impl<'a> Demo<'a> {
         self.model_saw_the_key(claims);
         secrets::check(
             &self.key,
-            &self.manager,
+            self.daemon.sessions(),
             &mut self.engine,
             &session.id,
             self.state.path(),
@@ -148,18 +185,24 @@ impl<'a> Demo<'a> {
         )
         .await?;
         self.reporter.notice("\nA host that is not allowed");
-        egress::check(&self.manager, &session.id, self.reporter, claims).await?;
+        egress::check(self.daemon.sessions(), &session.id, self.reporter, claims).await?;
         self.use_servers(&session.id, claims).await
     }
 
     async fn use_servers(&mut self, session: &SessionId, claims: &mut Claims<'_>) -> Result<()> {
         self.reporter.notice("\nAn MCP server, which has a secret");
         self.servers
-            .check(&self.manager, session, self.model.as_ref(), self.reporter, claims)
+            .check(
+                self.daemon.sessions(),
+                session,
+                self.model.as_ref(),
+                self.reporter,
+                claims,
+            )
             .await?;
         secrets::check(
             &self.servers.token,
-            &self.manager,
+            self.daemon.sessions(),
             &mut self.engine,
             session,
             self.state.path(),
@@ -175,7 +218,7 @@ impl<'a> Demo<'a> {
         what: &str,
         passes: bool,
     ) -> Result<()> {
-        let output = run_inside(&self.manager, session, CommandRequest::new(TEST)).await?;
+        let output = run_inside(self.daemon.sessions(), session, CommandRequest::new(TEST)).await?;
         let last = String::from_utf8_lossy(&output.stderr);
         let last = last.trim().lines().last().unwrap_or_default().to_owned();
         claims.check(
@@ -193,7 +236,7 @@ impl<'a> Demo<'a> {
             prompt: fixtures::FIX_CALCULATOR_PROMPT.to_owned(),
             ..PromptRequest::default()
         };
-        let outcome = story::follow(&self.manager, session, request, self.reporter).await?;
+        let outcome = story::follow(self.daemon.sessions(), session, request, self.reporter).await?;
         let figures = format!(
             "{} answers of the model, {} + {} tokens, {:.1} s",
             outcome.model_calls,
@@ -211,7 +254,8 @@ impl<'a> Demo<'a> {
     async fn show_diff(&self, session: &SessionId, claims: &mut Claims<'_>) -> Result<()> {
         self.reporter.notice("\nThe diff");
         let diff = self
-            .manager
+            .daemon
+            .sessions()
             .diff(session)
             .await
             .context(|| "cannot read the diff".to_owned())?;
@@ -236,6 +280,14 @@ impl<'a> Demo<'a> {
             &detail,
         );
     }
+}
+
+fn sessions_in(listed: &serde_json::Value) -> impl Iterator<Item = &str> {
+    listed
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|session| session["id"].as_str())
 }
 
 async fn provider(args: &DemoArgs, reporter: &Reporter) -> Result<(Option<ModelServer>, Provider, Canary)> {
@@ -269,10 +321,10 @@ async fn provider(args: &DemoArgs, reporter: &Reporter) -> Result<(Option<ModelS
 
 /// Runs a command in the session to its end.
 async fn run_inside(
-    manager: &SessionManager,
+    api: &dyn SessionApi,
     session: &SessionId,
     request: CommandRequest,
 ) -> Result<CommandOutput> {
-    let ran = manager.command_output(session, request, OUTPUT_LIMIT).await;
+    let ran = api.command_output(session, request, OUTPUT_LIMIT).await;
     ran.context(|| "cannot run a command in the session".to_owned())
 }

@@ -3,9 +3,9 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use session_core::api::SessionApi;
 use session_core::command::CommandRequest;
 use session_core::id::SessionId;
-use session_core::manager::SessionManager;
 use testkit::model::ModelServer;
 use tokio::net::{TcpListener, TcpStream};
 use xtask::error::{Context, Result};
@@ -17,18 +17,18 @@ use crate::raw::Engine;
 const DIAL_LIMIT: Duration = Duration::from_secs(5);
 
 pub(super) async fn check(
-    manager: &SessionManager,
+    api: &dyn SessionApi,
     engine: &mut Engine,
     session: &SessionId,
     model: Option<&ModelServer>,
     claims: &mut Claims<'_>,
 ) -> Result<()> {
-    devices(manager, session, claims).await?;
+    devices(api, session, claims).await?;
     if let Some(gateway) = engine.bridge_address().await? {
-        bridge(manager, session, gateway, claims).await?;
+        bridge(api, session, gateway, claims).await?;
     }
     if let Some(model) = model {
-        let reached = dial(manager, session, model.address()).await?;
+        let reached = dial(api, session, model.address()).await?;
         claims.check(
             "the model's port of this machine is not there",
             !reached,
@@ -39,8 +39,8 @@ pub(super) async fn check(
 }
 
 /// The kernel's own list of the devices in the session's network namespace.
-async fn devices(manager: &SessionManager, session: &SessionId, claims: &mut Claims<'_>) -> Result<()> {
-    let listed = run_inside(manager, session, CommandRequest::new(["cat", "/proc/net/dev"])).await?;
+async fn devices(api: &dyn SessionApi, session: &SessionId, claims: &mut Claims<'_>) -> Result<()> {
+    let listed = run_inside(api, session, CommandRequest::new(["cat", "/proc/net/dev"])).await?;
     let text = String::from_utf8_lossy(&listed.stdout).into_owned();
     let devices: Vec<_> = text
         .lines()
@@ -52,7 +52,7 @@ async fn devices(manager: &SessionManager, session: &SessionId, claims: &mut Cla
         devices == ["lo"],
         &devices.join(", "),
     );
-    let routes = run_inside(manager, session, CommandRequest::new(["cat", "/proc/net/route"])).await?;
+    let routes = run_inside(api, session, CommandRequest::new(["cat", "/proc/net/route"])).await?;
     let routes = String::from_utf8_lossy(&routes.stdout).lines().skip(1).count();
     claims.check("no route", routes == 0, &format!("{routes} in /proc/net/route"));
     Ok(())
@@ -60,7 +60,7 @@ async fn devices(manager: &SessionManager, session: &SessionId, claims: &mut Cla
 
 /// A listener where every ordinary container could reach it: we can, the session cannot, and nothing arrives.
 async fn bridge(
-    manager: &SessionManager,
+    api: &dyn SessionApi,
     session: &SessionId,
     gateway: IpAddr,
     claims: &mut Claims<'_>,
@@ -70,7 +70,7 @@ async fn bridge(
     let address = listener.local_addr().context(doing)?;
     drop(TcpStream::connect(address).await.context(doing)?);
     drop(listener.accept().await.context(doing)?);
-    let reached = dial(manager, session, address).await?;
+    let reached = dial(api, session, address).await?;
     let arrived = tokio::time::timeout(Duration::from_millis(50), listener.accept())
         .await
         .is_ok();
@@ -83,9 +83,9 @@ async fn bridge(
 }
 
 /// Dials from inside, with the shell's own means.
-async fn dial(manager: &SessionManager, session: &SessionId, address: SocketAddr) -> Result<bool> {
+async fn dial(api: &dyn SessionApi, session: &SessionId, address: SocketAddr) -> Result<bool> {
     let script = format!("exec 3<>/dev/tcp/{}/{}", address.ip(), address.port());
     let mut request = CommandRequest::new(["bash", "-c", &script]);
     request.time_limit = Some(DIAL_LIMIT);
-    Ok(run_inside(manager, session, request).await?.exit.code == Some(0))
+    Ok(run_inside(api, session, request).await?.exit.code == Some(0))
 }

@@ -6,7 +6,6 @@ use std::path::Path;
 use futures::StreamExt;
 use session_core::api::SessionApi;
 use session_core::id::{ContainerName, SessionId};
-use session_core::manager::SessionManager;
 use testkit::canary::Canary;
 use xtask::error::{Context, Result};
 
@@ -18,7 +17,7 @@ const MOUNTED: [&str; 3] = ["/workspace", "/home/agent", "/tmp"];
 
 pub(super) async fn check(
     key: &Canary,
-    manager: &SessionManager,
+    api: &dyn SessionApi,
     engine: &mut Engine,
     session: &SessionId,
     state: &Path,
@@ -32,7 +31,7 @@ pub(super) async fn check(
         "",
     );
     processes(key, engine, &container, claims).await?;
-    files(key, manager, engine, session, claims).await?;
+    files(key, api, engine, session, claims).await?;
     let kept = key
         .files_in(state)
         .context(|| "cannot search the state directory".to_owned())?;
@@ -75,7 +74,7 @@ async fn processes(
 
 async fn files(
     key: &Canary,
-    manager: &SessionManager,
+    api: &dyn SessionApi,
     engine: &mut Engine,
     session: &SessionId,
     claims: &mut Claims<'_>,
@@ -86,7 +85,7 @@ async fn files(
         .await?;
     for path in MOUNTED {
         let doing = || format!("cannot read {path} out of the session");
-        let mut archive = manager.copy_out(session, path).await.context(doing)?;
+        let mut archive = api.copy_out(session, path).await.context(doing)?;
         while let Some(bytes) = archive.next().await {
             search.feed(&bytes.context(doing)?);
         }

@@ -6,7 +6,6 @@ use futures::StreamExt;
 use session_core::api::SessionApi;
 use session_core::event::EventKind;
 use session_core::id::SessionId;
-use session_core::manager::SessionManager;
 use session_core::session::PromptRequest;
 use session_core::turn::TurnOutcome;
 use xtask::error::{Context, Error, Result};
@@ -18,15 +17,15 @@ const LINE_CHARS: usize = 110;
 
 /// Gives the prompt and tells what becomes of it, to its outcome.
 pub(super) async fn follow(
-    manager: &SessionManager,
+    api: &dyn SessionApi,
     session: &SessionId,
     request: PromptRequest,
     reporter: &Reporter,
 ) -> Result<TurnOutcome> {
     let started = Instant::now();
     let doing = || "cannot prompt the agent".to_owned();
-    let turn = manager.prompt(session, request).await.context(doing)?;
-    let mut events = manager
+    let turn = api.prompt(session, request).await.context(doing)?;
+    let mut events = api
         .events(session, turn.first_event.saturating_sub(1))
         .await
         .context(doing)?;
