@@ -237,3 +237,10 @@ pub enum EventKind {
         error: ErrorReport,
     },
 }
+
+impl EventKind {
+    /// Whether nothing more is expected to happen to the session.
+    pub(crate) fn ends_session(&self) -> bool {
+        matches!(self, Self::StateChanged { to } if to.has_ended())
+    }
+}

@@ -143,6 +143,11 @@ impl SessionState {
         }
     }
 
+    /// Whether nothing more is expected to happen.
+    pub(crate) fn has_ended(&self) -> bool {
+        matches!(self, Self::Failed { .. } | Self::Destroyed)
+    }
+
     /// Whether a container of this session may exist on the engine.
     pub fn may_have_container(&self) -> bool {
         !matches!(self, Self::Failed { .. } | Self::Destroyed)

@@ -1,10 +1,14 @@
 //! Events: appended with numbers that have no gaps, read by number.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use rusqlite::{Connection, Row, params};
 use serde_json::Value;
 
 use super::error::{Failure, encode, no_session};
+use super::follow::News;
+use super::recent::Stored;
 use super::sessions::Head;
 use super::writer::Write;
 use crate::event::{Event, EventKind};
@@ -36,15 +40,16 @@ pub(super) fn append(
         turn,
         kind,
     };
+    let kind = encode(&event.kind)?;
     write.connection.prepare_cached(SQL)?.execute(params![
         head.pk,
         int(event.seq),
         event.at.as_microsecond(),
         turn.map(|turn| turn.to_string()),
-        encode(&event.kind)?,
+        kind,
     ])?;
     head.last_event = event.seq;
-    write.appended(head);
+    write.appended(&event, kind.len());
     Ok(event)
 }
 
@@ -112,28 +117,47 @@ pub(super) fn stream_page(
     session: &SessionId,
     after: u64,
 ) -> Result<StreamPage, Failure> {
-    const SQL: &str =
-        "SELECT seq, at, turn, kind FROM event WHERE session = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3";
     // One snapshot: an end that is seen comes with every event before it.
     let snapshot = connection.unchecked_transaction()?;
     let head = Head::find(&snapshot, session)?.ok_or_else(|| no_session(READING, session))?;
-    let mut statement = snapshot.prepare_cached(SQL)?;
-    let mut rows = statement.query(params![head.pk, int(after), int(STREAM_PAGE as u64)])?;
-    let (mut events, mut bytes) = (Vec::new(), 0);
-    while bytes < STREAM_PAGE_BYTES
-        && let Some(row) = rows.next()?
-    {
-        let (event, size) = read(session, row)?;
-        events.push(event);
-        bytes += size;
-    }
-    let ended = events.is_empty() && head.has_ended();
+    let page = select_page(&snapshot, &head, after)?;
+    let ended = page.is_empty() && head.has_ended();
+    let events = page.into_iter().map(|(event, _)| event).collect();
     Ok(StreamPage { events, ended })
 }
 
-/// The number of the latest event; `None` for a session that does not exist.
-pub(super) fn last(connection: &Connection, session: &SessionId) -> Result<Option<u64>, Failure> {
-    Ok(Head::find(connection, session)?.map(|head| head.last_event))
+/// Events with the bytes that each takes.
+fn select_page(connection: &Connection, head: &Head, after: u64) -> Result<Vec<(Event, usize)>, Failure> {
+    const SQL: &str =
+        "SELECT seq, at, turn, kind FROM event WHERE session = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3";
+    let mut statement = connection.prepare_cached(SQL)?;
+    let mut rows = statement.query(params![head.pk, int(after), int(STREAM_PAGE as u64)])?;
+    let (mut page, mut bytes) = (Vec::new(), 0);
+    while bytes < STREAM_PAGE_BYTES
+        && let Some(row) = rows.next()?
+    {
+        let (event, size) = read(&head.id, row)?;
+        bytes += size;
+        page.push((event, size));
+    }
+    Ok(page)
+}
+
+/// What was committed to a session after the number `known`; `None` when there is nothing.
+pub(super) fn news(connection: &Connection, session: SessionId, known: u64) -> Result<Option<News>, Failure> {
+    let Some(head) = Head::find(connection, &session)?.filter(|head| head.last_event > known) else {
+        return Ok(None);
+    };
+    let page = select_page(connection, &head, known)?;
+    let stored = page.into_iter().map(|(event, bytes)| Stored {
+        event: Arc::new(event),
+        bytes,
+    });
+    Ok(Some(News {
+        session,
+        last: head.last_event,
+        events: stored.collect(),
+    }))
 }
 
 fn key(connection: &Connection, session: &SessionId) -> Result<i64, Failure> {

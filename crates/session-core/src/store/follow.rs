@@ -1,8 +1,10 @@
 //! Live streams of events: what is stored, then what is committed, by whichever process, without a gap or a duplicate.
 //!
-//! A stream always reads from the store, by number. Being woken only tells it that there may be more, so a lost, late
-//! or repeated wake-up costs time and never an event. The writer of this process wakes after each transaction; for other
-//! processes a watcher looks at the store's version while somebody follows.
+//! A stream begins with what the store has, by number. Once it has seen all of that it takes what comes from the newest
+//! events of the session ([`super::recent`]), which all who follow it share, and reads the store again only for what is
+//! not there. Being woken only tells it that there may be more, so a lost, late or repeated wake-up costs time and never
+//! an event. The writer of this process wakes after each transaction; for other processes a watcher looks at the store's
+//! version while somebody follows.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -13,6 +15,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::listing::data_version;
+use super::recent::{Recent, Stored};
 use super::{Inner, Store, closed, events};
 use crate::api::EventStream;
 use crate::error::{Error, Result};
@@ -32,10 +35,26 @@ pub(super) struct Hub {
 
 #[derive(Default)]
 struct State {
-    /// For each session that is followed, the latest event that is known to be stored.
-    latest: HashMap<SessionId, watch::Sender<u64>>,
+    followed: HashMap<SessionId, Followed>,
     watcher: Option<JoinHandle<()>>,
     closed: bool,
+}
+
+/// A session that somebody follows.
+#[derive(Default)]
+struct Followed {
+    /// The latest event that is known to be stored.
+    latest: watch::Sender<u64>,
+    recent: Recent,
+}
+
+/// What was committed to one session.
+pub(super) struct News {
+    pub(super) session: SessionId,
+    /// The number of its latest event.
+    pub(super) last: u64,
+    /// The new events, as far as somebody followed the session when they were made.
+    pub(super) events: Vec<Stored>,
 }
 
 impl Hub {
@@ -45,24 +64,46 @@ impl Hub {
     }
 
     /// Wakes those who follow sessions that have new events.
-    pub(super) fn publish(&self, appended: &[(SessionId, u64)]) {
-        let state = self.lock();
-        for (session, last) in appended {
-            if let Some(latest) = state.latest.get(session) {
-                latest.send_if_modified(|known| {
-                    let newer = *last > *known;
-                    *known = (*known).max(*last);
+    pub(super) fn publish(&self, news: Vec<News>) {
+        let mut state = self.lock();
+        for News {
+            session,
+            last,
+            events,
+        } in news
+        {
+            if let Some(followed) = state.followed.get_mut(&session) {
+                let known = *followed.latest.borrow();
+                let new = events.into_iter().filter(|stored| stored.event.seq > known);
+                new.for_each(|stored| followed.recent.add(stored));
+                followed.latest.send_if_modified(|known| {
+                    let newer = last > *known;
+                    *known = (*known).max(last);
                     newer
                 });
             }
         }
     }
 
+    /// Whether anybody may want to see what is committed to the session.
+    pub(super) fn is_followed(&self, session: &SessionId) -> bool {
+        self.lock().followed.contains_key(session)
+    }
+
+    fn recent(&self, session: &SessionId, after: u64) -> VecDeque<Arc<Event>> {
+        let state = self.lock();
+        let recent = state.followed.get(session).map(|followed| &followed.recent);
+        recent
+            .into_iter()
+            .flat_map(|recent| recent.after(after).cloned())
+            .collect()
+    }
+
     /// Ends every stream and the watcher.
     pub(super) fn close(&self) {
         let mut state = self.lock();
         state.closed = true;
-        state.latest.clear();
+        state.followed.clear();
         if let Some(watcher) = state.watcher.take() {
             watcher.abort();
         }
@@ -76,22 +117,22 @@ impl Hub {
         if state.watcher.as_ref().is_none_or(JoinHandle::is_finished) {
             state.watcher = Some(tokio::spawn(watch_others(Arc::downgrade(store))));
         }
-        let latest = state
-            .latest
-            .entry(session)
-            .or_insert_with(|| watch::Sender::new(0));
-        Ok(latest.subscribe())
+        Ok(state.followed.entry(session).or_default().latest.subscribe())
     }
 
-    /// The sessions that are still followed; `None`, and the watcher is forgotten, when there are none.
-    fn followed(&self) -> Option<Vec<SessionId>> {
+    /// The sessions that are still followed, with the latest event that is known of each; `None`, and the watcher is
+    /// forgotten, when there are none.
+    fn followed(&self) -> Option<Vec<(SessionId, u64)>> {
         let mut state = self.lock();
-        state.latest.retain(|_, latest| latest.receiver_count() > 0);
-        if state.latest.is_empty() {
+        state
+            .followed
+            .retain(|_, followed| followed.latest.receiver_count() > 0);
+        if state.followed.is_empty() {
             state.watcher = None;
             return None;
         }
-        Some(state.latest.keys().copied().collect())
+        let known = |(session, followed): (&SessionId, &Followed)| (*session, *followed.latest.borrow());
+        Some(state.followed.iter().map(known).collect())
     }
 }
 
@@ -111,22 +152,20 @@ async fn watch_others(store: Weak<Inner>) {
     }
 }
 
-async fn look(inner: &Arc<Inner>, followed: Vec<SessionId>, seen: Option<i64>) -> Result<i64> {
-    let (version, latest) = inner
+async fn look(inner: &Arc<Inner>, followed: Vec<(SessionId, u64)>, seen: Option<i64>) -> Result<i64> {
+    let (version, news) = inner
         .read(FOLLOWING, move |connection| {
             let version = data_version(connection)?;
-            let mut latest = Vec::new();
+            let mut news = Vec::new();
             if seen != Some(version) {
-                for session in followed {
-                    if let Some(last) = events::last(connection, &session)? {
-                        latest.push((session, last));
-                    }
+                for (session, known) in followed {
+                    news.extend(events::news(connection, session, known)?);
                 }
             }
-            Ok((version, latest))
+            Ok((version, news))
         })
         .await?;
-    inner.hub.publish(&latest);
+    inner.hub.publish(news);
     Ok(version)
 }
 
@@ -135,8 +174,10 @@ struct Follower {
     store: Store,
     session: SessionId,
     after: u64,
-    ready: VecDeque<Event>,
+    ready: VecDeque<Arc<Event>>,
     latest: Option<watch::Receiver<u64>>,
+    /// The store may have something that the newest events do not tell: older ones, or the end.
+    look: bool,
 }
 
 /// A stream of the events of `session` after `after`.
@@ -147,6 +188,7 @@ pub(super) fn stream(store: Store, session: SessionId, after: u64) -> EventStrea
         after,
         ready: VecDeque::new(),
         latest: None,
+        look: true,
     };
     // After an error, as after the end, there is no follower any more and so nothing more to give.
     futures::stream::unfold(Some(follower), |follower| async move {
@@ -165,11 +207,18 @@ impl Follower {
         loop {
             if let Some(event) = self.ready.pop_front() {
                 self.after = event.seq;
-                return Ok(Some(event));
+                self.look |= event.kind.ends_session();
+                return Ok(Some(Arc::unwrap_or_clone(event)));
             }
             // Before the first look: what is committed after the look wakes us.
             if self.latest.is_none() {
                 self.latest = Some(self.store.inner.hub.subscribe(&self.store.inner, self.session)?);
+            }
+            if !self.look {
+                self.wait().await?;
+                self.ready = self.store.inner.hub.recent(&self.session, self.after);
+                self.look = self.ready.is_empty();
+                continue;
             }
             let (session, after) = (self.session, self.after);
             let page = self
@@ -182,10 +231,9 @@ impl Follower {
             if page.ended {
                 return Ok(None);
             }
-            if page.events.is_empty() {
-                self.wait().await?;
-            }
-            self.ready = page.events.into();
+            // Whatever is committed from now on wakes us.
+            self.look = !page.events.is_empty();
+            self.ready = page.events.into_iter().map(Arc::new).collect();
         }
     }
 

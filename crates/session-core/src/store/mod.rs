@@ -11,6 +11,7 @@ mod events;
 mod follow;
 mod listing;
 mod reader;
+mod recent;
 mod schema;
 mod sessions;
 mod spending;

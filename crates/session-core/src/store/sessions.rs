@@ -45,13 +45,8 @@ impl Head {
     }
 
     pub(super) fn has_ended(&self) -> bool {
-        has_ended(&self.state)
+        self.state.has_ended()
     }
-}
-
-/// Whether nothing more is expected to happen to the session.
-fn has_ended(state: &SessionState) -> bool {
-    matches!(state, SessionState::Failed { .. } | SessionState::Destroyed)
 }
 
 /// Records a session, or finds the one that the same request made before.
@@ -74,7 +69,7 @@ pub(super) fn insert(write: &Write<'_>, record: &SessionRecord) -> Result<Insert
         record.info.id.to_string(),
         encode(&record.info)?,
         encode(&record.info.state)?,
-        has_ended(&record.info.state),
+        record.info.state.has_ended(),
         record.info.updated_at.as_microsecond(),
         record.token.expose_secret(),
         record.request_digest,
@@ -203,7 +198,7 @@ pub(super) fn commit(write: &mut Write<'_>, id: &SessionId, batch: &Batch) -> Re
     if let Some(agent) = &batch.agent {
         store_agent(write, &head, agent)?;
     }
-    if batch.state.as_ref().is_some_and(has_ended) {
+    if batch.state.as_ref().is_some_and(SessionState::has_ended) {
         egress::forget_requests(write, &head)?;
     }
     Ok(stored)
@@ -236,7 +231,7 @@ fn store_head(write: &Write<'_>, head: &Head, batch: &Batch, cost_usd: f64) -> R
         int(head.last_event),
         write.now.as_microsecond(),
         batch.state.as_ref().map(encode).transpose()?,
-        batch.state.as_ref().map(has_ended),
+        batch.state.as_ref().map(SessionState::has_ended),
         cost_usd,
         batch.base_tree,
     ])?;

@@ -13,10 +13,10 @@ use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use super::error::{Failure, is_busy, storage_error};
-use super::follow::Hub;
-use super::sessions::Head;
+use super::follow::{Hub, News};
+use super::recent::Stored;
 use crate::error::Result;
-use crate::id::SessionId;
+use crate::event::Event;
 
 /// How many changes may wait; whoever comes then waits to hand his in.
 pub(super) const QUEUE: usize = 256;
@@ -26,16 +26,22 @@ pub(super) struct Write<'c> {
     pub(super) connection: &'c Connection,
     /// Now, as exactly as times are stored.
     pub(super) now: Timestamp,
-    appended: Vec<(SessionId, u64)>,
+    hub: &'c Hub,
+    appended: Vec<News>,
 }
 
 impl Write<'_> {
-    /// Remembers to wake those who follow the session.
-    pub(super) fn appended(&mut self, head: &Head) {
-        match self.appended.last_mut() {
-            Some((session, last)) if *session == head.id => *last = head.last_event,
-            _ => self.appended.push((head.id, head.last_event)),
-        }
+    /// Remembers to tell those who follow the session; `bytes` is how much the event takes in the store.
+    pub(super) fn appended(&mut self, event: &Event, bytes: usize) {
+        let stored = self.hub.is_followed(&event.session).then(|| Stored {
+            event: Arc::new(event.clone()),
+            bytes,
+        });
+        self.appended.push(News {
+            session: event.session,
+            last: event.seq,
+            events: stored.into_iter().collect(),
+        });
     }
 }
 
@@ -139,9 +145,9 @@ fn admit(order: Order, group: &mut Vec<Box<dyn Change>>) -> bool {
 }
 
 fn settle(connection: &Connection, group: &mut Vec<Box<dyn Change>>, hub: &Hub, path: &Path) {
-    match together(connection, group) {
-        Ok(appended) => {
-            hub.publish(&appended);
+    match together(connection, group, hub) {
+        Ok(news) => {
+            hub.publish(news);
             group.drain(..).for_each(|change| change.answer(Ok(()), path));
         }
         Err(error) if group.len() <= 1 || is_busy(&error) => {
@@ -159,16 +165,17 @@ fn settle(connection: &Connection, group: &mut Vec<Box<dyn Change>>, hub: &Hub, 
     }
 }
 
-/// Makes all changes of a group in one transaction. Answers with the latest event of each session that has new ones.
+/// Makes all changes of a group in one transaction. Answers with the new events of sessions.
 fn together(
     connection: &Connection,
     group: &mut [Box<dyn Change>],
-) -> Result<Vec<(SessionId, u64)>, rusqlite::Error> {
+    hub: &Hub,
+) -> Result<Vec<News>, rusqlite::Error> {
     if group.is_empty() {
         return Ok(Vec::new());
     }
     run(connection, "BEGIN IMMEDIATE")?;
-    let outcome = attempt_each(connection, group).and_then(|appended| {
+    let outcome = attempt_each(connection, group, hub).and_then(|appended| {
         run(connection, "COMMIT")?;
         Ok(appended)
     });
@@ -182,11 +189,13 @@ fn together(
 fn attempt_each(
     connection: &Connection,
     group: &mut [Box<dyn Change>],
-) -> Result<Vec<(SessionId, u64)>, rusqlite::Error> {
+    hub: &Hub,
+) -> Result<Vec<News>, rusqlite::Error> {
     let now = Timestamp::now();
     let mut write = Write {
         connection,
         now: Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now),
+        hub,
         appended: Vec::new(),
     };
     for change in group {

@@ -167,3 +167,72 @@ async fn large_events_are_read_in_small_pages() {
         (1..=9).collect::<Vec<_>>()
     );
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_reaches_its_followers_while_somebody_reads_for_long() {
+    let home = Home::new();
+    let store = home.open().await;
+    let session = ready(&store).await;
+    let mut streams: Vec<_> = (0..3).map(|_| store.follow(session, 0)).collect();
+    for stream in &mut streams {
+        // The second is there only when the stream has come to the end of what is stored.
+        assert_eq!(seqs(stream, 1).await, [1]);
+    }
+    let following: Vec<_> = streams
+        .into_iter()
+        .map(|mut stream| {
+            tokio::spawn(async move { (seqs(&mut stream, 2).await, std::time::Instant::now()) })
+        })
+        .collect();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let (reading, begun) = (store.clone(), std::sync::Arc::new(tokio::sync::Notify::new()));
+    let told = begun.clone();
+    let long = tokio::spawn(async move {
+        let read = move |_: &Connection| {
+            told.notify_one();
+            std::thread::sleep(Duration::from_millis(800));
+            Ok(())
+        };
+        reading.inner.read("read for long", read).await.unwrap();
+        std::time::Instant::now()
+    });
+    begun.notified().await;
+    store.commit(&session, say(["x"])).await.unwrap();
+    let read = long.await.unwrap();
+    for following in following {
+        let (seen, at) = following.await.unwrap();
+        assert_eq!(seen, [2]);
+        assert!(at < read, "it waited for the other reader");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commits_of_two_handles_mix_and_each_event_comes_once() {
+    const EACH: u64 = 200;
+    let home = Home::new();
+    let (ours, theirs) = (home.open().await, home.open().await);
+    let session = ready(&ours).await;
+    let streams: Vec<_> = [&ours, &theirs, &ours]
+        .map(|store| store.follow(session, 0))
+        .into();
+    let following: Vec<_> = streams
+        .into_iter()
+        .map(|mut stream| tokio::spawn(async move { seqs(&mut stream, 1 + 2 * EACH).await }))
+        .collect();
+    let committing: Vec<_> = [ours, theirs]
+        .into_iter()
+        .map(|store| {
+            tokio::spawn(async move {
+                for step in 0..EACH {
+                    store.commit(&session, say([step])).await.unwrap();
+                }
+            })
+        })
+        .collect();
+    for committing in committing {
+        committing.await.unwrap();
+    }
+    for following in following {
+        assert_eq!(following.await.unwrap(), (1..=1 + 2 * EACH).collect::<Vec<_>>());
+    }
+}

@@ -206,3 +206,74 @@ async fn listing_again_is_fast() {
         report("  listed after a change, median", percentile(changed, 50), ms(1));
     }
 }
+
+/// CPU time of this process so far.
+fn cpu_time() -> Duration {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let (_, fields) = stat.rsplit_once(')').unwrap();
+    let fields: Vec<i64> = fields
+        .split_whitespace()
+        .filter_map(|field| field.parse().ok())
+        .collect();
+    // Fields 14 and 15 of proc(5), in ticks of 10 ms; the state, which is no number, fell out.
+    ms((fields[10] + fields[11]) as u64 * 10)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement"]
+async fn many_followers_are_cheap() {
+    const FOLLOWERS: usize = 200;
+    const EVENTS: u64 = 200;
+    let home = Home::new();
+    let store = home.open().await;
+    let session = ready(&store).await;
+    let mut following = tokio::task::JoinSet::new();
+    for _ in 0..FOLLOWERS {
+        let mut stream = store.follow(session, 0);
+        following.spawn(async move {
+            let mut late = Vec::new();
+            while let Some(Ok(event)) = stream.next().await {
+                if let EventKind::AgentText { text } = &event.kind {
+                    let sent: u128 = text[..20].trim().parse().unwrap();
+                    late.push(jiff::Timestamp::now().as_microsecond() as u128 - sent);
+                }
+                if event.seq == 1 + EVENTS {
+                    break;
+                }
+            }
+            late
+        });
+    }
+    tokio::time::sleep(ms(300)).await;
+    let (start, before) = (Instant::now(), cpu_time());
+    for _ in 0..EVENTS {
+        let words = format!(
+            "{:>20}{}",
+            jiff::Timestamp::now().as_microsecond(),
+            "x".repeat(200)
+        );
+        store.commit(&session, say([words])).await.unwrap();
+        tokio::time::sleep(ms(20)).await;
+    }
+    let late: Vec<u128> = following.join_all().await.into_iter().flatten().collect();
+    let share = (cpu_time() - before).as_secs_f64() / start.elapsed().as_secs_f64();
+    let late: Vec<_> = late
+        .into_iter()
+        .map(|late| Duration::from_micros(late as u64))
+        .collect();
+    println!(
+        "200 followers of 50 events a second: {:.1} % of a core",
+        share * 100.0
+    );
+    report(
+        "before the commit to its followers, median",
+        percentile(late.clone(), 50),
+        ms(3),
+    );
+    report(
+        "before the commit to its followers, 99th",
+        percentile(late, 99),
+        ms(20),
+    );
+    assert!(cfg!(debug_assertions) || share < 0.1);
+}
