@@ -39,6 +39,7 @@ mod surface;
 pub mod tokens;
 mod v1;
 
+pub use self::compat::CompatOptions;
 pub use self::listen::{Listeners, ServerSocket, TlsConfig, bind_socket};
 pub use self::mount::Mounted;
 pub use self::options::{HttpOptions, Rate};

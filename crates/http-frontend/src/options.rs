@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
+use crate::compat::CompatOptions;
 use crate::tokens::TokenFile;
 
 /// How the API is served.
@@ -33,6 +34,8 @@ pub struct HttpOptions {
     pub drain: Duration,
     /// Requests of one token.
     pub rate: Rate,
+    /// The older interface, when it is served, too.
+    pub compat: Option<CompatOptions>,
     /// Requests of one token to the routes of the older interface.
     pub compat_rate: Rate,
     /// Wrong tokens from one address.
@@ -67,6 +70,7 @@ impl Default for HttpOptions {
                 requests: 1000,
                 window: Duration::from_secs(2),
             },
+            compat: None,
             compat_rate: Rate {
                 requests: 100,
                 window: Duration::from_mins(15),

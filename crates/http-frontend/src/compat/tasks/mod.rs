@@ -1,0 +1,144 @@
+//! Tasks: each is a turn of a session of its own.
+//!
+//! A task is known by its id from the moment on which it is accepted. As long as it waits for its place it is in memory
+//! alone; with its session it is in the store, by the session's labels and its turn, and a later process finds it there,
+//! running or ended ([`recover`]). What only a running process knows, the diff of a session that is gone, is told as long
+//! as that process lives.
+
+mod ledger;
+pub(super) mod prompt;
+mod recovery;
+pub(super) mod run;
+mod stored;
+
+use serde_json::{Value, json};
+use session_core::id::SessionId;
+
+pub(super) use self::ledger::{Task, TaskState, Tasks};
+pub(super) use self::recovery::recover;
+use super::Compat;
+use super::answer::{Refusal, time};
+use super::projects::Project;
+use super::request::Execute;
+use crate::caller::Caller;
+use crate::state::AppState;
+use std::sync::Arc;
+
+/// Labels of sessions of tasks and analyses. Whoever makes a session under these labels by other ways has a session that
+/// looks like a task of their own, and is put away like one.
+pub(super) mod labels {
+    /// What it is for: [`TASK`] or [`ANALYSIS`].
+    pub(crate) const KIND: &str = "compat.cofferdam/kind";
+    pub(crate) const TASK: &str = "task";
+    pub(crate) const ANALYSIS: &str = "analysis";
+    /// The task's id.
+    pub(crate) const ID: &str = "compat.cofferdam/task";
+    pub(crate) const PRIORITY: &str = "compat.cofferdam/priority";
+    /// The project as the client wrote it.
+    pub(crate) const PROJECT: &str = "compat.cofferdam/project";
+    /// How the prompt is put together, see [`super::prompt`].
+    pub(crate) const PROMPT: &str = "compat.cofferdam/prompt";
+    /// When it was accepted.
+    pub(crate) const STARTED: &str = "compat.cofferdam/started";
+}
+
+/// Finds a project, on a thread that may wait for files.
+pub(super) async fn find_project(state: &AppState, compat: &Compat, asked: &str) -> Result<Project, Refusal> {
+    let (projects, asked) = (compat.options.projects_dir.clone(), asked.to_owned());
+    let found = state.blocking(move || Ok(Project::find(&projects, &asked))).await;
+    found.map_err(Refusal::from)?
+}
+
+/// Accepts a task. It goes on by itself.
+pub(super) fn begin(
+    state: &AppState,
+    compat: &Arc<Compat>,
+    caller: &Caller,
+    asked: Execute,
+    project: Project,
+) -> Result<Arc<Task>, Refusal> {
+    let Ok(place) = compat.task_queue.enter(asked.priority) else {
+        return Err(Refusal::failed("too many tasks wait already; try again later"));
+    };
+    let task = Arc::new(Task::new(SessionId::new().to_string(), asked, caller));
+    compat.tasks.add(task.clone());
+    let job = run::Job {
+        compat: compat.clone(),
+        api: caller.view(state.whole_api()),
+        closing: state.closing().clone(),
+        task: task.clone(),
+    };
+    state.tasks().spawn(job.run_new(project, place));
+    Ok(task)
+}
+
+/// Waits for the results.
+pub(super) async fn wait(state: &AppState, task: &Task) -> Result<Value, Refusal> {
+    let more = json!({ "task_id": task.id });
+    let ended = tokio::select! {
+        // Both only wait.
+        ended = task.ended() => ended,
+        () = state.closing().cancelled() => {
+            let text = "the server ends; the task goes on where it has begun, ask for it by its id";
+            return Err(Refusal::Failed(text.to_owned(), more));
+        }
+    };
+    match ended {
+        TaskState::Completed { results, .. } => Ok((*results).clone()),
+        TaskState::Failed { error, .. } => Err(Refusal::Failed(error, more)),
+        TaskState::Queued | TaskState::Working => {
+            Err(Refusal::Failed("the task was given up".to_owned(), more))
+        }
+    }
+}
+
+/// What there is to tell of a task; `None` when there is none for this caller.
+pub(super) async fn look_up(
+    state: &AppState,
+    compat: &Compat,
+    caller: &Caller,
+    id: &str,
+) -> Result<Option<Value>, Refusal> {
+    // Everything else is no id of ours, and none of the store's business.
+    let Ok(id) = id.parse::<SessionId>() else {
+        return Ok(None);
+    };
+    let id = id.to_string();
+    if let Some(task) = compat.tasks.get(&id, caller) {
+        return Ok(Some(told(&task)));
+    }
+    let api = caller.view(state.whole_api());
+    let stored = stored::find(&*api, &id).await?;
+    Ok(stored.map(|task| told(&task)))
+}
+
+fn told(task: &Task) -> Value {
+    let mut told = json!({
+        "task_id": task.id,
+        "task_description": task.description,
+        "project_path": task.project_path,
+        "context": task.context,
+        "priority": task.priority.as_str(),
+        "status": "running",
+        "started_at": time(task.started_at),
+        "timestamp": super::answer::now(),
+    });
+    match task.state() {
+        TaskState::Queued => told["phase"] = json!("queued"),
+        TaskState::Working => told["phase"] = json!("working"),
+        TaskState::Completed { at, results } => {
+            told["status"] = json!("completed");
+            told["completed_at"] = json!(time(at));
+            told["results"] = (*results).clone();
+        }
+        TaskState::Failed { at, error, session } => {
+            told["status"] = json!("failed");
+            told["failed_at"] = json!(time(at));
+            told["error"] = json!(error);
+            if let Some(session) = session {
+                told["session_id"] = json!(session.to_string());
+            }
+        }
+    }
+    told
+}
