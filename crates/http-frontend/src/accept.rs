@@ -186,8 +186,8 @@ async fn serve_tcp(stream: TcpStream, tls: Option<TlsAcceptor>, permit: OwnedSem
         return;
     };
     // Neither changes what is right or wrong: a kernel that refuses is let be.
-    drop(stream.set_nodelay(true));
-    drop(rustix::net::sockopt::set_socket_keepalive(&stream, true));
+    let _ = stream.set_nodelay(true);
+    let _ = rustix::net::sockopt::set_socket_keepalive(&stream, true);
     let encrypted = tls.is_some();
     let peer = Peer::Remote { address, encrypted };
     let Some(tls) = tls else {

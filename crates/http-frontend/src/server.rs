@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Request, State};
+use axum::http::{Method, Uri};
 use axum::middleware::from_fn_with_state;
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::any;
 use http_api::SurfaceCode;
 use jiff::Timestamp;
@@ -57,11 +59,18 @@ impl std::fmt::Debug for HttpServer {
 impl HttpServer {
     /// A server over `api`. Nothing happens before it is served.
     pub fn new(api: Arc<dyn SessionApi>, options: HttpOptions, control: Arc<dyn ServerControl>) -> Self {
+        let state = AppState::new(api, options, control);
+        let mut router = crate::probes::router()
+            .merge(crate::v1::router())
+            .route("/v1/{*rest}", any(nothing))
+            .merge(crate::compat::router(&state));
+        if state.options().compat.is_none() {
+            // The older interface has an answer of its own for what it does not know.
+            router = router.fallback(nothing);
+        }
         Self {
-            state: AppState::new(api, options, control),
-            router: crate::probes::router()
-                .merge(crate::v1::router())
-                .merge(crate::compat::router()),
+            router,
+            state,
             mounts: Vec::new(),
             open: Arc::default(),
         }
@@ -113,7 +122,6 @@ impl HttpServer {
         };
         let router = self
             .router
-            .fallback(nothing)
             .with_state(self.state.clone())
             .layer(from_fn_with_state(surface, surface::pass));
         let cut = CancellationToken::new();
@@ -202,9 +210,15 @@ async fn drain(open: &Arc<Open>, patience: Duration) {
     }
 }
 
-async fn nothing() -> Failure {
+/// The older interface has a form of its own for what is not there; everything under `/v1` is ours.
+async fn nothing(State(state): State<AppState>, method: Method, uri: Uri) -> Response {
+    let ours = uri.path() == "/v1" || uri.path().starts_with("/v1/");
+    if !ours && state.options().compat.is_some() {
+        return crate::compat::not_found(&method, &uri);
+    }
     Failure::new(SurfaceCode::NoSuchPath, "there is nothing at this path")
         .with_hint("see /v1/openapi.json for what there is")
+        .into_response()
 }
 
 /// What a server looks after while it serves.

@@ -177,7 +177,7 @@ fn publish(
         Ok(file) => Ok((socket.into(), file)),
         Err(error) => {
             // The failure is told; a file that nobody listens on harms nobody.
-            drop(rustix::fs::unlinkat(dir, &draft, AtFlags::empty()));
+            let _ = rustix::fs::unlinkat(dir, &draft, AtFlags::empty());
             Err(error)
         }
     }

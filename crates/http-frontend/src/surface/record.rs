@@ -144,7 +144,7 @@ fn escaped(bytes: &[u8]) -> String {
         .take(MAX_CLIENT_ID)
         .fold(String::new(), |mut told, c| {
             // Writing to a string does not fail.
-            drop(write!(told, "{}", c.escape_default()));
+            let _ = write!(told, "{}", c.escape_default());
             told
         })
 }
