@@ -1,8 +1,8 @@
 //! The images that we build: the default session image, and a hostile one for the conformance tests.
 //!
-//! The session image is a chain: base, tools, agent, `session-init`. Each link carries a digest of everything that went
-//! into it as a label, so a link is built again only when its inputs or the link below it changed. The program that
-//! changes most often is the last link and costs about a second.
+//! The session image is a chain: base, tools, agent, our programs. Each link carries a digest of everything that went
+//! into it as a label, so a link is built again only when its inputs or the link below it changed. What changes
+//! most often is the last link and costs about a second.
 
 use std::path::{Path, PathBuf};
 
@@ -47,6 +47,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "PATH")]
     session_init: Option<PathBuf>,
 
+    /// Put this static project-analysis into the image instead of building one
+    #[arg(long, value_name = "PATH")]
+    project_analysis: Option<PathBuf>,
+
     /// Also build cofferdam-server:latest, the server's own image
     #[arg(long)]
     server: bool,
@@ -84,10 +88,12 @@ pub(crate) fn run(args: &Args, reporter: &Reporter) -> Result<()> {
 /// Makes sure that [`SESSION`] is there and up to date.
 pub(crate) fn session(engine: &Engine, args: &Args, reporter: &Reporter) -> Result<Image> {
     same_architecture(engine)?;
-    let init = match &args.session_init {
-        Some(path) => program::given(path)?,
-        None => program::build(program::SESSION_INIT, reporter)?,
+    let program = |given: &Option<PathBuf>, program| match given {
+        Some(path) => program::given(path),
+        None => program::build(program, reporter),
     };
+    let init = program(&args.session_init, program::SESSION_INIT)?;
+    let analysis = program(&args.project_analysis, program::PROJECT_ANALYSIS)?;
     let dir = images().join("session");
     let builder = Builder::new(engine, reporter, args.force)?;
     let dockerfile = Dockerfile::read(&dir)?;
@@ -98,7 +104,9 @@ pub(crate) fn session(engine: &Engine, args: &Args, reporter: &Reporter) -> Resu
         .file(&dir.join("claude-code.version"))?
         .fetches();
     let agent = builder.stage(&agent, &tools)?;
-    let session = Stage::new(&dockerfile, "session", SESSION)?.program("session-init", init);
+    let session = Stage::new(&dockerfile, "session", SESSION)?
+        .program("session-init", init)
+        .program("project-analysis", analysis);
     let image = builder.stage(&session, &agent)?;
     builder.finish();
     Ok(image)

@@ -31,6 +31,15 @@ pub(crate) const SESSION_INIT: Program = Program {
     linker: &[],
 };
 
+/// What looks at the files of a project, in every session.
+pub(crate) const PROJECT_ANALYSIS: Program = Program {
+    package: "project-analysis",
+    name: "project-analysis",
+    profile: "init",
+    flag: "--project-analysis",
+    linker: &[],
+};
+
 /// All of the server's image.
 pub(crate) const SERVER: Program = Program {
     package: "cli",

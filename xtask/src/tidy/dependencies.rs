@@ -34,7 +34,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "http-client",
         ],
     ),
-    ("testkit", &["session-core", "session-link"]),
+    ("testkit", &["session-core", "session-link", "project-analysis"]),
     (
         "xtask",
         &[

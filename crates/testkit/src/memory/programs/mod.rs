@@ -1,5 +1,6 @@
 //! The programs of the in-memory image: as many as the conformance suite needs, and those that a test adds.
 
+mod analysis;
 mod basic;
 mod shell;
 
@@ -39,6 +40,7 @@ impl Programs {
     /// The built-in ones.
     pub(super) fn new() -> Arc<Self> {
         let programs = Arc::new(Self(Mutex::default()));
+        analysis::add(&programs);
         basic::add(&programs);
         shell::add(&programs);
         programs
