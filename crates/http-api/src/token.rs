@@ -8,6 +8,8 @@ use crate::secret::SecretText;
 
 /// The longest name of a token, in bytes.
 pub const MAX_NAME_BYTES: usize = 64;
+/// The longest life of a token, in seconds: a hundred years.
+pub const MAX_EXPIRY_S: u64 = 3_153_600_000;
 
 /// What a token may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]

@@ -45,3 +45,4 @@ pub use self::mount::Mounted;
 pub use self::options::{HttpOptions, Rate};
 pub use self::server::HttpServer;
 pub use self::state::{AppState, ServerControl};
+pub use self::v1::description;
