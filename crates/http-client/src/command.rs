@@ -65,14 +65,15 @@ async fn started(
     mut reader: Reader,
     acknowledges: bool,
 ) -> Result<RunningCommand> {
-    let command = match reader.next().await? {
-        Some(Said::Text(text)) => match reader.understand(&text)? {
+    let first = reader.first().await;
+    // Whether it began is not known then, and it ends with the connection unless it outlives its caller.
+    let command = match first.map_err(|error| error.with_retryable(false))? {
+        Said::Text(text) => match reader.understand(&text)? {
             CommandServerFrame::Started { command } => command,
             CommandServerFrame::Error { problem } => return Err(reader.problem(problem)),
             _ => return Err(reader.asked().strange("a command that does not begin")),
         },
-        Some(Said::Binary(_)) => return Err(reader.asked().strange("output before the beginning")),
-        None => return Err(reader.asked().broken("it closed before the command began")),
+        Said::Binary(_) => return Err(reader.asked().strange("output before the beginning")),
     };
     let fate = watch::Sender::new(Fate::Running);
     let control = Control {

@@ -147,6 +147,8 @@ fn kind_of(status: u16) -> ErrorKind {
 
 #[cfg(test)]
 mod tests {
+    use http_api::SurfaceCode;
+
     use super::*;
 
     const ASKED: Asked<'static> = Asked {
@@ -173,8 +175,7 @@ mod tests {
 
     #[test]
     fn refusals_of_the_surface_name_the_server_and_their_code() {
-        let problem =
-            Problem::new(401, "unauthorized", "No token", "a token is needed").with_hint("give one");
+        let problem = Problem::surface(SurfaceCode::Unauthorized, "a token is needed").with_hint("give one");
         let error = ASKED.problem(problem);
         assert_eq!(error.kind(), ErrorKind::InvalidArgument);
         assert_eq!(error.hint(), Some("give one"));

@@ -19,7 +19,7 @@ use crate::transport::{Call, Repeat, Transport};
 
 /// The sessions of a server, by [`session_core::api::SessionApi`]. Cheap to clone; clones share their connections.
 ///
-/// Nothing is connected before something is asked, and what is idle is closed after half a minute. Dropping the last clone
+/// Nothing is connected before something is asked, and what is idle is closed after a while. Dropping the last clone
 /// ends the pool; [`HttpSessions::close`] also waits for it.
 #[derive(Clone)]
 pub struct HttpSessions {

@@ -5,6 +5,7 @@
 //! read by whoever asks, so a reader that is slow is felt by the server.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::stream::{SplitSink, SplitStream};
@@ -34,6 +35,8 @@ use crate::transport::{Call, Transport};
 const MAX_MESSAGE: usize = 16 << 20;
 /// What waits to be written, at most. Above the longest message of ours, a command with all its arguments.
 const MAX_UNWRITTEN: usize = 32 << 20;
+/// How long the first frame is waited for: a link to the session may have to be made.
+const BEGINNING: Duration = Duration::from_secs(600);
 /// What is read ahead of a reader.
 const READ_AHEAD: usize = 64 << 10;
 
@@ -175,6 +178,16 @@ impl Reader {
                 // Answered by the library, on the next read.
                 Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => continue,
             };
+        }
+    }
+
+    /// What the server says first, once it has done what was asked of it.
+    pub(crate) async fn first(&mut self) -> Result<Said> {
+        match tokio::time::timeout(BEGINNING, self.next()).await {
+            Ok(Ok(Some(said))) => Ok(said),
+            Ok(Ok(None)) => Err(self.asked().broken("it closed before anything was told")),
+            Ok(Err(error)) => Err(error),
+            Err(_late) => Err(self.asked().late()),
         }
     }
 

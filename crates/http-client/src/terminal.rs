@@ -26,14 +26,13 @@ pub(crate) async fn attach(
 ) -> Result<AttachedTerminal> {
     let target = paths::terminal_stream(&session, &terminal, size);
     let (writer, mut reader) = socket::open(&transport, OPERATION, target).await?;
-    let info = match reader.next().await? {
-        Some(Said::Text(text)) => match reader.understand(&text)? {
+    let info = match reader.first().await? {
+        Said::Text(text) => match reader.understand(&text)? {
             TerminalServerFrame::Attached { info } => info,
             TerminalServerFrame::Error { problem } => return Err(reader.problem(problem)),
             _ => return Err(reader.asked().strange("a terminal that does not begin")),
         },
-        Some(Said::Binary(_)) => return Err(reader.asked().strange("output before the beginning")),
-        None => return Err(reader.asked().broken("it closed before the terminal was shown")),
+        Said::Binary(_) => return Err(reader.asked().strange("output before the beginning")),
     };
     // After the end, and after an error, there is no reader any more and so nothing more to give.
     let events = stream::unfold(Some(reader), |reader| async move {

@@ -27,8 +27,8 @@ use crate::answer;
 use crate::connector::Connector;
 use crate::failure::Asked;
 
-/// How long a connection may wait in the pool for its next request.
-const IDLE: Duration = Duration::from_secs(30);
+/// How long a connection may wait in the pool for its next request: less than servers let one wait.
+const IDLE: Duration = Duration::from_secs(20);
 /// How many may wait.
 const MAX_IDLE: usize = 16;
 /// How many headers an answer may have.
