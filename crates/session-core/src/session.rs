@@ -46,7 +46,7 @@ pub struct CreateSession {
     pub allow: Vec<AllowEntry>,
     /// How much of the model it may use in its whole life.
     pub budget: Budget,
-    /// The same key gives the same session: a second request does not create a second one.
+    /// The same key of the same owner gives the same session: a second request does not create a second one.
     pub idempotency_key: Option<String>,
     /// Whether the agent asks before it uses a tool.
     pub permissions: PermissionMode,

@@ -146,6 +146,11 @@ impl SessionApi for ManagerProcess {
             .await
     }
 
+    async fn list_version(&self) -> Result<Option<u64>> {
+        self.run(|manager| async move { manager.list_version().await })
+            .await
+    }
+
     async fn session(&self, session: &SessionId) -> Result<SessionInfo> {
         let session = *session;
         self.run(move |manager| async move { manager.session(&session).await })

@@ -225,7 +225,7 @@ impl SessionManager {
             container: ContainerName::of(&id),
             token: new_token(),
             request_digest: None,
-            idempotency_key: request.idempotency_key.clone(),
+            idempotency_key: own_key(request),
             agent: AgentRecord::default(),
             base_tree: None,
             info: SessionInfo {
@@ -279,6 +279,16 @@ fn new_token() -> SecretString {
         let _ = write!(token, "{byte:02x}");
     }
     token.into()
+}
+
+/// The key under which a request is stored: of two owners with the same key, neither finds the other's session. Neither
+/// an owner's name nor a key has a line end in it.
+fn own_key(request: &CreateSession) -> Option<String> {
+    let key = request.idempotency_key.as_deref()?;
+    Some(match &request.owner {
+        Some(owner) => format!("{owner}\n{key}"),
+        None => key.to_owned(),
+    })
 }
 
 /// What makes two requests the same. Credentials are left out: rotating a key does not make another session.

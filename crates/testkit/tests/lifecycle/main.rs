@@ -12,6 +12,7 @@ mod agents;
 mod chaos;
 mod commands;
 mod creation;
+mod daemon;
 mod destruction;
 mod egress;
 mod interrupting;

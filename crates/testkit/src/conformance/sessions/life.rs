@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use session_core::error::ErrorKind;
 use session_core::event::EventKind;
+use session_core::id::SessionId;
 use session_core::session::{CreateSession, SessionFilter};
 use session_core::state::{SessionState, StateName};
 
@@ -16,6 +17,8 @@ pub(super) fn cases() -> Vec<Case<Stage>> {
     cases!["life":
         a_created_session_is_ready_and_says_what_it_is,
         sessions_are_listed_newest_first_and_found_by_label,
+        a_session_is_looked_at_as_it_is_recorded,
+        sessions_are_found_by_their_owner_and_keys_are_the_owners_own,
         inspect_tells_what_it_uses_and_how_it_is_reached,
         the_same_key_gives_the_same_session,
         a_paused_session_does_nothing_until_it_is_resumed,
@@ -104,6 +107,72 @@ async fn sessions_are_listed_newest_first_and_found_by_label(stage: Arc<Stage>) 
         ids(stage.api.list(all).await?),
         vec![blue.id, red.id],
         "all sessions"
+    );
+    Ok(())
+}
+
+async fn a_session_is_looked_at_as_it_is_recorded(stage: Arc<Stage>) -> Outcome {
+    let made = stage.session().await?;
+    let other = stage.session().await?;
+    let looked = stage.api.session(&made.id).await?;
+    ensure_eq!(looked, made, "the session as it was made");
+    stage.prompt(&made.id, Act::Say("Yes.".to_owned())).await?;
+    let looked = stage.api.session(&made.id).await?;
+    ensure_eq!(looked.turns, 1, "its turns");
+    ensure!(
+        looked.last_event > made.last_event,
+        "nothing has happened to it: {looked:?}"
+    );
+    stage.api.destroy(&made.id).await?;
+    let looked = stage.api.session(&made.id).await?;
+    ensure_eq!(looked.state, SessionState::Destroyed, "the state after its end");
+    ensure_eq!(
+        stage.api.session(&other.id).await?.state,
+        SessionState::Ready,
+        "the other one's state"
+    );
+    refused(stage.api.session(&SessionId::new()).await, ErrorKind::NotFound)?;
+    Ok(())
+}
+
+async fn sessions_are_found_by_their_owner_and_keys_are_the_owners_own(stage: Arc<Stage>) -> Outcome {
+    let of = |owner: Option<&str>| CreateSession {
+        owner: owner.map(str::to_owned),
+        idempotency_key: Some("a-key-of-both".to_owned()),
+        ..stage.site.request()
+    };
+    let ours = stage.create(of(Some("ci"))).await?;
+    let theirs = stage.create(of(Some("nightly"))).await?;
+    let nobodys = stage.create(of(None)).await?;
+    ensure_eq!(ours.owner.as_deref(), Some("ci"), "the owner");
+    ensure!(
+        ours.id != theirs.id && ours.id != nobodys.id && theirs.id != nobodys.id,
+        "one owner's key led to the session of another"
+    );
+    ensure_eq!(
+        stage.create(of(Some("ci"))).await?.id,
+        ours.id,
+        "the session of the same key"
+    );
+    for (owner, expected) in [
+        ("ci", vec![ours.id]),
+        ("nightly", vec![theirs.id]),
+        ("nobody", vec![]),
+    ] {
+        let filter = SessionFilter {
+            owner: Some(owner.to_owned()),
+            ..SessionFilter::default()
+        };
+        let found = stage.api.list(filter.clone()).await?;
+        let found: Vec<_> = found.into_iter().map(|info| info.id).collect();
+        ensure_eq!(found, expected, "the living sessions of {owner}");
+        let found = stage.api.list(SessionFilter { all: true, ..filter }).await?;
+        ensure_eq!(found.len(), expected.len(), "all sessions of {owner}");
+    }
+    ensure_eq!(
+        stage.api.list(SessionFilter::default()).await?.len(),
+        3,
+        "the sessions of whomever"
     );
     Ok(())
 }
