@@ -3,11 +3,12 @@
 //! What they stand on is made here first: an engine, the image, and the program itself.
 
 use xtask::error::Result;
-use xtask::process::Tool;
+use xtask::process::{Tool, available};
 use xtask::reporter::Reporter;
 use xtask::tasks::{BenchArgs, DemoArgs};
 use xtask::workspace;
 
+use crate::apt;
 use crate::engine::{self, Engine};
 use crate::image;
 
@@ -50,6 +51,10 @@ pub(crate) fn demo(args: &DemoArgs, reporter: &Reporter) -> Result<()> {
 /// Runs the measurements.
 pub(crate) fn bench(args: &BenchArgs, reporter: &Reporter) -> Result<()> {
     let engine = stand(reporter)?;
+    if !available("wrk") {
+        reporter.notice("The load comes from wrk. This will now install it with apt-get.");
+        apt::install(&["wrk"], reporter)?;
+    }
     let packages = [
         "--package",
         "xtask",

@@ -62,6 +62,16 @@ impl Daemon {
         })
     }
 
+    /// The command line.
+    pub(crate) fn program(&self) -> &Path {
+        &self.program
+    }
+
+    /// All of its environment.
+    pub(crate) fn environment(&self) -> &[(String, String)] {
+        &self.environment
+    }
+
     /// The lifecycle API, by the socket.
     pub(crate) fn sessions(&self) -> &HttpSessions {
         &self.sessions

@@ -303,6 +303,7 @@ mod tests {
             instructions: instructions.to_owned(),
             files: files.collect(),
             fetches: false,
+            whole: false,
         }
     }
 
@@ -342,6 +343,19 @@ mod tests {
             .permissions()
             .mode();
         assert_eq!(mode & 0o777, 0o755);
+    }
+
+    #[test]
+    fn a_dockerfile_with_stages_of_its_own_stays_as_it_is() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let text = "ARG BASE=x\nFROM ${BASE} AS a\nFROM scratch\nCOPY --from=a /b /\n";
+        let whole = Stage {
+            whole: true,
+            ..stage(text, &[])
+        };
+        whole.write_context(dir.path(), &image("i")).expect("written");
+        let written = std::fs::read_to_string(dir.path().join("Dockerfile")).expect("the Dockerfile");
+        assert_eq!(written, text);
     }
 
     #[test]

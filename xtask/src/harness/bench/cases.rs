@@ -1,9 +1,11 @@
 //! The measurements, their baselines and their goals.
 
+use std::time::Duration;
+
 use xtask::error::Result;
 
 use super::stats::Series;
-use super::{Lab, commands, copies, doors, gateway, lifecycle, mcp, memory, prompts};
+use super::{Lab, commands, copies, doors, gateway, lifecycle, mcp, memory, prompts, served};
 
 /// One line of the table.
 #[derive(Debug)]
@@ -37,6 +39,10 @@ pub(super) enum Goal {
     Calls(f64),
     /// So many times.
     Survived(usize),
+    /// At least so many requests a second, 99 of 100 within so many milliseconds.
+    Load(f64, f64),
+    /// At most so many hundredths of a core.
+    Share(f64),
 }
 
 /// What a measurement yields.
@@ -66,6 +72,13 @@ pub(super) enum Figures {
         count: usize,
         ours: Series,
     },
+    /// Requests a second, and how long all but a hundredth of them took at most.
+    Load {
+        per_second: f64,
+        p99: Duration,
+    },
+    /// The part of a core that is worked.
+    Share(f64),
     /// How long so many bytes took.
     Rate {
         bytes: usize,
@@ -105,6 +118,11 @@ enum Kind {
     GatewayList,
     GatewayKills,
     GatewayStart,
+    ServedList,
+    ServedEvent,
+    ServedSubscribers,
+    ServedMemory,
+    ServedSessionMemory,
 }
 
 impl Case {
@@ -139,6 +157,11 @@ impl Case {
             Kind::GatewayList => gateway::list(lab).await,
             Kind::GatewayKills => gateway::kills(lab).await,
             Kind::GatewayStart => gateway::start(lab).await,
+            Kind::ServedList => served::list(lab).await,
+            Kind::ServedEvent => served::event(lab).await,
+            Kind::ServedSubscribers => served::subscribers(lab).await,
+            Kind::ServedMemory => served::memory(lab).await,
+            Kind::ServedSessionMemory => served::session_memory(lab).await,
         }
     }
 }
@@ -161,9 +184,9 @@ pub(super) const CASES: &[Case] = &[
     },
     Case {
         name: "cli-exec",
-        what: "a command, CLI process from start to exit",
+        what: "a command through the daemon, CLI process from start to exit",
         baseline: "`docker exec`",
-        goal: Goal::Ratio(1.0),
+        goal: Goal::Both(0.2, 10.0),
         kind: Kind::CliCommand,
     },
     Case {
@@ -347,5 +370,40 @@ pub(super) const CASES: &[Case] = &[
         baseline: "none declared",
         goal: Goal::Added(20.0, None),
         kind: Kind::GatewayStart,
+    },
+    Case {
+        name: "daemon-list",
+        what: "daemon: `GET /v1/sessions`, 24 sessions, wrk with 32 connections over TCP",
+        baseline: "—",
+        goal: Goal::Load(10_000.0, 10.0),
+        kind: Kind::ServedList,
+    },
+    Case {
+        name: "daemon-event",
+        what: "daemon: an event of the agent, from its record to a subscriber",
+        baseline: "—",
+        goal: Goal::Milliseconds(5.0),
+        kind: Kind::ServedEvent,
+    },
+    Case {
+        name: "daemon-subscribers",
+        what: "daemon: 200 subscribers of one session that works, of a core",
+        baseline: "—",
+        goal: Goal::Share(20.0),
+        kind: Kind::ServedSubscribers,
+    },
+    Case {
+        name: "daemon-memory",
+        what: "the daemon's memory, idle",
+        baseline: "—",
+        goal: Goal::Megabytes(25.0),
+        kind: Kind::ServedMemory,
+    },
+    Case {
+        name: "daemon-session-memory",
+        what: "the daemon's memory for each of 24 idle sessions more",
+        baseline: "—",
+        goal: Goal::Megabytes(1.0),
+        kind: Kind::ServedSessionMemory,
     },
 ];

@@ -62,17 +62,19 @@ impl Side for RawExec {
 pub(super) struct Program {
     path: PathBuf,
     pub(super) args: Vec<String>,
-    env: Vec<(&'static str, String)>,
+    env: Vec<(String, String)>,
+    /// What else this task has in its environment is not for it.
+    only: bool,
 }
 
 impl Program {
-    /// Our command line, on the lab's state directory.
+    /// Our command line, on the lab's state directory. The first time it starts the daemon there.
     pub(super) fn ours(lab: &Lab, args: &[&str]) -> Self {
-        let state = lab.state.path().to_string_lossy().into_owned();
         Self {
-            path: lab.program.clone(),
+            path: lab.daemon.program().to_owned(),
             args: args.iter().map(|&arg| arg.to_owned()).collect(),
-            env: vec![("COFFERDAM_STATE_DIR", state), ("DOCKER_HOST", lab.host.clone())],
+            env: lab.daemon.environment().to_vec(),
+            only: true,
         }
     }
 
@@ -82,6 +84,7 @@ impl Program {
             path: PathBuf::from(path),
             args: args.iter().map(|&arg| arg.to_owned()).collect(),
             env: Vec::new(),
+            only: false,
         }
     }
 
@@ -90,7 +93,8 @@ impl Program {
         Self {
             path: PathBuf::from("docker"),
             args: args.iter().map(|&arg| arg.to_owned()).collect(),
-            env: vec![("DOCKER_HOST", lab.host.clone())],
+            env: vec![("DOCKER_HOST".to_owned(), lab.host.clone())],
+            only: false,
         }
     }
 }
@@ -99,6 +103,9 @@ impl Side for Program {
     async fn once(&mut self) -> Result<Duration> {
         let doing = || format!("cannot run {}", self.path.display());
         let mut command = Command::new(&self.path);
+        if self.only {
+            command.env_clear();
+        }
         command.args(&self.args).envs(self.env.iter().cloned());
         command.stdin(std::process::Stdio::null());
         let started = Instant::now();

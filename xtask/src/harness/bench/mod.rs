@@ -15,6 +15,7 @@ mod memory;
 mod page;
 mod pairs;
 mod prompts;
+mod served;
 mod stats;
 mod table;
 
@@ -30,13 +31,13 @@ use testkit::model::{ModelServer, Script};
 use xtask::error::{Context, Error, Result};
 use xtask::reporter::Reporter;
 use xtask::tasks::BenchArgs;
-use xtask::workspace;
 
 use self::cases::{CASES, Case};
 use self::facts::Facts;
 use self::lifecycle::end_session;
 pub(crate) use self::memory::hold;
 use self::table::Row;
+use crate::daemon::Daemon;
 use crate::hosts;
 use crate::lab::{Provider, State, manager_with};
 use crate::raw::Engine;
@@ -53,8 +54,8 @@ pub(crate) struct Lab {
     state: State,
     manager: SessionManager,
     model: ModelServer,
-    /// The command line as users run it.
-    program: PathBuf,
+    /// The command line as users run it, with the daemon that it starts on the same state directory.
+    daemon: Daemon,
     /// How many times as many rounds as usual.
     rounds: f64,
     /// Removed at the end of the run, see [`copies`].
@@ -67,14 +68,13 @@ impl Lab {
         let model = model.context(|| "cannot start the scripted model".to_owned())?;
         let state = State::new()?;
         let provider = scripted(&model.url());
-        let program = workspace::target().join("release").join("cofferdam");
         Ok(Self {
             manager: manager_with(state.path(), host, &provider, hosts::here_as(doors::HOST)).await?,
             engine: Engine::connect(host).await?,
             host: host.to_owned(),
+            daemon: Daemon::new(state.path(), host, &provider, [])?,
             state,
             model,
-            program,
             rounds,
             kept: Vec::new(),
         })
@@ -104,6 +104,7 @@ impl Lab {
         for session in sessions.context(|| "cannot list the sessions".to_owned())? {
             end_session(&self.manager, &session.id).await?;
         }
+        self.daemon.stop().await?;
         self.manager.shutdown().await;
         for container in self.engine.labelled(BASELINE_LABEL).await? {
             self.engine.remove(container.trim_start_matches('/')).await?;

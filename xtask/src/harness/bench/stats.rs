@@ -13,6 +13,10 @@ impl Series {
         self.0.push(time);
     }
 
+    pub(crate) fn extend(&mut self, times: impl IntoIterator<Item = Duration>) {
+        self.0.extend(times);
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.0.len()
     }

@@ -41,7 +41,11 @@ impl Row {
             Figures::Calls { ours, baseline, .. } => {
                 Some(baseline.median().as_secs_f64() / ours.median().as_secs_f64())
             }
-            Figures::Alone(_) | Figures::Bytes(_) | Figures::Survived { .. } => None,
+            Figures::Alone(_)
+            | Figures::Bytes(_)
+            | Figures::Load { .. }
+            | Figures::Share(_)
+            | Figures::Survived { .. } => None,
         }
     }
 
@@ -50,7 +54,7 @@ impl Row {
         match &self.figures {
             Figures::Times { ours, .. } | Figures::Alone(ours) => Some(milliseconds(ours.median())),
             Figures::Survived { ours, .. } => Some(milliseconds(ours.median())),
-            Figures::Bytes(_) | Figures::AtOnce { .. } | Figures::Rate { .. } | Figures::Calls { .. } => None,
+            _ => None,
         }
     }
 
@@ -108,6 +112,11 @@ impl Row {
             Goal::Survived(least) => {
                 matches!(self.figures, Figures::Survived { count, .. } if count >= least)
             }
+            Goal::Load(least, most) => matches!(
+                self.figures,
+                Figures::Load { per_second, p99 } if per_second >= least && milliseconds(p99) <= most
+            ),
+            Goal::Share(most) => matches!(self.figures, Figures::Share(part) if part * 100.0 <= most),
         }
     }
 
@@ -139,6 +148,10 @@ impl Row {
                 baseline,
             } => (calls(*count, ours), calls(*count, baseline)),
             Figures::Survived { count, ours } => (format!("all {count}: {}", times(ours)), "—".to_owned()),
+            Figures::Load { per_second, p99 } => {
+                (format!("{per_second:.0}/s ({})", shown(*p99)), "—".to_owned())
+            }
+            Figures::Share(part) => (format!("{:.1} %", part * 100.0), "—".to_owned()),
         };
         let ratio = match (self.goal, self.added(), self.ratio()) {
             (Goal::Added(..), Some((median, p99)), _) => format!("{median:+.2} ms ({p99:+.2} ms)"),
@@ -156,6 +169,8 @@ impl Row {
             Goal::Rate(least) => format!("≥ {least:.0} MB/s"),
             Goal::Calls(least) => format!("≥ {least:.0}/s"),
             Goal::Survived(count) => format!("all {count}"),
+            Goal::Load(least, most) => format!("≥ {least:.0}/s (≤ {most} ms)"),
+            Goal::Share(most) => format!("≤ {most} %"),
         };
         [self.what.to_owned(), ours, baseline, ratio, goal, met.to_owned()]
     }
@@ -165,6 +180,11 @@ impl Row {
             Figures::Times { ours, baseline } => (ours.to_json(), baseline.to_json()),
             Figures::Alone(ours) | Figures::Survived { ours, .. } => (ours.to_json(), Value::Null),
             Figures::Bytes(bytes) => (json!({ "bytes": bytes }), Value::Null),
+            Figures::Load { per_second, p99 } => (
+                json!({ "requests_per_second": per_second, "p99_ms": milliseconds(*p99) }),
+                Value::Null,
+            ),
+            Figures::Share(part) => (json!({ "core": part }), Value::Null),
             Figures::AtOnce { ours, baseline, .. }
             | Figures::Rate { ours, baseline, .. }
             | Figures::Calls { ours, baseline, .. } => (ours.to_json(), baseline.to_json()),
@@ -179,6 +199,8 @@ impl Row {
             Goal::Rate(least) => json!({ "megabytes_per_second": least }),
             Goal::Calls(least) => json!({ "calls_per_second": least }),
             Goal::Survived(count) => json!({ "survived": count }),
+            Goal::Load(least, most) => json!({ "requests_per_second": least, "p99_ms": most }),
+            Goal::Share(most) => json!({ "core": most / 100.0 }),
         };
         let added = self.added();
         let complete = match self.figures {
