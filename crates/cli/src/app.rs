@@ -6,15 +6,19 @@ use std::path::Path;
 use clap::Parser;
 use clap::error::ErrorKind as ClapErrorKind;
 use session_core::error::Result;
+use session_core::gateway::ProviderAccount;
 use session_core::runtime::{NetworkMode, ResourceLimits};
 use session_core::session::{CreateSession, WorkspaceSource};
+use session_core::state_dir::StateDir;
 
 use crate::args::mcp::McpCommand;
-use crate::args::{Cli, Command, RunArgs, SessionArgs, session};
+use crate::args::{Cli, Command, DetachStage, RunArgs, SessionArgs, session};
 use crate::browser;
 use crate::commands::{self, ApplyMode, ConfigSettings, DoctorSettings, McpContext, RunSettings};
 use crate::compose::{Backend, Opened};
 use crate::console::{Console, Streams};
+use crate::daemon;
+use crate::daemon::connect::{Told, Wish};
 use crate::exit::ExitStatus;
 use crate::failure::print_error;
 use crate::logging::{self, LogSettings};
@@ -22,7 +26,7 @@ use crate::own_servers;
 use crate::printer::Printer;
 use crate::reference;
 use crate::settings::env::{self, Environment};
-use crate::settings::{ColorChoice, OutputSettings, Overrides, Settings};
+use crate::settings::{self, ColorChoice, OutputSettings, Overrides, Settings, server};
 
 /// How many threads a command gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +74,7 @@ impl Invocation {
                 stdin: streams.stdin,
                 raw_stdout: streams.raw_stdout,
                 raw_stderr: streams.raw_stderr,
+                terminals: streams.terminals,
                 catch_signals: streams.catch_signals,
                 program: streams.program,
                 time_zone: environment.text(env::TZ).ok().flatten(),
@@ -78,17 +83,38 @@ impl Invocation {
         })
     }
 
-    /// How many threads the command wants.
-    pub fn threads(&self) -> Threads {
+    /// How many threads the command wants. A client of the daemon mostly waits.
+    pub fn threads(&self, environment: &dyn Environment) -> Threads {
         match self.cli.command {
-            Command::Run(_)
-            | Command::Create(_)
-            | Command::Prompt(_)
-            | Command::OwnTurn(_)
-            | Command::Cp(_)
-            | Command::Mcp(McpCommand::Serve(_)) => Threads::Several,
+            Command::Serve(_) | Command::OwnTurn(_) | Command::Cp(_) | Command::Mcp(McpCommand::Serve(_)) => {
+                Threads::Several
+            }
+            Command::Run(_) | Command::Create(_) | Command::Prompt(_)
+                if self.is_embedded(environment).unwrap_or(true) =>
+            {
+                Threads::Several
+            }
             _ => Threads::One,
         }
+    }
+
+    /// Whether this process only starts the daemon that stays.
+    pub fn leaves_daemon(&self) -> bool {
+        matches!(&self.cli.command, Command::Serve(args) if args.detached == Some(DetachStage::Start))
+    }
+
+    /// What the daemon that stays is told.
+    pub fn daemon_arguments(&self) -> Vec<OsString> {
+        let mut arguments = Vec::new();
+        if let Some(dir) = &self.cli.global.state_dir {
+            arguments.extend(["--state-dir".into(), dir.clone().into_os_string()]);
+        }
+        if let Command::Serve(args) = &self.cli.command
+            && let Some(name) = &args.api_key_env
+        {
+            arguments.extend(["--api-key-env".into(), name.into()]);
+        }
+        arguments
     }
 
     /// Runs the command.
@@ -120,7 +146,21 @@ impl Invocation {
             }
             _ => {}
         }
+        if let Command::Serve(args) = &self.cli.command
+            && !args.stop
+        {
+            return Box::pin(daemon::serve::run(
+                args,
+                self.overrides(),
+                environment,
+                &self.console,
+            ))
+            .await;
+        }
         logging::install(log_settings(environment, printer)?, printer);
+        if let Some(answered) = self.about_the_daemon(environment, backend).await {
+            return answered;
+        }
         let browser = browser::program(environment);
         if let Command::Mcp(command) = &self.cli.command
             && !commands::needs_sessions(command)
@@ -129,18 +169,84 @@ impl Invocation {
             let context = McpContext::new(&places, &self.current_dir, browser.as_ref());
             return Box::pin(commands::mcp(command, &context, &mut self.console)).await;
         }
-        let settings = Settings::resolve(&self.overrides(), environment)?;
-        if let Command::Doctor(args) = &self.cli.command {
+        self.over_sessions(environment, backend).await
+    }
+
+    /// What is asked of the daemon itself, or of its files.
+    async fn about_the_daemon(
+        &self,
+        environment: &dyn Environment,
+        backend: &dyn Backend,
+    ) -> Option<Result<ExitStatus>> {
+        let state_dir = || Settings::state_dir(&self.overrides(), environment);
+        let console = &self.console;
+        let answered = match &self.cli.command {
+            Command::Serve(_) => match state_dir() {
+                Ok(dir) => commands::stop(&dir, console).await,
+                Err(error) => Err(error),
+            },
+            Command::Health => match state_dir() {
+                Ok(dir) => commands::health(&dir, backend, console).await,
+                Err(error) => Err(error),
+            },
+            Command::Token(command) => {
+                state_dir().and_then(|dir| commands::token(command, &StateDir::open(&dir)?, console))
+            }
+            _ => return None,
+        };
+        Some(answered)
+    }
+
+    /// What rests on sessions: by the daemon, or all in this process.
+    async fn over_sessions(
+        &mut self,
+        environment: &dyn Environment,
+        backend: &dyn Backend,
+    ) -> Result<ExitStatus> {
+        let embedded = self.is_embedded(environment)?;
+        let mut overrides = self.overrides();
+        // With a daemon, a key for one session goes with that session, and says nothing of the daemon.
+        let own_key = !embedded
+            && matches!(self.cli.command, Command::Run(_))
+            && overrides.api_key_env.take().is_some();
+        // What only asks the daemon reads no policy and no key: it shall be quick.
+        let settings = if embedded || self.is_told() {
+            Some(Settings::resolve(&overrides, environment)?)
+        } else {
+            None
+        };
+        let state_dir = match &settings {
+            Some(settings) => settings.state_dir.clone(),
+            None => Settings::state_dir(&overrides, environment)?,
+        };
+        let wish = Wish {
+            state_dir: &state_dir,
+            told: settings.as_ref().map(|settings| Told {
+                settings,
+                overrides: &overrides,
+                environment,
+                needs_model: !own_key && self.needs_model(),
+            }),
+            printer: &self.console.printer.clone(),
+        };
+        if let (Command::Doctor(args), Some(settings)) = (&self.cli.command, &settings) {
             let doctor = DoctorSettings {
                 image: args.image.clone(),
                 trial: args.trial,
+                embedded,
             };
-            return commands::doctor(&doctor, &settings, backend, &self.console).await;
+            return commands::doctor(&doctor, settings, wish, backend, &self.console).await;
         }
-        if matches!(self.cli.command, Command::Run(_)) {
-            settings.require_model()?;
-        }
-        let opened = match backend.open(&settings).await {
+        let opened = match &settings {
+            Some(settings) if embedded => {
+                if self.needs_model() {
+                    settings.require_model()?;
+                }
+                backend.open(settings).await
+            }
+            _ => backend.connect(wish).await,
+        };
+        let opened = match opened {
             Ok(opened) => opened,
             Err(error) if self.speaks_for_a_program() => {
                 print_error(&self.console.printer, &error);
@@ -148,24 +254,59 @@ impl Invocation {
             }
             Err(error) => return Err(error),
         };
-        let ended = self.with_sessions(&settings, &opened).await;
+        let ended = self
+            .with_sessions(settings.as_ref(), &state_dir, environment, &opened)
+            .await;
         opened.close.await;
         ended
     }
 
-    async fn with_sessions(&mut self, settings: &Settings, opened: &Opened) -> Result<ExitStatus> {
+    /// Whether everything is done in this process. What starts MCP servers of its own, or keeps a turn for a command that did
+    /// without a daemon, always is.
+    fn is_embedded(&self, environment: &dyn Environment) -> Result<bool> {
+        let always = matches!(
+            &self.cli.command,
+            Command::OwnTurn(_) | Command::Mcp(McpCommand::Serve(_) | McpCommand::Test(_))
+        );
+        let said = server::switch(env::COFFERDAM_EMBEDDED, environment)?.unwrap_or_default();
+        Ok(always || self.cli.global.embedded || said)
+    }
+
+    fn needs_model(&self) -> bool {
+        matches!(self.cli.command, Command::Run(_) | Command::Prompt(_))
+    }
+
+    /// Whether it matters to the command what this process was told of models, policies and images.
+    fn is_told(&self) -> bool {
+        matches!(
+            self.cli.command,
+            Command::Run(_) | Command::Create(_) | Command::Prompt(_) | Command::Doctor(_)
+        )
+    }
+
+    async fn with_sessions(
+        &mut self,
+        settings: Option<&Settings>,
+        state_dir: &Path,
+        environment: &dyn Environment,
+        opened: &Opened,
+    ) -> Result<ExitStatus> {
+        let account = self.account(opened, environment)?;
+        let overrides = self.overrides();
         let console = &mut self.console;
         let api = opened.api.as_ref();
         match &self.cli.command {
             Command::Run(args) => {
-                let settings = run_settings(args, settings, &self.current_dir)?;
+                let mut settings = run_settings(args, settings, state_dir, &self.current_dir)?;
+                settings.session.account = account;
                 Box::pin(commands::run(settings, api, console)).await
             }
             Command::Create(args) => {
                 let request = session_request(args, settings, &self.current_dir)?;
                 commands::create(request, api, console).await
             }
-            Command::Prompt(args) => Box::pin(commands::prompt(args, settings, api, console)).await,
+            Command::Prompt(args) => Box::pin(commands::prompt(args, state_dir, opened, console)).await,
+            Command::Attach(args) => Box::pin(commands::attach(args, api, console)).await,
             Command::OwnTurn(args) => commands::own_turn(args, api, console).await,
             Command::Exec(args) => commands::exec(args.clone(), api, console).await,
             Command::Output(args) => commands::output(args, api, console).await,
@@ -173,7 +314,11 @@ impl Invocation {
             Command::Logs(args) => commands::logs(args, api, console).await,
             Command::Ls(args) => commands::ls(args, api, console).await,
             Command::Mcp(command) => {
-                let context = McpContext::new(&settings.mcp, &self.current_dir, None);
+                let places = match settings {
+                    Some(settings) => settings.mcp.clone(),
+                    None => Settings::places(&overrides, environment)?,
+                };
+                let context = McpContext::new(&places, &self.current_dir, None);
                 commands::mcp_with_sessions(command, &context, opened, console).await
             }
             Command::Egress(command) => commands::egress(command, api, console).await,
@@ -186,6 +331,9 @@ impl Invocation {
             Command::Rm(args) => commands::rm(&args.sessions, api, console).await,
             // These were answered before anything was opened.
             Command::Doctor(_)
+            | Command::Serve(_)
+            | Command::Token(_)
+            | Command::Health
             | Command::Completions(_)
             | Command::Config(_)
             | Command::Man(_)
@@ -202,11 +350,26 @@ impl Invocation {
         }
     }
 
+    /// The key that `run` was given for its session alone. With a daemon it goes with the request and stays in the daemon's
+    /// memory; without one it is this process's own.
+    fn account(&self, opened: &Opened, environment: &dyn Environment) -> Result<Option<ProviderAccount>> {
+        match &self.cli.command {
+            Command::Run(args) if opened.lasting => Ok(args
+                .api_key_env
+                .as_deref()
+                .map(|name| settings::named_key(name, environment))
+                .transpose()?
+                .map(ProviderAccount::ApiKey)),
+            _ => Ok(None),
+        }
+    }
+
     fn overrides(&self) -> Overrides {
         Overrides {
             state_dir: self.cli.global.state_dir.clone(),
             api_key_env: match &self.cli.command {
                 Command::Run(args) => args.api_key_env.clone(),
+                Command::Serve(args) => args.api_key_env.clone(),
                 Command::Prompt(args) => args.api_key_env.clone(),
                 Command::OwnTurn(args) => args.api_key_env.clone(),
                 _ => None,
@@ -258,7 +421,12 @@ fn log_settings(environment: &dyn Environment, printer: &Printer) -> Result<LogS
     }
 }
 
-fn run_settings(args: &RunArgs, settings: &Settings, current_dir: &Path) -> Result<RunSettings> {
+fn run_settings(
+    args: &RunArgs,
+    settings: Option<&Settings>,
+    state_dir: &Path,
+    current_dir: &Path,
+) -> Result<RunSettings> {
     let mut session = session_request(&args.session, settings, current_dir)?;
     session.warm_agent = true;
     Ok(RunSettings {
@@ -276,11 +444,15 @@ fn run_settings(args: &RunArgs, settings: &Settings, current_dir: &Path) -> Resu
         } else {
             ApplyMode::Ask
         },
-        state_dir: settings.state_dir.clone(),
+        state_dir: state_dir.to_owned(),
     })
 }
 
-fn session_request(args: &SessionArgs, settings: &Settings, current_dir: &Path) -> Result<CreateSession> {
+fn session_request(
+    args: &SessionArgs,
+    settings: Option<&Settings>,
+    current_dir: &Path,
+) -> Result<CreateSession> {
     let own = args.servers.mcp_config.as_ref();
     Ok(CreateSession {
         name: args.name.clone(),
@@ -300,7 +472,7 @@ fn session_request(args: &SessionArgs, settings: &Settings, current_dir: &Path) 
                 mount
             })
             .collect(),
-        model: args.model.clone().or_else(|| settings.model.clone()),
+        model: args.model.clone().or_else(|| settings?.model.clone()),
         small_model: args.small_model.clone(),
         allow: args.allow.clone(),
         budget: args.budget.budget(),

@@ -7,11 +7,12 @@ mod gateway;
 mod providers;
 mod servers;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures::future::BoxFuture;
+use http_api::ServerInfo;
 use runtime_docker::{DockerOptions, DockerRuntime};
 use session_core::api::SessionApi;
 use session_core::error::Result;
@@ -24,10 +25,14 @@ use session_gateway::mcp::McpGateway;
 
 pub use self::gateway::GatewaySettings;
 pub use self::servers::mcp_config;
+use crate::daemon::connect::{self, Wish};
 use crate::settings::Settings;
 
 /// The image of sessions that name none.
 const DEFAULT_IMAGE: &str = runtime_docker::DEFAULT_TOOLBOX_IMAGE;
+
+/// The agent of the toolbox that this version was made with.
+pub const AGENT_VERSION: &str = include_str!("../../../images/session/claude-code.version").trim_ascii();
 
 /// Where engines usually listen, besides where the user says.
 const ENGINE_SOCKETS: &[&str] = &[
@@ -45,6 +50,8 @@ pub struct Opened {
     pub api: Arc<dyn SessionApi>,
     /// The MCP servers of this process, when it can have any.
     pub servers: Option<McpGateway>,
+    /// Whether what was begun goes on when this process ends: with a daemon.
+    pub lasting: bool,
     /// To be awaited when the command is done: lets go of sessions without ending any.
     pub close: BoxFuture<'static, ()>,
 }
@@ -58,7 +65,19 @@ impl std::fmt::Debug for Opened {
 /// What a front end rests on. [`Local`] is the real one; tests bring their own.
 #[async_trait]
 pub trait Backend: Send + Sync {
-    /// Opens the lifecycle API.
+    /// Reaches the daemon, and starts it when it is absent.
+    ///
+    /// # Errors
+    /// `StateDirRefused`, and what keeps a daemon from being started.
+    async fn connect(&self, wish: Wish<'_>) -> Result<Opened>;
+
+    /// What the daemon says of itself, when one runs. None is started.
+    ///
+    /// # Errors
+    /// `StateDirRefused`, and `LinkLost` when it does not answer.
+    async fn daemon(&self, state_dir: &Path) -> Result<Option<ServerInfo>>;
+
+    /// Opens the lifecycle API in this process.
     ///
     /// # Errors
     /// `StateDirRefused`, `StoreFailed`, and `InvalidArgument` for settings that cannot be used.
@@ -101,24 +120,21 @@ pub struct Local;
 
 #[async_trait]
 impl Backend for Local {
+    async fn connect(&self, wish: Wish<'_>) -> Result<Opened> {
+        connect::connect(wish).await
+    }
+
+    async fn daemon(&self, state_dir: &Path) -> Result<Option<ServerInfo>> {
+        connect::look(state_dir).await
+    }
+
     async fn open(&self, settings: &Settings) -> Result<Opened> {
-        let runtime = Arc::new(runtime(settings)?);
-        let gateway = settings.gateway.build().with_mcp(mcp_config(&settings.mcp));
-        let servers = gateway.mcp().cloned();
-        let state_dir = StateDir::open(&settings.state_dir)?;
-        let mut options = ManagerOptions::new(self.default_image(settings)?, host_paths(settings));
-        options.default_model.clone_from(&settings.model);
-        options.default_limits = settings.limits;
-        options.default_small_model.clone_from(&settings.small_model);
-        options.supervise = settings.supervise;
-        options.allow_open = settings.gateway.allow_open;
-        options.certificates = settings.gateway.read_certificates()?;
-        options.presets = Some(settings.gateway.presets.clone());
-        let manager = SessionManager::open(state_dir, options, runtime, Arc::new(gateway)).await?;
+        let (manager, servers) = manage(settings, StateDir::open(&settings.state_dir)?).await?;
         let closing = manager.clone();
         Ok(Opened {
             api: Arc::new(manager),
             servers,
+            lasting: false,
             close: Box::pin(async move { closing.shutdown().await }),
         })
     }
@@ -150,9 +166,33 @@ impl Backend for Local {
     }
 }
 
+/// A manager in this process, and the MCP servers of its gateway.
+///
+/// # Errors
+/// As [`Backend::open`].
+pub async fn manage(
+    settings: &Settings,
+    state_dir: StateDir,
+) -> Result<(SessionManager, Option<McpGateway>)> {
+    let runtime = Arc::new(runtime(settings)?);
+    let gateway = settings.gateway.build().with_mcp(mcp_config(&settings.mcp));
+    let servers = gateway.mcp().cloned();
+    let mut options = ManagerOptions::new(Local.default_image(settings)?, host_paths(settings));
+    options.default_model.clone_from(&settings.model);
+    options.default_limits = settings.limits.unwrap_or_default();
+    options.default_small_model.clone_from(&settings.small_model);
+    options.supervise = settings.supervise;
+    options.allow_open = settings.gateway.allow_open;
+    options.certificates = settings.gateway.read_certificates()?;
+    options.presets = Some(settings.gateway.presets.clone());
+    let manager = SessionManager::open(state_dir, options, runtime, Arc::new(gateway)).await?;
+    Ok((manager, servers))
+}
+
 fn runtime(settings: &Settings) -> Result<DockerRuntime> {
     DockerRuntime::connect(DockerOptions {
         host: settings.docker_host.clone(),
+        shares_files: settings.host_mounts,
         ..DockerOptions::default()
     })
 }

@@ -94,6 +94,8 @@ pub struct Console {
     pub raw_stdout: Writer,
     /// Standard error for a program's bytes.
     pub raw_stderr: Writer,
+    /// Which of the streams are terminals.
+    pub terminals: Terminals,
     /// Begins to catch signals.
     pub catch_signals: CatchSignals,
     /// The program that runs; our other ones are beside it.

@@ -1,7 +1,7 @@
-//! A turn that goes on after this process: a process of its own owns it until it ends.
+//! Without a daemon, a turn that goes on after this process: a process of its own owns it until it ends.
 //!
 //! The model proxy of a sealed session lives in the process that owns the session's agent, so a turn needs one for as
-//! long as it runs. `prompt --detach` starts this program again, hands it the prompt on a pipe, and waits only for the
+//! long as it runs. `prompt --embedded --detach` starts this program again, hands it the prompt on a pipe, and waits only for the
 //! answer that the turn was accepted.
 
 use std::path::Path;
@@ -58,14 +58,7 @@ impl Owner<'_> {
             .await
             .map_err(|_| Error::new(ErrorKind::Internal, OPERATION, "it does not answer"))??;
         match answer {
-            Answer::Accepted(turn) if printer.json() => printer.object(&turn)?,
-            Answer::Accepted(turn) => {
-                printer.note(format_args!(
-                    "follow it with `cofferdam logs -f {}`",
-                    turn.session
-                ));
-                printer.line(turn.id)?;
-            }
+            Answer::Accepted(turn) => accepted(&turn, printer)?,
             Answer::Refused(report) => {
                 print_report(printer, &report);
                 return Ok(report.code.into());
@@ -96,6 +89,21 @@ impl Owner<'_> {
         }
         command.spawn().map_err(failed)
     }
+}
+
+/// Tells of a turn that goes on by itself.
+///
+/// # Errors
+/// `HostIo` when standard output cannot be written.
+pub fn accepted(turn: &TurnInfo, printer: &Printer) -> Result<()> {
+    if printer.json() {
+        return printer.object(turn);
+    }
+    printer.note(format_args!(
+        "follow it with `cofferdam logs -f {}`",
+        turn.session
+    ));
+    printer.line(turn.id)
 }
 
 async fn converse(child: &mut Child, prompt: &str) -> Result<Answer> {

@@ -3,14 +3,18 @@
 //! Libraries that log what passes through them are pinned: the engine's prints request bodies at `debug`, and those carry
 //! environments; the MCP library prints messages of clients, and those carry arguments.
 
+mod file;
+
 use session_core::error::{Error, ErrorKind, Result};
 use tracing::Level;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt};
 
+pub use self::file::BoundedFile;
 use crate::printer::{LogWriter, Paint, Printer};
 use crate::settings::env::EnvVar;
 
@@ -100,6 +104,46 @@ pub fn install(settings: LogSettings, printer: &Printer) {
             .with(layer.with_ansi(ansi).compact().with_filter(settings.targets))
             .try_init()
     };
+}
+
+/// The log of a server: on standard error and in a file, or, when nobody has its standard error, in the file alone.
+pub fn install_for_server(
+    settings: LogSettings,
+    printer: &Printer,
+    file: Option<BoundedFile>,
+    detached: bool,
+) {
+    let LogSettings { targets, json } = settings;
+    let writer = LogWriter(printer.clone());
+    let (shown, kept) = (!detached, file);
+    let error = shown.then(|| {
+        formed(
+            move || writer.clone(),
+            json,
+            printer.err_paint() != Paint::new(false),
+        )
+    });
+    let file = kept.map(|file| formed(move || file.clone(), json, false));
+    // Somebody who embeds this crate may have a log of their own; theirs stays.
+    let _ = tracing_subscriber::registry()
+        .with(targets)
+        .with(error)
+        .with(file)
+        .try_init();
+}
+
+/// A log in one of two forms.
+fn formed<S, W>(writer: W, json: bool, ansi: bool) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: tracing::Subscriber + for<'a> LookupSpan<'a>,
+    W: for<'a> fmt::MakeWriter<'a> + Send + Sync + 'static,
+{
+    let layer = fmt::layer().with_writer(writer).with_target(true);
+    if json {
+        layer.json().flatten_event(true).boxed()
+    } else {
+        layer.with_ansi(ansi).compact().boxed()
+    }
 }
 
 fn pinned(mut targets: Targets) -> Targets {

@@ -10,6 +10,7 @@ use tokio::runtime::{Builder, Runtime};
 use crate::app::{Invocation, Threads};
 use crate::compose::Local;
 use crate::console::Streams;
+use crate::daemon::start;
 use crate::exit::ExitStatus;
 use crate::failure::print_error;
 use crate::mcp::{McpInvocation, keeper};
@@ -42,7 +43,12 @@ pub fn main() -> ExitCode {
 
 fn run(streams: Streams) -> Result<ExitStatus, ExitStatus> {
     let invocation = Invocation::parse(std::env::args_os(), &ProcessEnvironment, streams)?;
-    let runtime = runtime(invocation.threads()).map_err(|_| ExitStatus::INTERNAL)?;
+    if invocation.leaves_daemon() {
+        return start::leave_behind(invocation.daemon_arguments())
+            .map(|()| ExitStatus::SUCCESS)
+            .map_err(|error| failed(&error));
+    }
+    let runtime = runtime(invocation.threads(&ProcessEnvironment)).map_err(|_| ExitStatus::INTERNAL)?;
     let status = runtime.block_on(invocation.run(&ProcessEnvironment, &Local));
     // A thread that waits for standard input would be waited for without end.
     runtime.shutdown_timeout(GRACE.min(grace_for(status)));
@@ -56,7 +62,20 @@ pub fn mcp_main() -> ExitCode {
     }
     keep_secrets_out_of_dumps();
     raise_file_limit();
-    match streams().and_then(run_mcp) {
+    as_mcp()
+}
+
+fn as_mcp() -> ExitCode {
+    // Whichever of our programs a client is, it is the daemon too when it is started as one.
+    let run = if std::env::args_os()
+        .nth(1)
+        .is_some_and(|first| first == start::SERVE)
+    {
+        run
+    } else {
+        run_mcp
+    };
+    match streams().and_then(run) {
         Ok(status) | Err(status) => status.into(),
     }
 }

@@ -1,9 +1,11 @@
 //! The command line as clap reads it. Nothing here decides: values become settings in [`crate::settings`] and in each
 //! command's own module.
 
+mod attach;
 mod commands;
 mod egress;
 pub mod mcp;
+mod serve;
 pub mod session;
 
 use std::path::PathBuf;
@@ -11,12 +13,16 @@ use std::path::PathBuf;
 use clap::error::ErrorKind;
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
+pub use self::attach::AttachArgs;
 pub use self::commands::{
     ClientChoice, CompletionsArgs, ConfigArgs, CpArgs, DiffArgs, DoctorArgs, ExecArgs, HelpArgs, LogsArgs,
     LsArgs, ManArgs, OutputArgs, PromptArgs, RmArgs, RunArgs, UsageArgs,
 };
 pub use self::egress::{DecideArgs, EgressCommand, EgressLogArgs, WhichArgs};
 use self::mcp::McpCommand;
+pub use self::serve::{
+    DetachStage, LogFormat, ScopeChoice, ServeArgs, TokenCommand, TokenCreateArgs, TokenRevokeArgs,
+};
 pub use self::session::{SessionArgs, WorkspaceArgs};
 use crate::mcp as server;
 use crate::settings::ColorChoice;
@@ -70,6 +76,9 @@ pub struct GlobalArgs {
     /// Where sessions are recorded [default: $COFFERDAM_STATE_DIR, else the XDG state folder]
     #[arg(long, global = true, value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
+    /// Work in this process instead of the daemon's: for CI, and where nothing may stay behind [default: $COFFERDAM_EMBEDDED]
+    #[arg(long, global = true)]
+    pub embedded: bool,
     /// Print data as JSON, one object a line; errors are JSON on standard error
     #[arg(long, global = true)]
     pub json: bool,
@@ -104,6 +113,12 @@ pub enum Command {
     /// The program's own bytes pass unchanged in both directions, and its exit code is that of this command. Ctrl-C and
     /// SIGTERM go to the whole process tree of the program; a third Ctrl-C kills it.
     Exec(ExecArgs),
+    /// Sit in front of a program in a session: a shell, the agent's own interface, or any other
+    ///
+    /// Without --shell, --agent or a program, this comes back to the newest terminal that is open, else it opens a shell. A
+    /// terminal outlives those who look at it, and several may: ctrl-p ctrl-q leaves it, and the program's end ends it with
+    /// the program's exit code.
+    Attach(AttachArgs),
     /// Read the output of a detached command, from any offset, until it ends
     Output(OutputArgs),
     /// Copy files into a session or out of it
@@ -144,6 +159,17 @@ pub enum Command {
     /// Destroy sessions; their history stays readable
     #[command(visible_alias = "destroy")]
     Rm(RmArgs),
+    /// Run the daemon: the one process that owns the state directory, with the HTTP API and MCP
+    ///
+    /// It always listens on the socket `cofferdam.sock` in the state directory, which is open to its own user alone; on TCP when
+    /// it is asked to, for clients with a token. Commands that need it start one where none runs, and that one leaves by
+    /// itself. Stays in the foreground, for a service manager; SIGTERM and Ctrl-C end it in order, a second one at once.
+    Serve(ServeArgs),
+    /// Make, list and revoke the tokens of clients over TCP
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// Ask the daemon by its socket whether it works: for health checks
+    Health,
     /// Check whether everything that sessions need is there, and what cannot be promised here
     Doctor(DoctorArgs),
     /// Tell an MCP client about cofferdam-mcp: print the snippet for it, or merge it into its file

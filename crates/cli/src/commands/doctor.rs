@@ -13,6 +13,7 @@ use super::mcp;
 use crate::checks::{Check, Conclusions, Report};
 use crate::compose::Backend;
 use crate::console::Console;
+use crate::daemon::connect::Wish;
 use crate::exit::ExitStatus;
 use crate::printer::Printer;
 use crate::sanitize;
@@ -30,6 +31,8 @@ pub struct DoctorSettings {
     pub image: Option<ImageRef>,
     /// Make a session and look whether it is sealed.
     pub trial: bool,
+    /// Make it in this process.
+    pub embedded: bool,
 }
 
 /// Runs every check and prints it as soon as it is known.
@@ -39,11 +42,13 @@ pub struct DoctorSettings {
 pub async fn doctor(
     doctor: &DoctorSettings,
     settings: &Settings,
+    wish: Wish<'_>,
     backend: &dyn Backend,
     console: &Console,
 ) -> Result<ExitStatus> {
     let mut report = Report::new(&console.printer);
     report.add(state_dir(settings, backend))?;
+    report.add(daemon(settings, backend).await)?;
     report.add(files())?;
     let engine_works = engine(settings, backend, &mut report).await?;
     let image_works = engine_works && image(doctor, settings, backend, &mut report).await?;
@@ -52,7 +57,7 @@ pub async fn doctor(
     report.add(git().await)?;
     if doctor.trial && image_works {
         report.printer.status(Some("making a session"));
-        let tried = trial(doctor, settings, backend).await;
+        let tried = trial(doctor, settings, wish, backend).await;
         report.printer.status(None);
         report.add(tried.unwrap_or_else(|error| Check::failed("trial", &error)))?;
     }
@@ -67,6 +72,31 @@ fn state_dir(settings: &Settings, backend: &dyn Backend) -> Check {
     match backend.state_dir(settings) {
         Ok(()) => Check::ok("state", format!("{} is ours alone", settings.state_dir.display())),
         Err(error) => Check::failed("state", &error),
+    }
+}
+
+/// A daemon that does not run is nothing to worry about: it is started when it is needed.
+async fn daemon(settings: &Settings, backend: &dyn Backend) -> Check {
+    const CHECK: &str = "daemon";
+    let ours = env!("CARGO_PKG_VERSION");
+    match backend.daemon(&settings.state_dir).await {
+        Ok(None) => Check::ok(CHECK, "none runs; one is started when it is needed"),
+        Ok(Some(info)) => {
+            let version = sanitize::one_line(&info.version);
+            let message = format!(
+                "process {}, version {version}, since {}",
+                info.pid, info.started_at
+            );
+            if info.version == ours {
+                return Check::ok(CHECK, message);
+            }
+            Check::warn(
+                CHECK,
+                format!("{message}; this is version {ours}"),
+                Some("cofferdam serve --stop"),
+            )
+        }
+        Err(error) => Check::failed(CHECK, &error),
     }
 }
 
@@ -184,8 +214,17 @@ async fn git() -> Check {
 }
 
 /// Makes a session, looks at its network devices from inside, and destroys it.
-async fn trial(doctor: &DoctorSettings, settings: &Settings, backend: &dyn Backend) -> Result<Check> {
-    let opened = backend.open(settings).await?;
+async fn trial(
+    doctor: &DoctorSettings,
+    settings: &Settings,
+    wish: Wish<'_>,
+    backend: &dyn Backend,
+) -> Result<Check> {
+    let opened = if doctor.embedded {
+        backend.open(settings).await?
+    } else {
+        backend.connect(wish).await?
+    };
     let request = CreateSession {
         name: Some("doctor".to_owned()),
         image: doctor.image.clone(),

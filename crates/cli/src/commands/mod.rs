@@ -1,5 +1,6 @@
 //! The commands. Each takes what was resolved for it, the lifecycle API and a console, and returns an exit status.
 
+mod attach;
 mod completions;
 mod config;
 mod cp;
@@ -8,6 +9,7 @@ mod diff;
 mod doctor;
 mod egress;
 mod exec;
+mod health;
 mod help;
 mod input;
 mod inspect;
@@ -20,8 +22,10 @@ mod prompt;
 mod rm;
 mod run;
 mod steer;
+mod token;
 mod usage;
 
+pub use self::attach::attach;
 pub use self::completions::completions;
 pub use self::config::{ConfigSettings, config};
 pub use self::cp::cp;
@@ -30,6 +34,7 @@ pub use self::diff::diff;
 pub use self::doctor::{DoctorSettings, doctor};
 pub use self::egress::egress;
 pub use self::exec::{exec, output};
+pub use self::health::{health, stop};
 pub use self::help::help;
 pub use self::inspect::inspect;
 pub use self::logs::logs;
@@ -41,4 +46,5 @@ pub use self::prompt::prompt;
 pub use self::rm::rm;
 pub use self::run::{ApplyMode, RunSettings, run};
 pub use self::steer::{interrupt, pause, resume};
+pub use self::token::token;
 pub use self::usage::usage;

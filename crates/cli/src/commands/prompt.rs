@@ -1,5 +1,6 @@
-//! `prompt`: give the agent work and follow it, or leave it to a process of its own.
+//! `prompt`: give the agent work and follow it, or leave it: to the daemon, or without one to a process of its own.
 
+use std::path::Path;
 use std::time::Duration;
 
 use session_core::api::SessionApi;
@@ -9,6 +10,7 @@ use session_core::turn::{TurnInfo, TurnOutcome, TurnStatus};
 
 use super::input;
 use crate::args::PromptArgs;
+use crate::compose::Opened;
 use crate::console::Console;
 use crate::detach;
 use crate::exit::ExitStatus;
@@ -17,28 +19,32 @@ use crate::interrupts::{Interrupt, Interrupts};
 use crate::printer::Printer;
 use crate::render::{Clock, Timeline};
 use crate::sanitize;
-use crate::settings::Settings;
 use crate::target;
 
 /// Prompts a session. The agent's final words go to standard output, what it does on the way to standard error.
 ///
 /// # Errors
-/// Those of the lifecycle API; `InvalidArgument` for a prompt or a provider that cannot be.
+/// Those of the lifecycle API; `InvalidArgument` for a prompt that cannot be.
 pub async fn prompt(
     args: &PromptArgs,
-    settings: &Settings,
-    api: &dyn SessionApi,
+    state_dir: &Path,
+    opened: &Opened,
     console: &mut Console,
 ) -> Result<ExitStatus> {
-    settings.require_model()?;
+    let api = opened.api.as_ref();
     let session = target::find(api, &args.session).await?;
     let text = input::prompt(&args.prompt, console).await?;
+    if args.detach && opened.lasting {
+        let turn = api.prompt(&session, request(text, args.timeout)).await?;
+        detach::accepted(&turn, &console.printer)?;
+        return Ok(ExitStatus::SUCCESS);
+    }
     if args.detach {
         let owner = detach::Owner {
             session,
             timeout: args.timeout,
             api_key_env: args.api_key_env.as_deref(),
-            state_dir: &settings.state_dir,
+            state_dir,
         };
         return owner.start(&text, &console.printer).await;
     }

@@ -17,6 +17,9 @@ pub struct McpCli {
     /// Where sessions are recorded [default: $COFFERDAM_STATE_DIR, else the XDG state folder]
     #[arg(long, value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
+    /// Work in this process instead of the daemon's [default: $COFFERDAM_EMBEDDED]
+    #[arg(long)]
+    pub embedded: bool,
     /// Serve streamable HTTP at http://$MCP_HOST:$MCP_PORT/mcp, for clients that present $MCP_API_KEY
     #[arg(long)]
     pub http: bool,

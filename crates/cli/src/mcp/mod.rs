@@ -1,13 +1,11 @@
 //! `cofferdam-mcp`: the MCP server as a program.
 //!
 //! ```text
-//!  client ── stdio or HTTP ──▶ cofferdam-mcp ── stdin ──▶ its keeper, a process that outlives it
-//!                                   │                          │
-//!                                   └── state directory ───────┘   whoever holds a session's agent lock owns its turns
+//!  client ── stdio or HTTP ──▶ cofferdam-mcp ── socket ──▶ the daemon, which outlives it
 //! ```
 //!
-//! The server of a client over stdio ends with that client. Sessions go on in any case; prompts that nobody waits for do,
-//! too, because [`keeper`] takes them over.
+//! The server of a client over stdio ends with that client. Sessions go on in any case, and so do prompts that nobody waits
+//! for: the daemon runs them. With `--embedded` there is none, and [`keeper`] takes them over.
 
 pub mod args;
 pub mod keeper;
@@ -110,7 +108,14 @@ impl McpInvocation {
         let settings = McpSettings::resolve(&self.cli, environment)?;
         let interrupts = (self.catch_signals)()?;
         let stop = CancellationToken::new();
-        let serving = Box::pin(serve::serve(settings, self.program, backend, stop.clone()));
+        let serving = Box::pin(serve::serve(
+            settings,
+            self.program,
+            environment,
+            &self.printer,
+            backend,
+            stop.clone(),
+        ));
         until_interrupted_twice(serving, interrupts, stop).await
     }
 }

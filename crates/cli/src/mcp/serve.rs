@@ -11,32 +11,64 @@ use tokio_util::sync::CancellationToken;
 use super::keeper::ProcessKeeper;
 use super::settings::{HttpSettings, McpSettings};
 use crate::compose::Backend;
+use crate::daemon::connect::{Told, Wish};
 use crate::deploying::ClientFiles;
+use crate::printer::Printer;
+use crate::settings::Overrides;
+use crate::settings::env::Environment;
 
 /// Serves until the client leaves or `stop` is cancelled, then lets go of all sessions without ending any.
 pub(super) async fn serve(
     settings: McpSettings,
     program: PathBuf,
+    environment: &dyn Environment,
+    printer: &Printer,
     backend: &dyn Backend,
     stop: CancellationToken,
 ) -> Result<()> {
-    let McpSettings { base, options, http } = settings;
+    let McpSettings {
+        base,
+        options,
+        http,
+        embedded,
+    } = settings;
     // Before anything is opened: what would be refused is refused at once.
     let http = match http {
         Some(http) => Some((listen(&http).await?, http.options)),
         None => None,
     };
-    let opened = backend.open(&base).await?;
-    let keeper = Arc::new(ProcessKeeper::new(&base.state_dir));
+    let opened = if embedded {
+        backend.open(&base).await?
+    } else {
+        let overrides = Overrides {
+            state_dir: Some(base.state_dir.clone()),
+            ..Overrides::default()
+        };
+        let told = Told {
+            settings: &base,
+            overrides: &overrides,
+            environment,
+            // Clients may bring accounts of their own.
+            needs_model: false,
+        };
+        let wish = Wish {
+            state_dir: &base.state_dir,
+            told: Some(told),
+            printer,
+        };
+        backend.connect(wish).await?
+    };
     let files = ClientFiles {
         home: base.home.clone(),
         state_dir: base.state_dir.clone(),
         storage: base.mcp.catalog.storage.clone(),
         program,
     };
-    let server = McpServer::new(opened.api, options)
-        .with_keeper(keeper)
-        .with_catalog(base.mcp.catalog(), Some(Arc::new(files)));
+    let mut server =
+        McpServer::new(opened.api, options).with_catalog(base.mcp.catalog(), Some(Arc::new(files)));
+    if !opened.lasting {
+        server = server.with_keeper(Arc::new(ProcessKeeper::new(&base.state_dir)));
+    }
     let stopped = async move { stop.cancelled().await };
     let served = match http {
         Some((listener, options)) => server.serve_http(listener, options, stopped).await,

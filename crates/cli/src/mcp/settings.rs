@@ -1,39 +1,18 @@
 //! What the server is told: flags, the environment that existing MCP servers know, defaults; resolved once.
 
-use std::time::Duration;
-
 use mcp_frontend::{HttpOptions, McpOptions};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use session_core::error::{Error, ErrorKind, Result};
-use session_core::runtime::ResourceLimits;
-use tracing::level_filters::LevelFilter;
 
 use super::args::McpCli;
 use crate::compose;
 use crate::logging::LogSettings;
-use crate::parse::{parse_cpus, parse_size};
-use crate::settings::env::{self, EnvVar, Environment};
-use crate::settings::{self, Overrides, Settings};
+use crate::settings::env::{self, Environment};
+use crate::settings::{self, Overrides, Settings, server};
 
 const OPERATION: &str = "read the settings";
-const DEFAULT_HOST: &str = "127.0.0.1";
-const DEFAULT_PORT: u16 = 3001;
-/// What sessions get from a server whose client names nothing.
-const DEFAULT_MEMORY: u64 = 2 << 30;
-const DEFAULT_MILLI_CPUS: u32 = 1000;
-/// Levels and the names by which the log levels of existing servers go.
-const LEVELS: &[(&str, LevelFilter)] = &[
-    ("off", LevelFilter::OFF),
-    ("error", LevelFilter::ERROR),
-    ("warn", LevelFilter::WARN),
-    ("warning", LevelFilter::WARN),
-    ("info", LevelFilter::INFO),
-    ("http", LevelFilter::DEBUG),
-    ("verbose", LevelFilter::DEBUG),
-    ("debug", LevelFilter::DEBUG),
-    ("silly", LevelFilter::TRACE),
-    ("trace", LevelFilter::TRACE),
-];
+/// Where it listens is worth a line.
+const USUAL_LOG: &str = "warn,cofferdam_mcp=info";
 
 /// Everything that is decided before the server starts.
 #[derive(Debug)]
@@ -44,6 +23,8 @@ pub struct McpSettings {
     pub options: McpOptions,
     /// Where it listens; on standard input and output when `None`.
     pub http: Option<HttpSettings>,
+    /// Everything in this process, without the daemon.
+    pub embedded: bool,
 }
 
 /// Where HTTP is served, and to whom.
@@ -65,19 +46,27 @@ impl McpSettings {
     pub fn resolve(cli: &McpCli, environment: &dyn Environment) -> Result<Self> {
         let mut base = Self::for_keeping(cli, environment)?;
         base.image = settings::image(env::DEFAULT_CLAUDE_IMAGE, environment)?.or(base.image);
-        base.limits = limits(environment)?;
+        let limits = server::limits(environment)?;
+        base.limits = Some(limits);
         base.supervise = true;
         let mut options = McpOptions::new(compose::host_paths(&base));
-        options.default_limits = base.limits;
+        options.default_limits = limits;
         options.toolsets = cli.toolsets.iter().copied().collect();
-        if let Some(limit) = prompt_timeout(environment)? {
+        if let Some(limit) = server::prompt_timeout(environment)? {
             options.prompt_timeout = limit;
         }
         let http = cli
             .http
             .then(|| HttpSettings::resolve(cli, &base, environment))
             .transpose()?;
-        Ok(Self { base, options, http })
+        let embedded =
+            cli.embedded || server::switch(env::COFFERDAM_EMBEDDED, environment)?.unwrap_or_default();
+        Ok(Self {
+            base,
+            options,
+            http,
+            embedded,
+        })
     }
 
     /// What the process that keeps turns needs: it makes no sessions and watches none but those of its turns.
@@ -95,15 +84,7 @@ impl McpSettings {
 
 impl HttpSettings {
     fn resolve(cli: &McpCli, base: &Settings, environment: &dyn Environment) -> Result<Self> {
-        let host = environment
-            .text(env::MCP_HOST)?
-            .unwrap_or_else(|| DEFAULT_HOST.to_owned());
-        let port = match environment.text(env::MCP_PORT)? {
-            Some(text) => text
-                .parse()
-                .map_err(|_| refused(env::MCP_PORT, "write a port from 0 to 65535"))?,
-            None => DEFAULT_PORT,
-        };
+        let (host, port) = server::host_and_port(environment)?;
         let mut options = HttpOptions::new(token(base, environment)?);
         options.allow_remote = cli.allow_remote;
         options.allowed_hosts.push(if host.contains(':') {
@@ -117,55 +98,15 @@ impl HttpSettings {
     }
 }
 
-/// The token of clients. The provider's key is none: clients would get to know it.
 fn token(base: &Settings, environment: &dyn Environment) -> Result<SecretString> {
-    let hint = "make one with `export MCP_API_KEY=$(openssl rand -hex 32)`; clients present it as `Authorization: Bearer …`";
-    let Some(token) = environment.text(env::MCP_API_KEY)? else {
-        return Err(Error::new(
+    server::token(base.credential.as_ref(), environment)?.ok_or_else(|| {
+        Error::new(
             ErrorKind::InvalidArgument,
             OPERATION,
             "HTTP needs a token that clients present, and MCP_API_KEY is not set",
         )
-        .with_hint(hint));
-    };
-    let provider = base.credential.as_ref().map(|found| found.secret.expose_secret());
-    if provider == Some(token.as_str()) {
-        return Err(Error::new(
-            ErrorKind::InvalidArgument,
-            OPERATION,
-            "MCP_API_KEY is the provider's key, and clients would get to know it",
-        )
-        .with_hint(hint));
-    }
-    Ok(token.into())
-}
-
-fn limits(environment: &dyn Environment) -> Result<ResourceLimits> {
-    let parsed = |variable: EnvVar| environment.text(variable);
-    let memory_bytes = match parsed(env::CONTAINER_MEMORY_LIMIT)? {
-        Some(text) => parse_size(&text).map_err(|hint| refused(env::CONTAINER_MEMORY_LIMIT, hint))?,
-        None => DEFAULT_MEMORY,
-    };
-    let milli_cpus = match parsed(env::CONTAINER_CPU_LIMIT)? {
-        Some(text) => parse_cpus(&text).map_err(|hint| refused(env::CONTAINER_CPU_LIMIT, hint))?,
-        None => DEFAULT_MILLI_CPUS,
-    };
-    Ok(ResourceLimits {
-        memory_bytes,
-        milli_cpus,
-        ..ResourceLimits::default()
+        .with_hint(server::TOKEN_HINT)
     })
-}
-
-fn prompt_timeout(environment: &dyn Environment) -> Result<Option<Duration>> {
-    let variable = env::CLAUDE_CODE_TIMEOUT;
-    let Some(text) = environment.text(variable)? else {
-        return Ok(None);
-    };
-    match text.trim().parse() {
-        Ok(millis) if millis > 0 => Ok(Some(Duration::from_millis(millis))),
-        _ => Err(refused(variable, "write milliseconds, such as 300000")),
-    }
 }
 
 /// What is logged, and how. Resolved before everything else, because errors take the log's form.
@@ -174,17 +115,7 @@ fn prompt_timeout(environment: &dyn Environment) -> Result<Option<Duration>> {
 /// `InvalidArgument` for a value that cannot be used.
 pub fn log(environment: &dyn Environment) -> Result<LogSettings> {
     let json = json(environment)?;
-    let settings = if let Some(list) = environment.text(env::COFFERDAM_LOG)? {
-        LogSettings::of_list(&list, env::COFFERDAM_LOG)?
-    } else if let Some(text) = environment.text(env::CLAUDE_CODE_LOG_LEVEL)? {
-        LogSettings::of_level(level(&text)?)
-    } else if switch(env::MCP_CLAUDE_DEBUG, environment)? {
-        LogSettings::of_level(LevelFilter::DEBUG)
-    } else {
-        // Where it listens is worth a line.
-        LogSettings::of_list("warn,cofferdam_mcp=info", env::COFFERDAM_LOG)?
-    };
-    Ok(settings.as_json(json))
+    Ok(server::log(&[env::CLAUDE_CODE_LOG_LEVEL], USUAL_LOG, environment)?.as_json(json))
 }
 
 /// Whether the log is JSON.
@@ -192,51 +123,13 @@ pub fn log(environment: &dyn Environment) -> Result<LogSettings> {
 /// # Errors
 /// `InvalidArgument` for a form that is not known.
 pub fn json(environment: &dyn Environment) -> Result<bool> {
-    match environment.text(env::LOG_FORMAT)?.as_deref() {
-        Some("json") => Ok(true),
-        Some("text") | None => Ok(false),
-        Some(_) => Err(refused(env::LOG_FORMAT, "write json or text")),
-    }
-}
-
-fn level(text: &str) -> Result<LevelFilter> {
-    let known = LEVELS
-        .iter()
-        .find(|(name, _)| name.eq_ignore_ascii_case(text.trim()));
-    known.map(|(_, level)| *level).ok_or_else(|| {
-        refused(
-            env::CLAUDE_CODE_LOG_LEVEL,
-            "write error, warn, info, debug or trace",
-        )
-    })
-}
-
-fn switch(variable: EnvVar, environment: &dyn Environment) -> Result<bool> {
-    match environment
-        .text(variable)?
-        .map(|text| text.to_ascii_lowercase())
-        .as_deref()
-    {
-        Some("1" | "true" | "yes" | "on") => Ok(true),
-        Some("0" | "false" | "no" | "off") | None => Ok(false),
-        Some(_) => Err(refused(variable, "write 1 or 0")),
-    }
-}
-
-/// The value is not repeated: somebody may have put a secret into the wrong variable.
-fn refused(variable: EnvVar, hint: impl Into<std::borrow::Cow<'static, str>>) -> Error {
-    Error::new(
-        ErrorKind::InvalidArgument,
-        OPERATION,
-        "the variable's value cannot be used",
-    )
-    .with_context("variable", variable.name)
-    .with_hint(hint)
+    Ok(server::json(environment)?.unwrap_or_default())
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+    use std::time::Duration;
 
     use clap::Parser as _;
 
@@ -254,11 +147,11 @@ mod tests {
 
     #[test]
     fn sessions_of_a_server_are_small_unless_it_is_told_otherwise() {
-        let limits = resolve(&[], &[]).unwrap().base.limits;
+        let limits = resolve(&[], &[]).unwrap().base.limits.unwrap();
         assert_eq!((limits.memory_bytes, limits.milli_cpus), (2 << 30, 1000));
         let told = [("CONTAINER_MEMORY_LIMIT", "512m"), ("CONTAINER_CPU_LIMIT", "0.5")];
         let settings = resolve(&[], &told).unwrap();
-        let limits = settings.base.limits;
+        let limits = settings.base.limits.unwrap();
         assert_eq!((limits.memory_bytes, limits.milli_cpus), (512 << 20, 500));
         assert_eq!(
             settings.options.default_limits, limits,
@@ -275,7 +168,9 @@ mod tests {
             ("ANTHROPIC_MODEL", "large-1"),
             ("ANTHROPIC_SMALL_FAST_MODEL", "small-1"),
         ];
-        let McpSettings { base, options, http } = resolve(&[], &told).unwrap();
+        let McpSettings {
+            base, options, http, ..
+        } = resolve(&[], &told).unwrap();
         assert_eq!(base.image.unwrap().as_str(), "debian:12");
         assert_eq!(options.prompt_timeout, Duration::from_millis(1500));
         assert_eq!(base.model.as_deref(), Some("large-1"));

@@ -207,6 +207,19 @@ impl OperatorPolicy {
         policy.budget.day.budget()?;
         Ok(policy)
     }
+
+    /// The variables that it names as secrets.
+    pub fn variables(&self) -> impl Iterator<Item = &str> {
+        let providers = self
+            .providers
+            .iter()
+            .filter_map(|provider| provider.secret.as_ref());
+        let hosts = self.egress.credentials.iter().map(|entry| &entry.secret);
+        providers.chain(hosts).filter_map(|secret| match secret {
+            SecretReference::Env(name) => Some(name.as_str()),
+            _ => None,
+        })
+    }
 }
 
 fn root() -> String {

@@ -31,13 +31,24 @@ pub fn place(home: Option<&Path>, environment: &dyn Environment) -> Option<PathB
 /// # Errors
 /// `InvalidArgument` for a file that cannot be understood, `HostIo` for one that cannot be read.
 pub fn load(home: Option<&Path>, environment: &dyn Environment) -> Result<OperatorPolicy> {
-    let named = environment.get(env::COFFERDAM_POLICY).is_some();
-    let Some(path) = place(home, environment) else {
+    let (Some(path), Some(text)) = (place(home, environment), text(home, environment)?) else {
         return Ok(OperatorPolicy::default());
     };
+    OperatorPolicy::parse(&text).map_err(|error| error.with_context("file", path.display()))
+}
+
+/// What stands in the file, when there is one.
+///
+/// # Errors
+/// `HostIo` for a file that cannot be read.
+pub fn text(home: Option<&Path>, environment: &dyn Environment) -> Result<Option<String>> {
+    let named = environment.get(env::COFFERDAM_POLICY).is_some();
+    let Some(path) = place(home, environment) else {
+        return Ok(None);
+    };
     match read(&path) {
-        Ok(text) => OperatorPolicy::parse(&text).map_err(|error| error.with_context("file", path.display())),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound && !named => Ok(OperatorPolicy::default()),
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && !named => Ok(None),
         Err(source) => Err(
             Error::new(ErrorKind::HostIo, OPERATION, "the file cannot be read")
                 .with_context("file", path.display())

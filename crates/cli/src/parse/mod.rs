@@ -2,6 +2,7 @@
 
 mod copy;
 mod host;
+mod keys;
 mod pair;
 mod quantity;
 mod secret;
@@ -9,6 +10,7 @@ mod server;
 
 pub use self::copy::{CopyEnd, parse_copy_end};
 pub use self::host::{parse_allow, parse_rule};
+pub use self::keys::{DetachKeys, parse_detach_keys};
 pub use self::pair::{parse_bind, parse_environment, parse_label};
 pub use self::quantity::{format_bytes, parse_cpus, parse_duration, parse_minutes, parse_size, parse_usd};
 pub use self::secret::{

@@ -61,6 +61,11 @@ impl Printer {
         !self.json() && !self.quiet()
     }
 
+    /// Whether a person reads on a terminal what goes on.
+    pub fn tells_a_person(&self) -> bool {
+        self.narrates() && self.0.settings.terminals.stderr
+    }
+
     /// Whether standard output is a terminal, where only safe texts may go.
     pub fn stdout_is_terminal(&self) -> bool {
         self.0.settings.terminals.stdout

@@ -100,28 +100,54 @@ registry! {
         "The image of new sessions that name none. Default: cofferdam-session:latest.",
     DEFAULT_CLAUDE_IMAGE = "DEFAULT_CLAUDE_IMAGE", CofferdamMcp:
         "The same under the name that existing MCP servers know; it goes before COFFERDAM_IMAGE.",
-    CONTAINER_MEMORY_LIMIT = "CONTAINER_MEMORY_LIMIT", CofferdamMcp:
-        "The most memory of sessions that name none, such as 512m or 4g. Default: 2g.",
-    CONTAINER_CPU_LIMIT = "CONTAINER_CPU_LIMIT", CofferdamMcp:
-        "The most CPUs of sessions that name none, such as 0.5. Default: 1.0.",
-    CLAUDE_CODE_TIMEOUT = "CLAUDE_CODE_TIMEOUT", CofferdamMcp:
-        "The time limit, in milliseconds, of prompts that are waited for and that name none. Default: 300000.",
-    MCP_HOST = "MCP_HOST", CofferdamMcp:
+    CONTAINER_MEMORY_LIMIT = "CONTAINER_MEMORY_LIMIT", All:
+        "For `cofferdam-mcp` and `cofferdam serve`: the most memory of sessions that name none, such as 512m or 4g. Default: 2g.",
+    CONTAINER_CPU_LIMIT = "CONTAINER_CPU_LIMIT", All:
+        "The same for CPUs, such as 0.5. Default: 1.0.",
+    CLAUDE_CODE_TIMEOUT = "CLAUDE_CODE_TIMEOUT", All:
+        "The time limit, in milliseconds, of prompts and tasks that MCP and the older HTTP interface wait for and that name none. Default: 300000.",
+    MCP_HOST = "MCP_HOST", All:
         "The address on which --http listens. Default: 127.0.0.1.",
-    MCP_PORT = "MCP_PORT", CofferdamMcp:
+    MCP_PORT = "MCP_PORT", All:
         "The port on which --http listens; 0 takes a free one. Default: 3001.",
-    MCP_API_KEY = "MCP_API_KEY", CofferdamMcp:
-        "The token that clients of --http present. Make one with `openssl rand -hex 32`; the provider's key is refused.",
+    MCP_API_KEY = "MCP_API_KEY", All:
+        "A token for clients over TCP, beside those of `cofferdam token`: it may do everything. Make one with `openssl rand -hex 32`; the provider's key is refused.",
+    ENABLE_AUTH = "ENABLE_AUTH", Cofferdam:
+        "Known from existing servers. `serve` wants a token over TCP whatever it says, and warns when it says false.",
+    PROJECTS_PATH = "PROJECTS_PATH", Cofferdam:
+        "For `serve`: the directory below which the projects of the older HTTP interface are. Default: ./projects.",
+    LOGS_PATH = "LOGS_PATH", Cofferdam:
+        "For `serve`: a directory in which the log is kept too, in a file that does not grow without end.",
+    CORS_ORIGINS = "CORS_ORIGINS", Cofferdam:
+        "For `serve`: origins of web pages that may talk to it, separated by commas, beside --cors-origin.",
+    MAX_REQUEST_SIZE = "MAX_REQUEST_SIZE", Cofferdam:
+        "For `serve`: the longest JSON body of a request, such as 10mb. Default: 10mb.",
+    RATE_LIMIT_WINDOW_MS = "RATE_LIMIT_WINDOW_MS", Cofferdam:
+        "For `serve`: in how many milliseconds a client of the older HTTP interface may make so many requests. Default: 900000.",
+    RATE_LIMIT_MAX_REQUESTS = "RATE_LIMIT_MAX_REQUESTS", Cofferdam:
+        "For `serve`: how many these are. Default: 100.",
+    CLAUDE_CODE_MAX_CONCURRENT_TASKS = "CLAUDE_CODE_MAX_CONCURRENT_TASKS", Cofferdam:
+        "For `serve`: how many tasks of the older HTTP interface run at once; others wait. Default: 3.",
+    ENABLE_METRICS = "ENABLE_METRICS", Cofferdam:
+        "For `serve`: false takes away /metrics, which is on the same addresses as everything else. Default: true.",
     COFFERDAM_STATE_DIR = "COFFERDAM_STATE_DIR", All:
         "Where sessions are recorded. Default: $XDG_STATE_HOME/cofferdam, else ~/.local/state/cofferdam.",
+    COFFERDAM_EMBEDDED = "COFFERDAM_EMBEDDED", All:
+        "1 or true: no daemon, everything in the process of the command, as with --embedded.",
+    COFFERDAM_HOST_MOUNTS = "COFFERDAM_HOST_MOUNTS", All:
+        "0 or false: the engine does not have the files of this process, which runs in a container beside it. Default: 1.",
+    COFFERDAM_IDLE_EXIT = "COFFERDAM_IDLE_EXIT", All:
+        "How long a daemon that a client started stays when there is nothing to do, such as 30m. Default: 5m.",
     COFFERDAM_LOG = "COFFERDAM_LOG", All:
         "What is logged to standard error: a level, or a list such as warn,session_core=debug. Default: warn.",
-    CLAUDE_CODE_LOG_LEVEL = "CLAUDE_CODE_LOG_LEVEL", CofferdamMcp:
-        "A level for the log (error, warn, info, debug, trace), when COFFERDAM_LOG is not set.",
+    CLAUDE_CODE_LOG_LEVEL = "CLAUDE_CODE_LOG_LEVEL", All:
+        "A level for the log of `cofferdam-mcp` and `cofferdam serve` (error, warn, info, debug, trace), when COFFERDAM_LOG is not set.",
     MCP_CLAUDE_DEBUG = "MCP_CLAUDE_DEBUG", CofferdamMcp:
         "1 or true: log at the level debug, when neither of the two above is set.",
-    LOG_FORMAT = "LOG_FORMAT", CofferdamMcp:
-        "json: the log as JSON, one object a line. Default: text.",
+    LOG_LEVEL = "LOG_LEVEL", Cofferdam:
+        "The same for `cofferdam serve`, when none of those above is set.",
+    LOG_FORMAT = "LOG_FORMAT", All:
+        "json: the log of `cofferdam-mcp` and `cofferdam serve` as JSON, one object a line. Default: text.",
     COFFERDAM_POLICY = "COFFERDAM_POLICY", All:
         "The operator's policy. Default: $XDG_CONFIG_HOME/cofferdam/policy.toml, else ~/.config/cofferdam/policy.toml.",
     COFFERDAM_SERVERS = "COFFERDAM_SERVERS", All:
@@ -182,8 +208,30 @@ registry! {
         "The time zone in which times are shown.",
 }
 
+/// Variables that name a file or folder. A daemon that a client starts works in another directory, so it is told them whole.
+pub const PATHS: &[EnvVar] = &[
+    COFFERDAM_POLICY,
+    COFFERDAM_SERVERS,
+    AWS_CONFIG_FILE,
+    AWS_SHARED_CREDENTIALS_FILE,
+    AWS_WEB_IDENTITY_TOKEN_FILE,
+    GOOGLE_APPLICATION_CREDENTIALS,
+    CLOUDSDK_CONFIG,
+    NPM_CONFIG_USERCONFIG,
+    PIP_CONFIG_FILE,
+    PIP_CERT,
+    CARGO_HOME,
+    SSL_CERT_FILE,
+];
+
+/// What a variable that names a file or folder leads to, from here.
+pub(crate) fn absolute(variable: EnvVar, environment: &dyn Environment) -> Option<PathBuf> {
+    let path = PathBuf::from(environment.get(variable)?);
+    Some(std::path::absolute(&path).unwrap_or(path))
+}
+
 /// Where variables are read from.
-pub trait Environment {
+pub trait Environment: Sync {
     /// The value of a variable by name. For names that a user gives (`--api-key-env`); all others come by [`Environment::get`].
     fn named(&self, name: &str) -> Option<OsString>;
 

@@ -5,7 +5,9 @@
 pub mod env;
 mod mcp;
 mod output;
+pub(crate) mod server;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -30,6 +32,8 @@ pub struct Settings {
     pub home: Option<PathBuf>,
     /// The engine's address; its default when `None`.
     pub docker_host: Option<String>,
+    /// Whether the engine has the same files as this process.
+    pub host_mounts: bool,
     /// Where an engine without root has its socket.
     pub runtime_dir: Option<PathBuf>,
     /// What sessions may reach and use: the operator's policy and the environment.
@@ -44,10 +48,12 @@ pub struct Settings {
     pub model: Option<String>,
     /// The agent's model for small tasks; its own choice when `None`.
     pub small_model: Option<String>,
-    /// Limits of sessions that name none.
-    pub limits: ResourceLimits,
+    /// Limits of sessions that name none; the usual ones when `None`.
+    pub limits: Option<ResourceLimits>,
     /// Watch the engine and remove orphans for as long as the process lives: for servers.
     pub supervise: bool,
+    /// The variables to which the policy refers as secrets.
+    pub variables: BTreeSet<String>,
 }
 
 /// The provider's credential and where it was found.
@@ -109,9 +115,20 @@ impl Settings {
             image: image(env::COFFERDAM_IMAGE, environment)?,
             model: environment.text(env::ANTHROPIC_MODEL)?,
             small_model: small_model(environment)?,
-            limits: ResourceLimits::default(),
+            limits: None,
+            host_mounts: server::switch(env::COFFERDAM_HOST_MOUNTS, environment)?.unwrap_or(true),
             supervise: false,
+            variables: policy.variables().map(str::to_owned).collect(),
         })
+    }
+
+    /// Where sessions are recorded, for what needs nothing else: no file is read.
+    ///
+    /// # Errors
+    /// `StateDirRefused` when there is no place for the state directory.
+    pub fn state_dir(overrides: &Overrides, environment: &dyn Environment) -> Result<PathBuf> {
+        let home = environment.get(env::HOME).map(PathBuf::from);
+        state_dir(overrides.state_dir.clone(), home.as_ref(), environment)
     }
 
     /// Where MCP servers are declared, for what needs nothing else.
@@ -120,8 +137,13 @@ impl Settings {
     /// `StateDirRefused` when there is no place for the state directory.
     pub fn places(overrides: &Overrides, environment: &dyn Environment) -> Result<McpPlaces> {
         let home = environment.get(env::HOME).map(PathBuf::from);
-        let state_dir = state_dir(overrides.state_dir.clone(), home.as_ref(), environment)?;
+        let state_dir = Self::state_dir(overrides, environment)?;
         Ok(McpPlaces::resolve(&state_dir, home.as_deref(), environment))
+    }
+
+    /// Whether there is a credential for the model.
+    pub fn reaches_model(&self) -> bool {
+        self.credential.is_some() || self.gateway.brings_credentials()
     }
 
     /// Refuses a prompt that the model proxy would refuse anyway, before anything is made for it.
@@ -129,7 +151,7 @@ impl Settings {
     /// # Errors
     /// `InvalidArgument` when there is no credential.
     pub fn require_model(&self) -> Result<()> {
-        if self.credential.is_some() || self.gateway.brings_credentials() {
+        if self.reaches_model() {
             return Ok(());
         }
         Err(Error::new(
@@ -193,6 +215,26 @@ fn small_model(environment: &dyn Environment) -> Result<Option<String>> {
     Ok(Some(model))
 }
 
+/// The key in a variable that was named for one session.
+///
+/// # Errors
+/// `InvalidArgument` when it is not set or no text.
+pub(crate) fn named_key(name: &str, environment: &dyn Environment) -> Result<SecretString> {
+    match credential(Some(name), environment)? {
+        Some(found) => Ok(found.secret),
+        None => Err(not_set(name)),
+    }
+}
+
+fn not_set(name: &str) -> Error {
+    Error::new(
+        ErrorKind::InvalidArgument,
+        "read the provider's credential",
+        "the variable named with --api-key-env is not set",
+    )
+    .with_context("variable", name)
+}
+
 fn credential(named: Option<&str>, environment: &dyn Environment) -> Result<Option<Credential>> {
     let candidates: &[(&str, CredentialKind)] = match named {
         Some(name) => &[(name, CredentialKind::ApiKey)],
@@ -215,12 +257,7 @@ fn credential(named: Option<&str>, environment: &dyn Environment) -> Result<Opti
     }
     match named {
         None => Ok(None),
-        Some(name) => Err(Error::new(
-            ErrorKind::InvalidArgument,
-            "read the provider's credential",
-            "the variable named with --api-key-env is not set",
-        )
-        .with_context("variable", name)),
+        Some(name) => Err(not_set(name)),
     }
 }
 

@@ -5,7 +5,9 @@
     reason = "what a test assumes and does not find is its failure"
 )]
 
+mod attach;
 mod config;
+mod daemon;
 mod doctor;
 mod egress;
 mod escape;

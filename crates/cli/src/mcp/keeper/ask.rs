@@ -13,6 +13,7 @@ use tokio::process::{ChildStdin, ChildStdout, Command};
 use tokio::sync::Mutex;
 
 use super::{Answer, Wish};
+use crate::args::Program;
 use crate::process;
 use crate::settings::env;
 
@@ -62,6 +63,8 @@ impl ProcessKeeper {
             Error::new(ErrorKind::HostIo, OPERATION, "its process cannot be started").with_source(source)
         };
         let mut child = Command::new(process::own_program().map_err(failed)?)
+            // One file may go by both names.
+            .arg0(Program::CofferdamMcp.name())
             .arg("--state-dir")
             .arg(&self.state_dir)
             .args(["--__keep-turns", "start"])

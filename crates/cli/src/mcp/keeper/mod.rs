@@ -1,4 +1,4 @@
-//! Prompts that go on when the server dies, at any moment and however it dies.
+//! Without a daemon, prompts that go on when the server dies, at any moment and however it dies.
 //!
 //! The model proxy of a sealed session lives in the process that owns the session's agent. So a second process waits to
 //! own the sessions whose turns nobody waits for: it contends for the agent's lock, which the system takes from a process

@@ -1,5 +1,6 @@
 //! The other end: the process that stays behind.
 
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::task::JoinSet;
 
 use super::{Answer, Wish};
+use crate::args::Program;
 use crate::compose::Backend;
 use crate::console::{Reader, Writer};
 use crate::process;
@@ -30,6 +32,7 @@ pub fn start(state_dir: Option<&Path>) -> Result<()> {
         .with_source(source)
     };
     let mut command = Command::new(process::own_program().map_err(failed)?);
+    command.arg0(Program::CofferdamMcp.name());
     if let Some(dir) = state_dir {
         command.arg("--state-dir").arg(dir);
     }

@@ -7,15 +7,17 @@ mod streams;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use cli::app::Invocation;
 use cli::compose::{Backend, Opened};
 use cli::console::Streams;
+use cli::daemon::connect::Wish;
 use cli::settings::{Settings, Terminals};
 use futures::StreamExt;
+use http_api::ServerInfo;
 use session_core::error::{Error, ErrorKind, Result};
 use session_core::id::ImageRef;
 use session_core::runtime::{Progress, RuntimeHealth};
@@ -35,6 +37,10 @@ pub(crate) struct User {
     /// After how many bytes the reader of standard output goes away.
     pub(crate) stdout_limit: Option<usize>,
     pub(crate) health: Result<RuntimeHealth, ErrorKind>,
+    /// What the daemon says, when one runs.
+    pub(crate) daemon: Option<ServerInfo>,
+    /// How the lifecycle API was opened.
+    pub(crate) opened: Mutex<Vec<&'static str>>,
     state: tempfile::TempDir,
 }
 
@@ -69,6 +75,8 @@ impl User {
                 version: "Docker 29.3.1".to_owned(),
                 findings: Vec::new(),
             }),
+            daemon: None,
+            opened: Mutex::default(),
             state,
         }
     }
@@ -130,11 +138,33 @@ impl User {
 
 #[async_trait]
 impl Backend for User {
-    async fn open(&self, _settings: &Settings) -> Result<Opened> {
+    async fn connect(&self, wish: Wish<'_>) -> Result<Opened> {
         self.fake.fail("open")?;
+        // As where no daemon runs yet.
+        if let Some(told) = wish.told.filter(|told| told.needs_model) {
+            told.settings.require_model()?;
+        }
+        self.opened.lock().unwrap().push("daemon");
         Ok(Opened {
             api: self.fake.clone(),
             servers: None,
+            lasting: true,
+            close: Box::pin(async {}),
+        })
+    }
+
+    async fn daemon(&self, _state_dir: &Path) -> Result<Option<ServerInfo>> {
+        self.fake.fail("daemon")?;
+        Ok(self.daemon.clone())
+    }
+
+    async fn open(&self, _settings: &Settings) -> Result<Opened> {
+        self.fake.fail("open")?;
+        self.opened.lock().unwrap().push("embedded");
+        Ok(Opened {
+            api: self.fake.clone(),
+            servers: None,
+            lasting: false,
             close: Box::pin(async {}),
         })
     }

@@ -158,25 +158,29 @@ impl SessionApi for Fake {
         Ok(self.running(*command))
     }
 
-    async fn open_terminal(&self, session: &SessionId, _request: OpenTerminal) -> Result<TerminalInfo> {
-        Err(no_terminals(session))
+    async fn open_terminal(&self, session: &SessionId, request: OpenTerminal) -> Result<TerminalInfo> {
+        self.called("open_terminal", format_args!("{session} {:?}", request.program))?;
+        Ok(self.terminals.open(session, request))
     }
 
     async fn terminals(&self, _session: &SessionId) -> Result<Vec<TerminalInfo>> {
-        Ok(Vec::new())
+        Ok(self.terminals.list())
     }
 
     async fn attach_terminal(
         &self,
         session: &SessionId,
-        _terminal: &TerminalId,
-        _size: TerminalSize,
+        terminal: &TerminalId,
+        size: TerminalSize,
     ) -> Result<AttachedTerminal> {
-        Err(no_terminals(session))
+        self.called("attach_terminal", format_args!("{session} {terminal} {size:?}"))?;
+        self.terminals.attach(terminal)
     }
 
-    async fn close_terminal(&self, session: &SessionId, _terminal: &TerminalId) -> Result<()> {
-        Err(no_terminals(session))
+    async fn close_terminal(&self, session: &SessionId, terminal: &TerminalId) -> Result<()> {
+        self.called("close_terminal", format_args!("{session} {terminal}"))?;
+        self.terminals.close(terminal);
+        Ok(())
     }
 
     async fn copy_in(&self, session: &SessionId, dest: &str, archive: ArchiveStream) -> Result<CopyReport> {
@@ -250,10 +254,4 @@ impl SessionApi for Fake {
     async fn destroy(&self, session: &SessionId) -> Result<()> {
         self.called("destroy", session)
     }
-}
-
-/// Nothing that is tested here opens a terminal.
-fn no_terminals(session: &SessionId) -> Error {
-    Error::new(ErrorKind::Unsupported, "open a terminal", "the fake has none")
-        .with_context("session", session)
 }

@@ -2,6 +2,7 @@
 
 mod api;
 mod play;
+mod terminals;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -20,6 +21,7 @@ use tokio::sync::{broadcast, watch};
 
 use self::play::Steered;
 pub(crate) use self::play::Step;
+use self::terminals::Terminals;
 use super::fixtures;
 
 pub(crate) struct Fake {
@@ -44,6 +46,7 @@ pub(crate) struct Fake {
     signals: broadcast::Sender<Interrupt>,
     interrupted: watch::Sender<bool>,
     steered: Arc<Steered>,
+    terminals: Terminals,
 }
 
 impl Fake {
@@ -71,6 +74,7 @@ impl Fake {
             signals: broadcast::channel(16).0,
             interrupted: watch::Sender::new(false),
             steered: Arc::default(),
+            terminals: Terminals::default(),
         }
     }
 
