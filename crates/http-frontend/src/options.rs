@@ -5,7 +5,6 @@ use std::time::Duration;
 use secrecy::SecretString;
 
 use crate::compat::CompatOptions;
-use crate::compat::CompatOptions;
 use crate::tokens::TokenFile;
 
 /// How the API is served.
@@ -39,8 +38,6 @@ pub struct HttpOptions {
     pub compat: Option<CompatOptions>,
     /// Requests of one token to the routes of the older interface.
     pub compat_rate: Rate,
-    /// The older interface; none of it when `None`.
-    pub compat: Option<CompatOptions>,
     /// Wrong tokens from one address.
     pub failure_rate: Rate,
 }
@@ -78,7 +75,6 @@ impl Default for HttpOptions {
                 requests: 100,
                 window: Duration::from_mins(15),
             },
-            compat: None,
             failure_rate: Rate {
                 requests: 30,
                 window: Duration::from_secs(30),

@@ -12,6 +12,7 @@ mod record;
 mod refusal;
 mod token;
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -19,6 +20,7 @@ use axum::extract::{Request, State};
 use axum::http::{Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use futures::FutureExt as _;
 use http_api::SurfaceCode;
 use tracing::Instrument as _;
 
@@ -79,7 +81,12 @@ pub(crate) async fn pass(State(surface): State<Surface>, mut request: Request, n
             request.extensions_mut().insert(id.clone());
             let patience = surface.state.options().body_timeout;
             let request = request.map(|body| Stalling::guard(body, patience));
-            let mut answer = answer::as_problem(next.run(request).instrument(span).await).await;
+            let handled = AssertUnwindSafe(next.run(request).instrument(span)).catch_unwind();
+            // What a handler panicked with is in the log by its hook; it is not for clients.
+            let handled = handled.await.unwrap_or_else(|_| {
+                Failure::new(SurfaceCode::Internal, "the server failed at this request").into_response()
+            });
+            let mut answer = answer::as_problem(handled).await;
             admitted.rate.tell(answer.headers_mut());
             answer
         }

@@ -1,0 +1,15 @@
+//! The surface as clients meet it, over raw sockets: what gets in, how much of it, and what everybody else is told.
+
+mod bodies;
+mod certificates;
+mod connections;
+mod ending;
+mod gate;
+mod mounts;
+mod probes;
+mod rates;
+mod requests;
+mod scopes;
+mod socket;
+mod support;
+mod tokens;
