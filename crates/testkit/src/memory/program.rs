@@ -14,11 +14,12 @@ use futures::future::BoxFuture;
 use session_core::id::SessionId;
 use session_link::mux::MuxStream;
 use session_link::{ExitCause, OutputStream, Signal};
-use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader, DuplexStream, ReadBuf};
-use tokio::sync::mpsc;
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader, ReadBuf};
+use tokio::net::unix::pipe;
+use tokio::sync::{Mutex, mpsc};
 
 use super::container::Container;
-use super::process::{Doom, Process};
+use super::process::{Doom, Process, Terminal};
 
 /// A program, ready to be run any number of times.
 pub(super) type Program = Arc<dyn Fn(Context) -> BoxFuture<'static, Exit> + Send + Sync>;
@@ -81,16 +82,23 @@ impl Context {
 }
 
 /// A program's standard input.
-#[derive(Debug)]
 pub struct Input {
-    pipe: Option<BufReader<DuplexStream>>,
+    pipe: Option<BufReader<Box<dyn AsyncRead + Send + Sync + Unpin>>>,
     line: Vec<u8>,
 }
 
+impl std::fmt::Debug for Input {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Input")
+            .field("line", &self.line)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Input {
-    pub(super) fn new(pipe: DuplexStream) -> Self {
+    pub(super) fn new(pipe: impl AsyncRead + Send + Sync + Unpin + 'static) -> Self {
         Self {
-            pipe: Some(BufReader::new(pipe)),
+            pipe: Some(BufReader::new(Box::new(pipe))),
             line: Vec::new(),
         }
     }
@@ -143,6 +151,7 @@ pub struct Output(Sink);
 #[derive(Debug, Clone)]
 enum Sink {
     Stream(Arc<Process>, OutputStream),
+    Terminal(Arc<Mutex<pipe::Sender>>),
     File(Arc<File>),
     Null,
 }
@@ -150,6 +159,10 @@ enum Sink {
 impl Output {
     pub(super) fn new(process: Arc<Process>, stream: OutputStream) -> Self {
         Self(Sink::Stream(process, stream))
+    }
+
+    pub(super) fn terminal(end: pipe::Sender) -> Self {
+        Self(Sink::Terminal(Arc::new(Mutex::new(end))))
     }
 
     pub(super) fn file(file: File) -> Self {
@@ -165,6 +178,7 @@ impl Output {
         match &self.0 {
             Sink::Stream(process, stream) => process.write(*stream, bytes.into()).await,
             // As for a program that does not look at what `write` returns.
+            Sink::Terminal(end) => drop(end.lock().await.write_all(&bytes.into()).await),
             Sink::File(file) => drop((&**file).write_all(&bytes.into())),
             Sink::Null => {}
         }
@@ -196,6 +210,11 @@ impl Machine {
     /// The program's own process id.
     pub fn pid(&self) -> u32 {
         self.process.pid.unwrap_or_default()
+    }
+
+    /// The program's terminal, if it has one.
+    pub(super) fn terminal(&self) -> Option<&Terminal> {
+        self.process.terminal()
     }
 
     /// From now on signals other than those that no program can handle arrive here instead of ending the program.

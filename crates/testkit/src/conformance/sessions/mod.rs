@@ -10,6 +10,7 @@ mod models;
 mod programs;
 mod seal;
 mod stage;
+mod terminals;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -122,6 +123,7 @@ pub fn tests(prefix: &str, lab: Arc<dyn SessionLab>) -> Vec<Trial> {
         models::cases(),
         programs::cases(),
         seal::cases(),
+        terminals::cases(),
     ]
     .into_iter()
     .flatten()

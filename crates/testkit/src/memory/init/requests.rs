@@ -95,11 +95,11 @@ async fn serve(
             reply(writer, &()).await
         }
         Request::Spawn { spec } => {
-            let (process, existed) = processes.spawn(container, spec, link);
+            let (process, existed) = processes.spawn(container, spec, link)?;
             reply(writer, &process.spawned(existed)).await
         }
         Request::Run { spec } => {
-            let (process, existed) = processes.spawn(container, spec, link);
+            let (process, existed) = processes.spawn(container, spec, link)?;
             let spawned = process.spawned(existed);
             process::serve(process, spawned, 0, decoder, reader, writer).await
         }
@@ -121,9 +121,14 @@ async fn serve(
             processes.get(&id)?.signal(signal).await;
             reply(writer, &()).await
         }
-        Request::Resize { id, .. } => {
-            processes.get(&id)?;
-            Err(LinkError::invalid("resize", "the process has no terminal"))
+        Request::Resize { id, size } => {
+            let process = processes.get(&id)?;
+            let Some(terminal) = process.terminal() else {
+                return Err(LinkError::invalid("resize", "the process has no terminal"));
+            };
+            let refused = |error| LinkError::io("resize", "the terminal takes no other size", error);
+            terminal.resize(size).map_err(refused)?;
+            reply(writer, &()).await
         }
         Request::Acknowledge { id, upto } => {
             processes.get(&id)?.acknowledge(upto);

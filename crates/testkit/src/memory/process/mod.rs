@@ -4,6 +4,7 @@ mod attach;
 mod spool;
 mod stdin;
 mod table;
+mod terminal;
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -20,6 +21,7 @@ pub(super) use attach::serve;
 use spool::Spool;
 pub(super) use stdin::Stdin;
 pub(super) use table::Table;
+pub(super) use terminal::Terminal;
 
 /// How far a process may be ahead of its furthest reader before it is made to wait.
 const ATTACHED_WINDOW: u64 = 512 << 10;
@@ -35,6 +37,7 @@ pub(super) struct Process {
     began: Instant,
     ledger: Mutex<Ledger>,
     stdin: Stdin,
+    terminal: Option<Terminal>,
     /// Output or end: readers look again.
     changed: Notify,
     /// Sent or acknowledged: writers look again.
@@ -71,6 +74,10 @@ impl Process {
 
     pub(super) fn stdin(&self) -> &Stdin {
         &self.stdin
+    }
+
+    pub(super) fn terminal(&self) -> Option<&Terminal> {
+        self.terminal.as_ref()
     }
 
     pub(super) fn spawned(&self, existed: bool) -> Spawned {
@@ -183,7 +190,7 @@ impl Process {
             end: ledger.spool.end(),
             acknowledged: ledger.acknowledged,
             stdin_key: self.stdin.key(),
-            terminal: None,
+            terminal: self.terminal.as_ref().map(Terminal::info),
             age: self.began.elapsed(),
         }
     }

@@ -4,7 +4,7 @@ use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
 use session_link::{ErrorKind, LinkError, Result, WriteOutcome};
-use tokio::io::{AsyncWriteExt, DuplexStream};
+use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::{mpsc, oneshot};
 
 /// Writes that wait for the process; more wait at the host.
@@ -12,6 +12,9 @@ const QUEUE: usize = 4;
 
 /// What a pipe holds before its writer waits.
 pub(super) const PIPE: usize = 64 << 10;
+
+/// Where input goes: a pipe or a terminal.
+pub(super) type Sink = Box<dyn AsyncWrite + Send + Unpin>;
 
 struct Input {
     bytes: Bytes,
@@ -28,7 +31,7 @@ pub(in crate::memory) struct Stdin(Mutex<State>);
 
 impl Stdin {
     /// The way to `pipe`, if there is one, and the task that owns it.
-    pub(super) fn new(pipe: Option<DuplexStream>) -> (Self, impl Future<Output = ()> + Send + 'static) {
+    pub(super) fn new(pipe: Option<Sink>) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (queue, inputs) = mpsc::channel(QUEUE);
         let state = State {
             queue: pipe.is_some().then_some(queue),
@@ -106,7 +109,7 @@ fn closed() -> LinkError {
     )
 }
 
-async fn feed(mut pipe: DuplexStream, mut inputs: mpsc::Receiver<Input>) {
+async fn feed(mut pipe: Sink, mut inputs: mpsc::Receiver<Input>) {
     while let Some(Input { bytes, written }) = inputs.recv().await {
         if pipe.write_all(&bytes).await.is_err() {
             return;

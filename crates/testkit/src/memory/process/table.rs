@@ -1,23 +1,30 @@
 //! All processes of a container that were started and not forgotten.
 
 use std::collections::BTreeMap;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use session_link::{
-    ErrorKind, ExitCause, ExitReport, LinkError, OnDisconnect, ProcessId, ProcessInfo, Result, SpawnSpec,
-    StdinMode,
+    ErrorKind, ExitCause, ExitReport, LinkError, OnDisconnect, OutputStream, ProcessId, ProcessInfo, Result,
+    SpawnSpec, StdinMode,
 };
+use tokio::io::AsyncReadExt;
+use tokio::net::unix::pipe;
 use tokio::sync::{Notify, watch};
 
 use super::spool::Spool;
-use super::stdin::PIPE;
-use super::{Doom, Ledger, Process, Stdin};
+use super::stdin::{PIPE, Sink};
+use super::{Doom, Ledger, Process, Stdin, Terminal};
 use crate::memory::container::Container;
 use crate::memory::freezer::Freezer;
 use crate::memory::program::{Context, Exit, Input, Machine, Output, Program};
 use crate::memory::programs::Refusal;
+
+/// How long what a program said last may take to be read.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// The pid of the first process after PID 1.
 const FIRST_PID: u32 = 7;
@@ -35,22 +42,32 @@ impl Table {
     }
 
     /// Starts a process, unless its id exists; says whether it did.
+    ///
+    /// # Errors
+    /// `Io` when this machine has no terminal to give.
     pub(in crate::memory) fn spawn(
         &self,
         container: &Arc<Container>,
         spec: SpawnSpec,
         link: u64,
-    ) -> (Arc<Process>, bool) {
+    ) -> Result<(Arc<Process>, bool)> {
         let mut processes = self.lock();
         if let Some(process) = processes.get(&spec.id) {
-            return (process.clone(), true);
+            return Ok((process.clone(), true));
         }
         let program = container.find_program(&spec);
         let pid = program
             .is_ok()
             .then(|| FIRST_PID + self.next_pid.fetch_add(1, Ordering::Relaxed));
-        let (ours, theirs) = tokio::io::duplex(PIPE);
-        let (stdin, feed) = Stdin::new((spec.stdin == StdinMode::Piped).then_some(ours));
+        let Wiring {
+            input,
+            mut streams,
+            terminal,
+        } = match &spec.terminal {
+            Some(wanted) => Wiring::terminal(wanted)?,
+            None => Wiring::pipes(spec.stdin),
+        };
+        let (stdin, feed) = Stdin::new(input);
         let process = Arc::new(Process {
             id: spec.id.clone(),
             pid,
@@ -70,6 +87,7 @@ impl Table {
                 exit: None,
             }),
             stdin,
+            terminal,
             changed: Notify::new(),
             room: Notify::new(),
             doom: watch::Sender::new(None),
@@ -81,12 +99,13 @@ impl Table {
             Ok(program) => {
                 container.spawn(feed);
                 let limit = spec.time_limit;
-                let run = run(container.clone(), process.clone(), program, spec, theirs);
-                container.spawn(supervise(container.clone(), process.clone(), run, limit));
+                let reading = streams.reading(process.clone());
+                let run = run(container.clone(), process.clone(), program, spec, streams);
+                container.spawn(supervise(container.clone(), process.clone(), run, reading, limit));
             }
             Err(refusal) => process.exited(refused(refusal)),
         }
-        (process, false)
+        Ok((process, false))
     }
 
     /// # Errors
@@ -171,21 +190,96 @@ fn refused(refusal: Refusal) -> ExitReport {
     }
 }
 
+/// How a process is joined to its init.
+struct Wiring {
+    input: Option<Sink>,
+    streams: Streams,
+    terminal: Option<Terminal>,
+}
+
+/// What a program has as its three streams.
+enum Streams {
+    Pipes(Option<tokio::io::DuplexStream>),
+    /// Its end of the terminal, and init's.
+    Terminal {
+        input: pipe::Receiver,
+        output: pipe::Sender,
+        written: Option<pipe::Receiver>,
+    },
+}
+
+impl Wiring {
+    fn pipes(mode: StdinMode) -> Self {
+        let (ours, theirs) = tokio::io::duplex(PIPE);
+        let piped = mode == StdinMode::Piped;
+        Self {
+            input: piped.then(|| Box::new(ours) as Sink),
+            streams: Streams::Pipes(piped.then_some(theirs)),
+            terminal: None,
+        }
+    }
+
+    fn terminal(wanted: &session_link::Terminal) -> Result<Self> {
+        let open = || -> std::io::Result<Self> {
+            let (terminal, theirs) = Terminal::open(wanted)?;
+            Ok(Self {
+                input: Some(Box::new(terminal.input()?)),
+                streams: Streams::Terminal {
+                    input: pipe::Receiver::from_owned_fd_unchecked(theirs.try_clone()?)?,
+                    output: pipe::Sender::from_owned_fd_unchecked(theirs)?,
+                    written: Some(terminal.output()?),
+                },
+                terminal: Some(terminal),
+            })
+        };
+        open().map_err(|error| LinkError::io("spawn", "there is no terminal to be had", error))
+    }
+}
+
+impl Streams {
+    /// Takes what the program writes on a terminal to its spool, until nobody has that open any more.
+    fn reading(&mut self, process: Arc<Process>) -> impl Future<Output = ()> + Send + use<> {
+        let written = match self {
+            Self::Pipes(_) => None,
+            Self::Terminal { written, .. } => written.take(),
+        };
+        async move {
+            let Some(mut written) = written else { return };
+            let mut buffer = vec![0; PIPE];
+            while let Ok(read @ 1..) = written.read(&mut buffer).await {
+                let bytes = Bytes::copy_from_slice(&buffer[..read]);
+                process.write(OutputStream::Stdout, bytes).await;
+            }
+        }
+    }
+
+    fn split(self, process: &Arc<Process>) -> (Input, Output, Output) {
+        match self {
+            Self::Pipes(pipe) => (
+                pipe.map_or_else(Input::empty, Input::new),
+                Output::new(process.clone(), OutputStream::Stdout),
+                Output::new(process.clone(), OutputStream::Stderr),
+            ),
+            Self::Terminal { input, output, .. } => {
+                let output = Output::terminal(output);
+                (Input::new(input), output.clone(), output)
+            }
+        }
+    }
+}
+
 async fn run(
     container: Arc<Container>,
     process: Arc<Process>,
     program: Program,
     spec: SpawnSpec,
-    pipe: tokio::io::DuplexStream,
+    streams: Streams,
 ) -> Exit {
-    let output = |stream| Output::new(process.clone(), stream);
+    let (stdin, stdout, stderr) = streams.split(&process);
     let context = Context {
-        stdin: match spec.stdin {
-            StdinMode::Piped => Input::new(pipe),
-            StdinMode::Null => Input::empty(),
-        },
-        stdout: output(session_link::OutputStream::Stdout),
-        stderr: output(session_link::OutputStream::Stderr),
+        stdin,
+        stdout,
+        stderr,
         cwd: spec.cwd.unwrap_or_else(|| "/".to_owned()),
         argv: spec.argv,
         env: spec.env.into_iter().collect(),
@@ -194,13 +288,27 @@ async fn run(
     program(context).await
 }
 
+/// Runs a program while what it writes is read.
+async fn alongside(program: impl Future<Output = Exit>, reading: Pin<&mut impl Future<Output = ()>>) -> Exit {
+    let mut program = pin!(program);
+    tokio::select! {
+        exit = &mut program => return exit,
+        () = reading => {}
+    }
+    program.await
+}
+
 /// Sees a program through to its end, whoever ends it.
 async fn supervise(
     container: Arc<Container>,
     process: Arc<Process>,
     program: impl Future<Output = Exit>,
+    reading: impl Future<Output = ()>,
     time_limit: Option<Duration>,
 ) {
+    // Once done it stays so, however often it is asked.
+    let mut reading = pin!(futures::future::maybe_done(reading));
+    let program = alongside(program, reading.as_mut());
     let kills = container.oom_kills();
     let mut doom = process.doom.subscribe();
     let limit = async {
@@ -223,6 +331,8 @@ async fn supervise(
             Exit::Signal(signal) => (None, Some(signal), ExitCause::Signaled),
         },
     };
+    // What it said last; its end of the terminal is closed.
+    let _ = tokio::time::timeout(LAST_WORDS, reading).await;
     process.exited(ExitReport {
         code,
         signal,

@@ -29,7 +29,9 @@ pub(super) fn add(programs: &Programs) {
     programs.add("rm", rm);
     programs.add("kill", kill);
     programs.add("tail", tail);
+    programs.add("head", head);
     programs.add("wc", wc);
+    programs.add("stty", stty);
 }
 
 fn complaint(context: &Context, path: &str, error: &io::Error) -> String {
@@ -238,8 +240,51 @@ async fn tail(context: Context) -> Exit {
     Exit::Code(1)
 }
 
+/// `head -c COUNT /dev/zero`; nothing else of `head` is here.
+async fn head(context: Context) -> Exit {
+    let args = context.args();
+    let ["-c", count, "/dev/zero"] = args.iter().map(String::as_str).collect::<Vec<_>>()[..] else {
+        return Exit::Code(1);
+    };
+    let mut left: usize = count.parse().unwrap_or_default();
+    while left > 0 {
+        let piece = left.min(PIECE);
+        context.stdout.write(vec![0; piece]).await;
+        left -= piece;
+    }
+    Exit::OK
+}
+
 async fn wc(mut context: Context) -> Exit {
     let count = context.stdin.to_end().await.len();
     context.stdout.line(count).await;
+    Exit::OK
+}
+
+/// `stty size` and a few words that change the terminal.
+async fn stty(context: Context) -> Exit {
+    let Some(terminal) = context.machine.terminal() else {
+        context.stderr.line("stty: not a terminal").await;
+        return Exit::Code(1);
+    };
+    for word in context.args() {
+        let known = match word.as_str() {
+            "size" => match terminal.size() {
+                Ok((rows, columns)) => {
+                    context.stdout.line(format!("{rows} {columns}")).await;
+                    true
+                }
+                Err(_) => false,
+            },
+            word => terminal.set(word).unwrap_or(false),
+        };
+        if !known {
+            context
+                .stderr
+                .line(format!("stty: invalid argument {word}"))
+                .await;
+            return Exit::Code(1);
+        }
+    }
     Exit::OK
 }

@@ -1,4 +1,4 @@
-//! `sh -c`: enough of a shell for tests. One statement after the other, read only when it is reached, with `;`, `&&`,
+//! `sh`: enough of a shell for tests, with a script or without. One statement after the other, read only when it is reached, with `;`, `&&`,
 //! `||`, quotes, a few variables and redirections. What it does not know ends it with 2, as a syntax error does.
 
 use std::collections::VecDeque;
@@ -10,8 +10,9 @@ use super::{Programs, Refusal};
 use crate::memory::program::{Context, Exit, Input, Output};
 
 /// Children that leave the shell's input to those after them. Any other takes all of it.
-const READS_NOTHING: [&str; 13] = [
+const READS_NOTHING: [&str; 15] = [
     "echo", "printf", "true", "false", "env", "id", "pwd", "sleep", "touch", "mkdir", "rm", "kill", "tail",
+    "stty", "head",
 ];
 
 pub(super) fn add(programs: &Arc<Programs>) {
@@ -24,6 +25,9 @@ async fn shell(programs: Weak<Programs>, context: Context) -> Exit {
     let Some(programs) = programs.upgrade() else {
         return Exit::Code(127);
     };
+    if args.is_empty() {
+        return Shell::new(programs, Vec::new(), context).converse().await;
+    }
     let [flag, script, parameters @ ..] = args.as_slice() else {
         return Exit::Code(2);
     };
@@ -31,12 +35,7 @@ async fn shell(programs: Weak<Programs>, context: Context) -> Exit {
         return Exit::Code(2);
     }
     let script = script.clone();
-    let mut shell = Shell {
-        programs,
-        parameters: parameters.to_vec(),
-        context,
-        status: 0,
-    };
+    let mut shell = Shell::new(programs, parameters.to_vec(), context);
     for statement in statements(&script) {
         if let Some(exit) = shell.statement(&statement).await {
             return exit;
@@ -62,6 +61,32 @@ enum Join {
 }
 
 impl Shell {
+    fn new(programs: Arc<Programs>, parameters: Vec<String>, context: Context) -> Self {
+        Self {
+            programs,
+            parameters,
+            context,
+            status: 0,
+        }
+    }
+
+    /// Does what it is told line by line; on a terminal, with a prompt.
+    async fn converse(mut self) -> Exit {
+        loop {
+            if self.context.machine.terminal().is_some() {
+                self.context.stdout.write("$ ").await;
+            }
+            let Some(line) = self.context.stdin.line().await else {
+                return Exit::Code(self.status);
+            };
+            for statement in statements(&String::from_utf8_lossy(&line)) {
+                if let Some(exit) = self.statement(&statement).await {
+                    return exit;
+                }
+            }
+        }
+    }
+
     /// Runs a list of commands; the exit of the shell when one ends it.
     async fn statement(&mut self, statement: &str) -> Option<Exit> {
         let Some(commands) = self.parse(statement) else {
@@ -191,6 +216,14 @@ impl Shell {
                     self.context.env.insert(name.to_owned(), value.to_owned());
                 }
                 0
+            }
+            "read" => {
+                let line = self.context.stdin.line().await;
+                let value = String::from_utf8_lossy(line.as_deref().unwrap_or_default()).into_owned();
+                self.context
+                    .env
+                    .extend(words.pop_front().map(|name| (name, value)));
+                i32::from(line.is_none())
             }
             "command" => i32::from(words.back().is_none_or(|name| self.find(name).is_err())) * 127,
             "kill" => return self.run(&name, words, stdout, stderr, true).await,
