@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use session_link::Link;
 use tokio::sync::{mpsc, oneshot, watch};
+use tracing::Instrument as _;
 
 use super::connect::Linked;
 use super::inbox::Inbox;
@@ -31,7 +32,10 @@ impl DriverHandle {
         let (requests, inbox) = mpsc::channel(QUEUE);
         let (link_out, link) = watch::channel(None);
         let driver = Driver::new(foundation, record, link_out);
-        (Self { requests, link }, driver.run(Inbox::new(inbox), shutdown))
+        // No request's child, whoever asked first for the session: the task serves all of them.
+        let span = tracing::info_span!(parent: None, "session", session = %record.info.id);
+        let task = driver.run(Inbox::new(inbox), shutdown).instrument(span);
+        (Self { requests, link }, task)
     }
 
     /// Whether the task has ended.

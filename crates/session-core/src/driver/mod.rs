@@ -42,6 +42,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
+use tracing::Instrument as _;
 
 pub(crate) use self::agent::describe_exit;
 pub(crate) use self::create::{LaunchPlan, send_archive};
@@ -195,9 +196,15 @@ impl Driver {
                     Some(request) => self.handle(request, &mut inbox).await,
                     None => break,
                 },
-                output = owned_agent::next(&mut self.agent) => self.agent_output(output).await,
+                output = owned_agent::next(&mut self.agent) => {
+                    let turn = self.turn_span();
+                    self.agent_output(output).instrument(turn).await;
+                }
                 () = connect::closed(&self.connection) => self.link_lost().await,
-                () = wait_until(deadline) => self.deadline_passed().await,
+                () = wait_until(deadline) => {
+                    let turn = self.turn_span();
+                    self.deadline_passed().instrument(turn).await;
+                }
             }
         }
         self.disconnect().await;
@@ -308,9 +315,13 @@ impl Driver {
             };
             attempts += 1;
             match self.foundation.store.commit(&self.id, batch).await {
+                Ok(_) => {
+                    tracing::info!(session = %self.id, state = next.name().as_str(), "the session's state changed");
+                    return Ok(next);
+                }
                 // Another process made a step in between: this one is judged again from there.
                 Err(error) if error.kind() == ErrorKind::StateConflict && attempts < STEP_ATTEMPTS => {}
-                outcome => return outcome.map(|_| next),
+                Err(error) => return Err(error),
             }
         }
     }

@@ -9,7 +9,7 @@ use super::Driver;
 use super::interrupt::{Interrupt, Reason};
 use super::watchdog::Watch;
 use crate::error::{Error, ErrorKind, ErrorReport, Result};
-use crate::id::TurnId;
+use crate::id::{SessionId, TurnId};
 use crate::state::{InterruptCause, SessionState, StateName};
 use crate::store::{AgentRecord, Batch, TurnUpdate};
 use crate::turn::{TokenUsage, TurnFailure, TurnFailureCause, TurnInfo, TurnOutcome, TurnStatus};
@@ -21,6 +21,8 @@ pub(super) struct ActiveTurn {
     limit: Option<Duration>,
     pub(super) interrupt: Option<Interrupt>,
     pub(super) watch: Watch,
+    /// What is logged of it.
+    span: tracing::Span,
 }
 
 impl ActiveTurn {
@@ -31,6 +33,7 @@ impl ActiveTurn {
             limit: turn.time_limit_ms.map(Duration::from_millis),
             interrupt: None,
             watch,
+            span: tracing::info_span!("turn", turn = %turn.id),
         }
     }
 
@@ -124,6 +127,12 @@ impl Driver {
         self.agent.as_ref()?.turn.as_ref()
     }
 
+    /// Where what happens now is logged: at the turn that the agent works on, if there is one.
+    pub(super) fn turn_span(&self) -> tracing::Span {
+        self.active_turn()
+            .map_or_else(tracing::Span::current, |active| active.span.clone())
+    }
+
     /// Takes up turns that wait in the store, or one that runs and has no owner any more.
     pub(super) async fn take_work(&mut self) {
         self.wants_work = false;
@@ -204,6 +213,7 @@ impl Driver {
             return Err(error);
         }
         agent.write(self.foundation.agent.prompt(&turn.id, &turn.prompt));
+        tracing::info!(session = %self.id, turn = %turn.id, "a turn begins");
         Ok(())
     }
 
@@ -271,6 +281,7 @@ impl Driver {
     ) -> Result<()> {
         self.wants_work = true;
         let still_busy = self.record().await?.info.state == SessionState::Busy;
+        let told = Told::of(&outcome);
         let batch = Batch {
             state: still_busy.then_some(SessionState::Ready),
             expect_state: still_busy.then_some(StateName::Busy),
@@ -281,7 +292,9 @@ impl Driver {
             }),
             ..batch
         };
-        self.foundation.store.commit(&self.id, batch).await.map(drop)
+        self.foundation.store.commit(&self.id, batch).await?;
+        told.log(&self.id, &turn);
+        Ok(())
     }
 
     /// The session's container is gone: no turn of it will end by itself.
@@ -314,6 +327,7 @@ impl Driver {
     }
 
     pub(super) async fn end_unstarted(&self, turn: TurnId, outcome: TurnOutcome) -> Result<()> {
+        let told = Told::of(&outcome);
         let update = TurnUpdate {
             id: turn,
             status: outcome.status,
@@ -326,7 +340,11 @@ impl Driver {
         match self.foundation.store.commit(&self.id, batch).await {
             // Another process ended it first.
             Err(error) if error.kind() == ErrorKind::StateConflict => Ok(()),
-            outcome => outcome.map(drop),
+            Err(error) => Err(error),
+            Ok(_) => {
+                told.log(&self.id, &turn);
+                Ok(())
+            }
         }
     }
 
@@ -378,6 +396,35 @@ impl Driver {
         };
         self.finish_turn_of(turn.id, ended(TurnStatus::Failed, Some(failure)), batch)
             .await
+    }
+}
+
+/// What the log says of a turn that ended. Words of the agent or its model are no part of it: they are in its events.
+struct Told {
+    status: TurnStatus,
+    cause: Option<TurnFailureCause>,
+    duration_ms: u64,
+    model_calls: u64,
+}
+
+impl Told {
+    fn of(outcome: &TurnOutcome) -> Self {
+        Self {
+            status: outcome.status,
+            cause: outcome.failure.as_ref().map(|failure| failure.cause),
+            duration_ms: outcome.duration_ms,
+            model_calls: outcome.model_calls,
+        }
+    }
+
+    fn log(&self, session: &SessionId, turn: &TurnId) {
+        let Self {
+            status,
+            cause,
+            duration_ms,
+            model_calls,
+        } = self;
+        tracing::info!(%session, %turn, ?status, ?cause, duration_ms, model_calls, "a turn ended");
     }
 }
 

@@ -117,6 +117,7 @@ impl SessionApi for SessionManager {
         let turn = match self.inner.foundation.store.insert_turn(session, turn).await? {
             Accepted::New(turn) | Accepted::Existing(turn) => turn,
         };
+        tracing::info!(%session, turn = %turn.id, "a prompt was accepted");
         // Also for a turn that existed: whoever accepted it may have died before telling anybody.
         self.driver(&record)
             .tell(Request::Work(self.account(session)))

@@ -57,6 +57,8 @@ impl SessionManager {
             .run(spec)
             .await
             .map_err(|error| from_link(OPERATION, error))?;
+        // Not its arguments: people put secrets there, whatever they are told.
+        tracing::info!(%session, command = %id, "a command was started");
         self.note(
             session,
             EventKind::CommandStarted {
@@ -194,6 +196,14 @@ impl Watcher {
 
     fn ended(&mut self, exit: &CommandExit) {
         self.done = true;
+        let (session, command) = (self.session, self.id);
+        let CommandExit {
+            cause,
+            code,
+            duration_ms,
+            ..
+        } = exit;
+        tracing::info!(%session, %command, ?cause, code, duration_ms, "a command ended");
         self.manager.note(
             &self.session,
             EventKind::CommandFinished {

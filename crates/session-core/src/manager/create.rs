@@ -50,6 +50,8 @@ impl SessionManager {
             return self.wait_created(&existing.info.id).await;
         }
         let id = record.info.id;
+        let (name, owner) = (&record.info.name, &record.info.owner);
+        tracing::info!(session = %id, name, owner, "a session is made");
         if let Some(account) = account.clone() {
             self.inner
                 .accounts
