@@ -97,7 +97,7 @@ async fn started(
     });
     Ok(RunningCommand {
         id: command,
-        events: events.boxed(),
+        events: events.fuse().boxed(),
         control: Box::new(control),
     })
 }
@@ -139,11 +139,7 @@ impl Events {
     }
 
     async fn read(&mut self) -> Result<CommandEvent> {
-        if let Some(offset) = self.unacknowledged {
-            self.acknowledge(offset).await?;
-            self.unacknowledged = None;
-        }
-        let event = match self.reader.next().await? {
+        let event = match self.said().await? {
             None => return Err(self.reader.asked().broken("it closed before the command ended")),
             Some(Said::Binary(message)) => self.output(message)?,
             Some(Said::Text(text)) => match self.reader.understand(&text)? {
@@ -175,9 +171,24 @@ impl Events {
         })
     }
 
-    async fn acknowledge(&self, offset: u64) -> Result<()> {
-        let sent = self.writer.tell(&CommandClientFrame::Ack { offset }).await;
-        sent.map_err(|error| self.reader.asked().broken(error))
+    /// What the server says next, once it was told what has arrived. Input that does not get on stands before that, and
+    /// the program may want its output taken first; the server knows, and goes on without having been told.
+    async fn said(&mut self) -> Result<Option<Said>> {
+        let Some(offset) = self.unacknowledged else {
+            return self.reader.next().await;
+        };
+        let acknowledgement = CommandClientFrame::Ack { offset };
+        let sent = tokio::select! {
+            biased;
+            // Losing it has told the server or has not; the next acknowledgement says the same and more.
+            sent = self.writer.tell(&acknowledgement) => sent,
+            // Losing it loses nothing that was read.
+            said = self.reader.next() => return said,
+        };
+        // A command that has ended closes the connection, and what it said last is still there to be read.
+        drop(sent);
+        self.unacknowledged = None;
+        self.reader.next().await
     }
 }
 

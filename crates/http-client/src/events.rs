@@ -59,7 +59,7 @@ pub(crate) async fn follow(transport: Arc<Transport>, session: SessionId, after:
             Err(error) => Some((Err(error), None)),
         }
     });
-    Ok(events.boxed())
+    Ok(events.fuse().boxed())
 }
 
 struct Follower {

@@ -80,7 +80,7 @@ pub(crate) async fn copy_out(
             Err(source) => Some((Err(transport.asked(operation).broken(source)), None)),
         }
     });
-    Ok(archive.boxed())
+    Ok(archive.fuse().boxed())
 }
 
 /// The next piece; `None` at the end that the server meant.

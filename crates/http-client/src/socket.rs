@@ -1,8 +1,9 @@
 //! WebSockets, opened on a connection of the pool.
 //!
 //! The request for one is a request as any other: a refusal is a problem and the connection stays in the pool. After the
-//! switch the connection belongs to the socket alone and closes with it. No task stands behind a socket: what is read is
-//! read by whoever asks, so a reader that is slow is felt by the server.
+//! switch the connection belongs to the socket alone and closes with it. What is read is read by whoever asks, so a reader
+//! that is slow is felt by the server. The only task behind a socket says from time to time that this end is alive: a
+//! reader that asks for nothing answers no ping, and may take hours over a page of output.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +28,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::failure::Asked;
 use crate::transport::{Call, Transport};
@@ -37,6 +39,8 @@ const MAX_MESSAGE: usize = 16 << 20;
 const MAX_UNWRITTEN: usize = 32 << 20;
 /// How long the first frame is waited for: a link to the session may have to be made.
 const BEGINNING: Duration = Duration::from_secs(600);
+/// How often the server is told that this end is alive. It gives up on whoever says nothing for 90 seconds.
+const ALIVE: Duration = Duration::from_secs(25);
 /// What is read ahead of a reader.
 const READ_AHEAD: usize = 64 << 10;
 
@@ -54,6 +58,8 @@ pub(crate) struct Reader {
     writer: Arc<Writer>,
     operation: &'static str,
     server: String,
+    /// Ends with the reader.
+    _alive: AbortOnDropHandle<()>,
 }
 
 /// A message of the server.
@@ -106,13 +112,25 @@ pub(crate) async fn open(
         sink: Mutex::new(Some(sink)),
         gone: CancellationToken::new(),
     });
+    let alive = tokio::spawn(say_alive(writer.clone()));
     let reader = Reader {
+        _alive: AbortOnDropHandle::new(alive),
         stream,
         writer: writer.clone(),
         operation,
         server: transport.name().to_owned(),
     };
     Ok((writer, reader))
+}
+
+/// A pong that nobody asked for is what the protocol has for it.
+async fn say_alive(writer: Arc<Writer>) {
+    loop {
+        tokio::time::sleep(ALIVE).await;
+        if writer.send(Message::Pong(Bytes::new())).await.is_err() {
+            return;
+        }
+    }
 }
 
 impl Writer {

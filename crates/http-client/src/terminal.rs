@@ -45,7 +45,7 @@ pub(crate) async fn attach(
     });
     Ok(AttachedTerminal {
         info,
-        events: events.boxed(),
+        events: events.fuse().boxed(),
         control: Box::new(Control { transport, writer }),
     })
 }

@@ -346,3 +346,24 @@ async fn a_signal_does_not_wait_behind_input() {
     );
     running.control.signal(15).await.unwrap();
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_that_asks_for_nothing_is_alive_all_the_same() {
+    let (told, mut signs) = tokio::sync::mpsc::channel(1);
+    let server = serve(move |mut socket| {
+        let told = told.clone();
+        async move {
+            begin(&mut socket).await;
+            while let Some(Ok(message)) = socket.next().await {
+                assert!(matches!(message, Message::Pong(_)), "{message:?}");
+                let _ = told.send(()).await;
+            }
+        }
+    });
+    let running = run(&server.client()).await.unwrap();
+    for _ in 0..10 {
+        let sign = tokio::time::timeout(Duration::from_secs(60), signs.recv()).await;
+        assert!(sign.is_ok_and(|sign| sign.is_some()), "it looks dead");
+    }
+    drop(running);
+}

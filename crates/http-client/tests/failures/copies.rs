@@ -25,7 +25,11 @@ async fn a_source_that_fails_aborts_the_upload_with_its_own_error() {
         }
     });
     let failure = Error::new(ErrorKind::HostIo, "read an archive", "the source broke off");
-    let source = stream::iter([Ok(Bytes::from_static(b"some bytes")), Err(failure)]);
+    let begun = stream::iter([Ok(Bytes::from_static(b"some bytes"))]);
+    let source = begun.chain(stream::once(async move {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        Err(failure)
+    }));
     let error = server
         .client()
         .copy_in(&id(), "in here", source.boxed())

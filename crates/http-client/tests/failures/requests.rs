@@ -7,6 +7,7 @@ use http_client::{HttpSessions, is_not_reached};
 use session_core::api::SessionApi;
 use session_core::error::ErrorKind;
 use session_core::session::{CreateSession, PromptRequest, SessionFilter};
+use tokio::io::AsyncReadExt;
 use tokio::time::Instant;
 
 use crate::peer::{Line, Request, Server, hang, id, info};
@@ -211,10 +212,9 @@ async fn a_token_goes_with_every_request_and_is_shown_to_nobody() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let serving = tokio::spawn(async move {
-        let (stream, _) = listener.accept().await.unwrap();
+        let (mut stream, _) = listener.accept().await.unwrap();
         let mut head = vec![0; 4096];
-        stream.readable().await.unwrap();
-        let read = stream.try_read(&mut head).unwrap();
+        let read = stream.read(&mut head).await.unwrap();
         String::from_utf8_lossy(&head[..read]).into_owned()
     });
     let options = http_client::ConnectOptions::default();

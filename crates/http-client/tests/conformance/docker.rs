@@ -1,0 +1,21 @@
+//! The site of `testkit/tests/docker_conformance`, for one run through the socket.
+
+#[path = "../../../testkit/tests/docker_conformance/sessions.rs"]
+mod sessions;
+
+pub(crate) use sessions::DockerSessions;
+
+const IMAGE: &str = runtime_docker::DEFAULT_TOOLBOX_IMAGE;
+const FOREIGN_IMAGE: &str = "cofferdam-test-foreign:latest";
+const MISSING_IMAGE: &str = "localhost:9/cofferdam-test-missing:latest";
+
+/// What the site expects beside it.
+mod runtime {
+    use session_core::id::ImageRef;
+
+    pub(crate) fn image(reference: &str) -> ImageRef {
+        reference
+            .parse()
+            .unwrap_or_else(|_| unreachable!("this is a reference"))
+    }
+}
