@@ -13,10 +13,9 @@ use session_link::{
 use super::Driver;
 use super::lines::Piece;
 use super::owned_agent::{LAST_WORDS, OwnedAgent};
-use crate::agent::{AgentContext, AgentSignal};
+use crate::agent::AgentSignal;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::EventKind;
-use crate::gateway::MODEL_PORT;
 use crate::id::TurnId;
 use crate::link_error::from_link;
 use crate::runtime::ContainerSpec;
@@ -35,10 +34,13 @@ impl Driver {
         Ok(())
     }
 
-    /// Takes the agent lock and the agent. `false` when another process holds it.
+    /// Takes the agent lock and the agent. `false` when another process holds it, or a person sits at its own interface.
     ///
     /// An agent that runs already is taken as it is; one that has to be started may use `tools` only.
     pub(super) async fn own_agent(&mut self, tools: &[String]) -> Result<bool> {
+        if self.look_after_interface().await? {
+            return Ok(false);
+        }
         let Some(lock) = self.foundation.state_dir.try_lock_agent(&self.id)? else {
             return Ok(false);
         };
@@ -47,6 +49,9 @@ impl Driver {
         // its way to the disk must not come after this.
         let record = self.foundation.store.take_agent(&self.id).await?;
         self.open_doors(&link, &record).await?;
+        let Some((lock, record)) = self.past_interface(&link, lock, record).await? else {
+            return Ok(false);
+        };
         let attached = self.attach_agent(&link, &record).await?;
         let fresh = attached.is_none();
         let (process, agent) = match attached {
@@ -109,18 +114,7 @@ impl Driver {
             ..Batch::default()
         };
         self.foundation.store.commit(&self.id, batch).await?;
-        let launch = self.foundation.agent.launch(&AgentContext {
-            model_url: format!("http://127.0.0.1:{MODEL_PORT}"),
-            model_api: self.model_api(),
-            token: record.token.clone(),
-            model: record.info.model.clone(),
-            small_model: record.info.small_model.clone(),
-            permissions: record.info.permissions,
-            mcp_url: self.mcp_url(),
-            allowed_tools: tools.to_vec(),
-            env: self.environment(record),
-            resume: record.agent.conversation.clone(),
-        });
+        let launch = self.foundation.agent.launch(&self.agent_context(record, tools));
         let mut spec = SpawnSpec::new(id, launch.argv);
         spec.env = launch.env.into_iter().collect();
         spec.cwd = Some(ContainerSpec::WORKSPACE_DIR.to_owned());
@@ -312,7 +306,7 @@ fn conversation_lost() -> EventKind {
 }
 
 /// Ends agents of this session that nobody knows any more: one that was given up may be working still.
-async fn forget_agents(link: &Link) -> Result<()> {
+pub(super) async fn forget_agents(link: &Link) -> Result<()> {
     let operation = "end an earlier agent";
     let all = link
         .processes()

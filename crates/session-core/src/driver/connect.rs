@@ -175,6 +175,7 @@ impl Driver {
     /// Lets go of the session without ending anything in it.
     pub(super) async fn disconnect(&mut self) {
         self.agent = None;
+        self.interface = None;
         self.link_out.send_replace(None);
         if let Some(connection) = self.connection.take() {
             connection.link.close().await;

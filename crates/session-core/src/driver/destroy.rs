@@ -14,6 +14,7 @@ impl Driver {
         }
         self.cancel_turns_of_destroyed_session().await?;
         self.agent = None;
+        self.interface = None;
         self.drop_connection();
         self.dismiss().await;
         self.foundation.runtime.remove(&self.container).await?;

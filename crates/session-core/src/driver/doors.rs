@@ -239,6 +239,12 @@ impl Driver {
         }
     }
 
+    /// Whether this process answers every door on the link that is up.
+    pub(super) fn answers_all_doors(&self) -> bool {
+        let served = self.connection.as_ref().map(|connection| &connection.served);
+        matches!(served, Some(Served::All))
+    }
+
     /// When to look whether the way out is served still, while programs here may need it and another serves it.
     pub(super) fn egress_deadline(&self) -> Option<Instant> {
         let programs = self.link_out.borrow();

@@ -24,6 +24,7 @@ mod destroy;
 mod doors;
 mod handle;
 mod inbox;
+mod interface;
 mod interrupt;
 mod ledger;
 mod lines;
@@ -37,7 +38,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use session_link::Link;
+use session_link::{Link, Process};
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
@@ -48,10 +49,13 @@ pub(crate) use self::agent::describe_exit;
 pub(crate) use self::create::{LaunchPlan, send_archive};
 pub(crate) use self::doors::mcp_plan;
 pub(crate) use self::handle::DriverHandle;
+pub(crate) use self::interface::InterfacePlan;
 use crate::activity::{Activity, StallCause, WatchdogPolicy};
 use crate::agent::AgentDriver;
 use crate::driver::connect::{Connection, Linked};
+use crate::driver::agent::process_id;
 use crate::driver::inbox::Inbox;
+use crate::driver::interface::OpenInterface;
 use crate::driver::interrupt::ForeignInterrupt;
 use crate::driver::owned_agent::OwnedAgent;
 use crate::driver::retry::Retry;
@@ -111,6 +115,10 @@ pub(crate) enum Request {
     Interrupt(Answer<bool>),
     InterruptTurn(TurnId, Answer<bool>),
     Snapshot(Answer<String>),
+    /// A person wants the agent's own interface.
+    OpenInterface(Box<InterfacePlan>, Answer<(Link, Process)>),
+    /// It was found running, or it ended.
+    Interface,
     Pause(Answer<()>),
     Resume(Answer<()>),
     Destroy(Answer<()>),
@@ -130,12 +138,16 @@ struct Driver {
     link_out: watch::Sender<Option<Linked>>,
     connection: Option<Connection>,
     agent: Option<OwnedAgent>,
+    /// Open instead of it.
+    interface: Option<OpenInterface>,
     /// The caller's own account, when this process knows it.
     account: Option<ProviderAccount>,
     /// What the session was admitted to at this process's gateway.
     admission: Option<Admission>,
     /// Turns may wait in the store and nobody here has looked since.
     wants_work: bool,
+    /// The session's latest event when work was looked for last. A turn that another process accepts is an event.
+    looked_at: Option<u64>,
     /// Why and when work that could not be done is tried again.
     retry: Retry,
     /// An interrupt that another process's agent should obey.
@@ -156,9 +168,11 @@ impl Driver {
             link_out,
             connection: None,
             agent: None,
+            interface: None,
             account: None,
             admission: None,
             wants_work: false,
+            looked_at: None,
             retry: Retry::default(),
             foreign_interrupt: None,
             start_again: None,
@@ -262,6 +276,8 @@ impl Driver {
                 urgent = inbox.urgent() => inbox.put_back(Request::Snapshot(answer), urgent),
                 outcome = self.snapshot() => drop(answer.send(outcome)),
             },
+            Request::OpenInterface(plan, answer) => drop(answer.send(self.open_interface(*plan).await)),
+            Request::Interface => self.interface_heard_of().await,
             Request::Pause(answer) => {
                 let outcome = self.pause().await;
                 let _ = answer.send(outcome);
@@ -434,6 +450,7 @@ impl Driver {
     /// The container is gone although nobody asked for it.
     async fn lost(&mut self, cause: InterruptCause) -> Result<()> {
         self.agent = None;
+        self.interface = None;
         self.drop_connection();
         self.fail_turns_of_lost_session(cause).await?;
         match self.transition(Transition::Lost { cause }).await {
@@ -445,7 +462,7 @@ impl Driver {
     async fn link_lost(&mut self) {
         tracing::debug!(session = %self.id, "the link was lost");
         self.drop_connection();
-        let owned = self.agent.take().is_some();
+        let owned = self.agent.take().is_some() || self.interface.is_some();
         match self.refresh().await {
             // The container lives: an owner comes back at once, so that a turn goes on.
             Ok(()) if owned => self.wants_work = true,
@@ -475,7 +492,7 @@ impl Driver {
     }
 
     async fn deadline_passed(&mut self) {
-        self.wants_work |= self.agent.as_ref().is_some_and(|agent| agent.turn.is_none());
+        self.look_for_work().await;
         self.enforce().await;
         self.watch().await;
         self.take_over_egress().await;

@@ -133,6 +133,18 @@ impl Driver {
             .map_or_else(tracing::Span::current, |active| active.span.clone())
     }
 
+    /// An owner whose agent has nothing to do looks for turns that other processes accepted, many times a second: it
+    /// asks for the list that all share before it reads anything.
+    pub(super) async fn look_for_work(&mut self) {
+        if self.wants_work || self.agent.as_ref().is_none_or(|agent| agent.turn.is_some()) {
+            return;
+        }
+        let listing = self.foundation.store.listing().await.ok();
+        let latest = listing.and_then(|listing| Some(listing.get(&self.id)?.last_event));
+        self.wants_work = latest.is_none() || latest != self.looked_at;
+        self.looked_at = latest;
+    }
+
     /// Takes up turns that wait in the store, or one that runs and has no owner any more.
     pub(super) async fn take_work(&mut self) {
         self.wants_work = false;
@@ -158,7 +170,9 @@ impl Driver {
             return Ok(());
         }
         if running.is_none() && queued.is_none() {
-            self.start_again(again).await;
+            if !self.look_after_interface().await? {
+                self.start_again(again).await;
+            }
             return Ok(());
         }
         let tools = running
@@ -167,7 +181,7 @@ impl Driver {
             .map(|turn| turn.tools.clone())
             .unwrap_or_default();
         if self.agent.is_none() && !self.own_agent(&tools).await? {
-            // Another process owns the agent and takes the turns; look again soon, in case it dies.
+            // Another process owns the agent and takes the turns, or a person sits at it; look again soon, in case that ends.
             self.wants_work = true;
             return Ok(());
         }
