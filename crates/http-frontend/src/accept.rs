@@ -30,10 +30,12 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long those that are refused may take to read why, and how many of them at once.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
 const REFUSALS: usize = 16;
+/// How many are refused at once when there are no file descriptors left.
+const MAX_REFUSED: usize = 64;
 /// How long to wait after a connection could not be accepted.
 const BREATH: Duration = Duration::from_millis(50);
 const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\n\
-content-type: application/problem+json\r\ncontent-length: 185\r\n\r\n\
+content-type: application/problem+json\r\ncontent-length: 184\r\n\r\n\
 {\"type\":\"https://cofferdam.dev/problems/unavailable\",\"title\":\"The server cannot serve now\",\"status\":503,\
 \"detail\":\"there are too many connections\",\"code\":\"unavailable\",\"retryable\":true}";
 
@@ -126,8 +128,12 @@ impl Spare {
 
     fn refuse(&mut self, door: &mut Door) {
         self.0 = None;
-        // Closed at once, if it still waits.
-        drop(door.accept().now_or_never());
+        for _ in 0..MAX_REFUSED {
+            // Closed at once. Who asks next is accepted in the ordinary way, if there is room again.
+            let Some(Ok(_)) = door.accept().now_or_never() else {
+                break;
+            };
+        }
         *self = Self::new();
     }
 }

@@ -5,6 +5,8 @@
 
 mod api;
 mod refusal;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashSet;
 use std::sync::Arc;

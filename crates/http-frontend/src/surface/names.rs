@@ -7,12 +7,11 @@ pub(super) type Named = (String, Option<u16>);
 
 /// Reads `host[:port]`; nobody's name before it.
 pub(super) fn authority(text: &str) -> Option<Named> {
-    Authority::try_from(text)
-        .ok()
-        .filter(|name| !name.as_str().contains('@') && !name.host().is_empty())
-        // A port that is none would be taken for none at all.
-        .filter(|name| !name.as_str().ends_with(':') && (name.port().is_none() || name.port_u16().is_some()))
-        .map(|name| normal(&name))
+    let name = Authority::try_from(text).ok()?;
+    let rest = name.as_str().strip_prefix(name.host())?;
+    // The library takes a port that is none for no port at all.
+    let port_is_sound = rest.is_empty() || name.port_u16().is_some();
+    (port_is_sound && !name.host().is_empty()).then(|| normal(&name))
 }
 
 pub(super) fn normal(authority: &Authority) -> Named {

@@ -5,6 +5,8 @@
 
 mod file;
 mod table;
+#[cfg(test)]
+mod tests;
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};

@@ -5,6 +5,7 @@ mod certificates;
 mod connections;
 mod ending;
 mod gate;
+mod json;
 mod mounts;
 mod probes;
 mod rates;

@@ -2,7 +2,8 @@
 
 use http_frontend::caller::Scope;
 
-use crate::support::{House, Log, get, request};
+use crate::support::log::Log;
+use crate::support::{House, get, request};
 
 #[tokio::test]
 async fn a_server_that_lives_may_still_not_be_ready() {
@@ -69,7 +70,7 @@ async fn one_line_tells_of_each_request_and_no_secret() {
     let headers = [
         ("host", "localhost"),
         ("authorization", bearer.as_str()),
-        ("x-request-id", "mine\u{1b}[31m\" forged=\"yes"),
+        ("x-request-id", "mine\u{9b}31m\" forged=\"yes"),
     ];
     let head = format!("GET /v1/sessions/{session}?secret=canary-in-query");
     let reply = house.send(&request(&head, &headers, b"")).await;
@@ -96,12 +97,13 @@ async fn one_line_tells_of_each_request_and_no_secret() {
     ] {
         assert!(line.contains(part), "{part}: {line}");
     }
-    assert!(line.contains(r#"mine\\u{1b}[31m"#), "{line}");
+    assert!(line.contains("u{9b}31m"), "{line}");
+    assert!(!line.contains("\" forged=\"yes"), "{line}");
     assert!(
         lines.iter().any(|line| line.contains("refused=\"token\"")),
         "{lines:?}"
     );
-    for secret in ["canary", admin.as_str(), "forged\n", "\u{1b}[31m\""] {
+    for secret in ["canary", admin.as_str(), "\nforged", "\u{9b}"] {
         assert!(!text.contains(secret), "{secret:?}");
     }
 }

@@ -1,5 +1,7 @@
 //! Requests that are not what they seem, or too much of what they are.
 
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
 use crate::support::{House, get, request};
 
 /// Ends a connection's first request, and asks for something else behind it.
@@ -77,10 +79,10 @@ async fn headers_have_bounds_in_number_and_size() {
     let many: String = (0..100).map(|n| format!("x-{n}: y\r\n")).collect();
     let text = format!("GET /healthz HTTP/1.1\r\nhost: localhost\r\n{many}\r\n");
     assert_eq!(house.send_local(text.as_bytes()).await.status, 431);
-    let long = "y".repeat(70 << 10);
+    let long = "y".repeat(200 << 10);
     let text = request("GET /healthz", &[("host", "localhost"), ("x", &long)], b"");
     assert_eq!(house.send_local(&text).await.status, 431);
-    let path = format!("/healthz?{}", "a".repeat(70 << 10));
+    let path = format!("/healthz?{}", "a".repeat(200 << 10));
     let reply = house.send_local(&get(&path)).await;
     assert!(matches!(reply.status, 414 | 431), "{reply:?}");
     let enough = "y".repeat(32 << 10);
@@ -94,13 +96,23 @@ async fn what_is_no_http_is_told_so_and_closed() {
     let house = House::new().await;
     for text in [
         &b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 and so on\r\n\r\n"[..],
-        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
         b"GET /healthz\r\n\r\n",
         b"GET /healthz HTTP/9.9\r\nhost: localhost\r\n\r\n",
     ] {
         let reply = house.send_local(text).await;
         assert!(matches!(reply.status, 400 | 505), "{text:?}: {reply:?}");
     }
+    let mut stream = house.unix().await;
+    stream
+        .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+        .await
+        .unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    assert_eq!(
+        answer, b"",
+        "who begins with HTTP/2 would not read an answer of HTTP/1.1"
+    );
     house.ended().await;
 }
 

@@ -1,7 +1,7 @@
 //! A server over a real manager with an engine in memory, and a client that sends exactly what it is told.
 
 mod client;
-mod log;
+pub(crate) mod log;
 mod routes;
 
 use std::net::SocketAddr;
@@ -30,7 +30,6 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::client::{Reply, get, request};
-pub(crate) use self::log::Log;
 
 /// How long anything of a test may take that should happen soon.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
