@@ -17,7 +17,7 @@ pub use self::frames::{CommandClientFrame, CommandNotice, CommandServerFrame, Ou
 pub use self::stdin::Stdin;
 use crate::octets::{self, Octets};
 use crate::patterns;
-use crate::query::{from_ms, to_ms};
+use crate::query::{from_ms, safe, to_ms};
 use crate::session::Environment;
 
 /// A command to be run.
@@ -41,11 +41,19 @@ pub struct CommandBody {
     #[serde(default, skip_serializing_if = "Stdin::is_empty")]
     pub stdin: Stdin,
     /// After how many milliseconds the whole process tree is ended; never when it is left out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "crate::query::natural"
+    )]
     #[schema(minimum = 1, maximum = 9_007_199_254_740_991u64)]
     pub time_limit_ms: Option<u64>,
     /// After how many bytes of output the whole process tree is ended; never when it is left out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "crate::query::natural"
+    )]
     #[schema(minimum = 0, maximum = 9_007_199_254_740_991u64)]
     pub output_limit: Option<u64>,
     /// Whether it goes on when its caller goes away. Its output is kept then and can be read later.
@@ -95,7 +103,7 @@ impl From<CommandRequest> for CommandBody {
             cwd: request.cwd,
             stdin: if request.stdin { Stdin::Open } else { Stdin::Empty },
             time_limit_ms: request.time_limit.map(to_ms),
-            output_limit: request.output_limit,
+            output_limit: request.output_limit.map(safe),
             detach: request.on_disconnect == OnDisconnect::Detach,
         }
     }
@@ -141,18 +149,24 @@ impl PartialSchema for ArgumentVector {
 
 impl ToSchema for ArgumentVector {}
 
-/// The schema of an argument that is text.
+/// The schema of an argument vector that is text.
 #[derive(Debug)]
-pub enum ArgumentText {}
+pub enum ArgumentTexts {}
 
-impl PartialSchema for ArgumentText {
+impl PartialSchema for ArgumentTexts {
     fn schema() -> RefOr<Schema> {
-        ObjectBuilder::new()
-            .schema_type(Type::String)
-            .pattern(Some(r"^[^\x00]*$"))
-            .max_length(Some(MAX_ARGUMENT))
+        let text = |pattern: &str| {
+            ObjectBuilder::new()
+                .schema_type(Type::String)
+                .pattern(Some(pattern))
+                .max_length(Some(MAX_ARGUMENT))
+        };
+        ArrayBuilder::new()
+            .prefix_items([Schema::from(text(r"^[^\x00]+$").build())])
+            .items(text(r"^[^\x00]*$"))
+            .min_items(Some(1))
             .into()
     }
 }
 
-impl ToSchema for ArgumentText {}
+impl ToSchema for ArgumentTexts {}

@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use session_core::id::SessionId;
 use session_core::session::EventQuery;
 use utoipa::IntoParams;
@@ -27,6 +28,20 @@ pub(crate) fn to_ms(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos().div_ceil(1_000_000))
         .unwrap_or(u64::MAX)
         .min(MAX_SAFE)
+}
+
+/// Reads a number that every reader of JSON reads exactly.
+pub(crate) fn natural<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    let number = Option::<u64>::deserialize(deserializer)?;
+    if number.is_some_and(|number| number > MAX_SAFE) {
+        return Err(D::Error::custom(format!("it is more than {MAX_SAFE}")));
+    }
+    Ok(number)
+}
+
+/// The same for the wire: what is beyond its bound is as good as no limit.
+pub(crate) fn safe(number: u64) -> u64 {
+    number.min(MAX_SAFE)
 }
 
 /// Which stored events to read.
@@ -120,7 +135,12 @@ pub struct WaitQuery {
 #[into_params(parameter_in = Query)]
 pub struct PathQuery {
     /// The path inside the session, absolute or relative to the workspace.
-    #[param(pattern = r"^[^\x00]+$", min_length = 1, max_length = 4_095, example = "src")]
+    #[param(
+        pattern = r"^/*([^/\x00]{1,255}/*)+$|^/+$",
+        min_length = 1,
+        max_length = 4_095,
+        example = "src"
+    )]
     pub path: String,
 }
 

@@ -23,7 +23,7 @@ pub use self::account::{AccountBody, CredentialsBody};
 pub use self::limits::{BudgetBody, LimitsBody};
 pub use self::mcp::McpBody;
 pub use self::texts::{
-    AllowText, Environment, HostRuleText, Labels, McpConfig, McpToolText, ServerText, ToolName,
+    AllowText, Environment, HostRuleText, LabelText, Labels, McpConfig, McpToolText, ToolName,
 };
 pub use self::workspace::{MountBody, WorkspaceBody};
 
@@ -45,7 +45,6 @@ pub struct CreateSessionBody {
     pub workspace: WorkspaceBody,
     /// The image; the server's default when it is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, pattern = "^[A-Za-z0-9][A-Za-z0-9._:@-]*(/[A-Za-z0-9_:@-][A-Za-z0-9._:@-]*)*$", max_length = 255, example = "debian:12")]
     pub image: Option<ImageRef>,
     /// What it can reach by itself.
     #[serde(default)]

@@ -33,7 +33,7 @@ pub enum ProgramBody {
     /// A program.
     Command {
         /// Its argument vector.
-        #[schema(value_type = Vec<crate::command::ArgumentText>, min_items = 1)]
+        #[schema(value_type = crate::command::ArgumentTexts)]
         argv: Vec<String>,
     },
 }

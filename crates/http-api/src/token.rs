@@ -37,7 +37,11 @@ pub struct TokenBody {
     #[serde(default)]
     pub all_sessions: bool,
     /// In how many seconds it expires; never when it is left out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "crate::query::natural"
+    )]
     #[schema(minimum = 1, maximum = 3_153_600_000u64)]
     pub expires_in_s: Option<u64>,
 }

@@ -19,7 +19,11 @@ pub struct PromptBody {
     #[schema(value_type = Vec<crate::session::ToolName>, max_items = 128)]
     pub tools: Vec<String>,
     /// After how many milliseconds of work the turn is interrupted; never when it is left out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "crate::query::natural"
+    )]
     #[schema(minimum = 1, maximum = 9_007_199_254_740_991u64)]
     pub time_limit_ms: Option<u64>,
     /// The same key gives the same turn. The header `Idempotency-Key` says the same.

@@ -5,6 +5,8 @@ use session_core::budget::Budget;
 use session_core::runtime::ResourceLimits;
 use utoipa::ToSchema;
 
+use crate::query::safe;
+
 /// Limits of a session's container. What is left out has the value of the example.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -62,19 +64,35 @@ impl From<ResourceLimits> for LimitsBody {
 #[schema(example = json!({"cost_microusd": 5_000_000}))]
 pub struct BudgetBody {
     /// Money by the price table, in millionths of a US dollar.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "crate::query::natural"
+    )]
     #[schema(minimum = 1, maximum = 9_007_199_254_740_991u64)]
     pub cost_microusd: Option<u64>,
     /// Tokens of all kinds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "crate::query::natural"
+    )]
     #[schema(minimum = 1, maximum = 9_007_199_254_740_991u64)]
     pub tokens: Option<u64>,
     /// Requests to the model.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "crate::query::natural"
+    )]
     #[schema(minimum = 1, maximum = 9_007_199_254_740_991u64)]
     pub requests: Option<u64>,
     /// For how long requests may be under way altogether, in milliseconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "crate::query::natural"
+    )]
     #[schema(minimum = 1, maximum = 9_007_199_254_740_991u64)]
     pub model_ms: Option<u64>,
 }
@@ -100,10 +118,10 @@ impl From<BudgetBody> for Budget {
 impl From<Budget> for BudgetBody {
     fn from(budget: Budget) -> Self {
         Self {
-            cost_microusd: budget.cost_microusd,
-            tokens: budget.tokens,
-            requests: budget.requests,
-            model_ms: budget.model_ms,
+            cost_microusd: budget.cost_microusd.map(safe),
+            tokens: budget.tokens.map(safe),
+            requests: budget.requests.map(safe),
+            model_ms: budget.model_ms.map(safe),
         }
     }
 }

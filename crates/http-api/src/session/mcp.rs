@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use session_core::mcp::{McpSelection, ServerName};
 use utoipa::ToSchema;
 
-use super::texts::{McpToolText, ServerText};
+use super::texts::McpToolText;
 
 /// Which of the operator's MCP servers a session may use; what the operator gives to all when it is left out.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
@@ -13,11 +13,10 @@ use super::texts::{McpToolText, ServerText};
 pub struct McpBody {
     /// The profile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<ServerText>)]
     pub profile: Option<ServerName>,
     /// Servers by name, beside those of the profile.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schema(value_type = Vec<ServerText>, max_items = 64)]
+    #[schema(max_items = 64)]
     pub servers: Vec<ServerName>,
     /// Only these tools, as `server__tool` or `server__*`; all that the operator allows when empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -6,10 +6,21 @@ use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{AdditionalProperties, Object, ObjectBuilder, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 
-/// A host name as [`session_core::egress::HostRule`] reads it: its last label is not a number in any spelling.
+/// Where a host name begins: 253 characters at most, and the last label is not a number in any spelling.
 macro_rules! host {
     () => {
-        r"([A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.)*(?!0x)[A-Za-z0-9_-]{0,61}"
+        concat!(
+            r"(\*\.[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.)?",
+            r"([A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.)*",
+            r"(?!0x)(?=[0-9_-]*[A-Za-z])[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+        )
+    };
+}
+
+/// 1 to 65535, behind a colon.
+macro_rules! port {
+    () => {
+        r"(:([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?"
     };
 }
 
@@ -52,17 +63,17 @@ texts! {
     ToolName => text("A tool of the agent, for example `Bash(git log *)`.", r"^[A-Za-z][^\x00-\x1f\x7f-\x9f]*$", 512)
         .min_length(Some(1)).build();
     /// A preset of hosts or a rule.
-    AllowText => text("A preset such as `npm`, or a rule such as `*.example.com:8443`.", ALLOW, 253).build();
+    AllowText => text("A preset such as `npm`, or a rule such as `*.example.com:8443`.", ALLOW, 261).build();
     /// A rule about hosts.
-    HostRuleText => text("Hosts: `example.com`, `*.example.com`, either with a port.", RULE, 253).build();
-    /// The name of an MCP server or of a profile.
-    ServerText => text("The name of an MCP server or of a profile.", r"^[a-z0-9]([a-z0-9-]|_(?=[a-z0-9-]))*$", 24).build();
+    HostRuleText => text("Hosts: `example.com`, `*.example.com`, either with a port.", RULE, 261).build();
     /// A tool of an MCP server, or all of one.
     McpToolText => text(
         "A tool of an MCP server, as `server__tool`, or all of them, as `server__*`.",
         r"^[a-z0-9]([a-z0-9-]|_(?=[a-z0-9-])){0,23}__(\*|[A-Za-z0-9_./-]+)$",
         128,
     ).build();
+    /// A label to look for.
+    LabelText => text("A label, as `KEY=VALUE`.", "=", 4_225).build();
     /// Environment variables.
     Environment => map(
         "Variables by name; at most 512 KiB together.",
@@ -86,13 +97,10 @@ texts! {
         .build();
 }
 
-const RULE: &str = concat!(
-    r"^(\*\.)?",
-    host!(),
-    r"[A-Za-z][A-Za-z0-9_-]*(:[1-9][0-9]{0,4})?$"
-);
+const RULE: &str = concat!(r"^(?=(\*\.)?[^:]{1,253}(:|$))", host!(), port!(), "$");
 const ALLOW: &str = concat!(
-    r"^([a-z0-9-]{1,32}|(\*\.)?",
+    r"^([a-z0-9-]{1,32}|(?=.*[.:])(?=(\*\.)?[^:]{1,253}(:|$))",
     host!(),
-    r"[A-Za-z][A-Za-z0-9_-]*(:[1-9][0-9]{0,4})?)$"
+    port!(),
+    ")$"
 );

@@ -83,7 +83,7 @@ pub struct MountBody {
     #[schema(pattern = r"^/[^\x00]*$", max_length = 4_095)]
     pub source: String,
     /// Where it is seen inside, absolute.
-    #[schema(pattern = r"^(/[^\x00/]+)+$", max_length = 4_095)]
+    #[schema(pattern = r"^(/(?!\.\.?(/|$))[^\x00/]+)+$", max_length = 4_095)]
     pub target: String,
     /// Whether the session may only read it.
     #[serde(default = "default_read_only")]

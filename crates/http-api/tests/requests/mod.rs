@@ -55,7 +55,7 @@ fn mount() -> impl Strategy<Value = HostMount> {
 }
 
 fn budget() -> impl Strategy<Value = Budget> {
-    any::<[Option<u64>; 4]>().prop_map(|[cost_microusd, tokens, requests, model_ms]| Budget {
+    prop::array::uniform4(number()).prop_map(|[cost_microusd, tokens, requests, model_ms]| Budget {
         cost_microusd,
         tokens,
         requests,
@@ -147,6 +147,11 @@ pub(crate) fn create() -> impl Strategy<Value = CreateSession> {
     })
 }
 
+/// Numbers as the wire can carry them.
+fn number() -> impl Strategy<Value = Option<u64>> {
+    option::of(0..=http_api::query::MAX_SAFE)
+}
+
 /// Limits as the wire can carry them: whole milliseconds.
 fn limit() -> impl Strategy<Value = Option<Duration>> {
     option::of((0..=http_api::query::MAX_SAFE).prop_map(Duration::from_millis))
@@ -174,7 +179,7 @@ pub(crate) fn command() -> impl Strategy<Value = CommandRequest> {
         map(),
         option::of(".{0,9}"),
         limit(),
-        any::<(bool, Option<u64>, bool)>(),
+        (any::<bool>(), number(), any::<bool>()),
     )
         .prop_map(
             |(argv, env, cwd, time_limit, (stdin, output_limit, detach))| CommandRequest {

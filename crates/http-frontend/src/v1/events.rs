@@ -47,7 +47,7 @@ pub(crate) async fn page(
         AfterQuery
     ),
     responses(
-        (status = 200, description = "Server-sent events.", content_type = "text/event-stream", body = String),
+        (status = 200, description = "Server-sent events.", content_type = "text/event-stream", body = crate::v1::openapi::ServerSentEvent),
         Basic, OfSession
     )
 )]

@@ -58,7 +58,10 @@ pub(crate) async fn download(
     operation_id = "upload_files",
     tag = "files",
     params(("session" = SessionId, Path, description = "The session."), PathQuery),
-    request_body(content = inline(crate::v1::openapi::Bytes), content_type = "application/x-tar", description = "The archive."),
+    request_body(description = "The archive.", content(
+        (inline(crate::v1::openapi::Bytes) = "application/x-tar"),
+        (inline(crate::v1::openapi::Bytes) = "application/octet-stream")
+    )),
     responses(
         (status = 200, description = "What was unpacked.", body = CopyReport),
         (status = 422, description = "The archive breaks a rule of the extractor.", body = http_api::Problem, content_type = "application/problem+json"),
@@ -81,7 +84,12 @@ pub(crate) async fn upload(
 
 fn must_be_tar(headers: &HeaderMap) -> Result<(), Failure> {
     let announced = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
-    if announced.is_some_and(|kind| kind.eq_ignore_ascii_case(headers::TAR.as_bytes())) {
+    let known = [headers::TAR, headers::OCTETS];
+    if announced.is_some_and(|kind| {
+        known
+            .iter()
+            .any(|known| kind.eq_ignore_ascii_case(known.as_bytes()))
+    }) {
         return Ok(());
     }
     Err(Failure::new(

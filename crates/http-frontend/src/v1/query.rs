@@ -88,6 +88,14 @@ impl Bounded for ScreenQuery {
     }
 }
 
-impl Bounded for PathQuery {}
+impl Bounded for PathQuery {
+    /// A name that no file system takes would be a failure of the session's.
+    fn flaw(&self) -> Option<String> {
+        const MAX_NAME: usize = 255;
+        let too_long = self.path.split('/').any(|name| name.len() > MAX_NAME);
+        too_long.then(|| format!("a name in path is longer than {MAX_NAME} bytes"))
+    }
+}
+
 impl Bounded for OfSessionQuery {}
 impl Bounded for StdinQuery {}

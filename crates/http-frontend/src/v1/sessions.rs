@@ -4,6 +4,7 @@ use axum::extract::{RawQuery, State};
 use axum::http::header::LOCATION;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
+use http_api::session::LabelText;
 use http_api::{CreateSessionBody, Interrupted, SurfaceCode, paths};
 use session_core::id::SessionId;
 use session_core::session::{CreateSession, SessionDetails, SessionFilter, SessionInfo};
@@ -25,7 +26,7 @@ use crate::state::AppState;
     tag = "sessions",
     params(
         ("all" = Option<bool>, Query, description = "Destroyed and failed ones too.", nullable = false),
-        ("label" = Option<Vec<String>>, Query, description = "Only those that bear this label, as `KEY=VALUE`; more than one may be named.", nullable = false),
+        ("label" = Option<Vec<LabelText>>, Query, description = "Only those that bear this label, as `KEY=VALUE`; more than one may be named.", nullable = false),
         ("owner" = Option<String>, Query, description = "Only those that were made on behalf of this one.", nullable = false),
     ),
     responses((status = 200, description = "The sessions.", body = Vec<SessionInfo>), Basic)
@@ -34,13 +35,16 @@ pub(crate) async fn list(
     Api(api): Api,
     RawQuery(query): RawQuery,
 ) -> Result<Json<Vec<SessionInfo>>, Failure> {
-    Ok(Json(
-        api.list(filter(query.as_deref().unwrap_or_default())?).await?,
-    ))
+    match filter(query.as_deref().unwrap_or_default())? {
+        Some(filter) => Ok(Json(api.list(filter).await?)),
+        None => Ok(Json(Vec::new())),
+    }
 }
 
-/// A filter; by hand, because `label` may stand there more than once and nothing else may.
-fn filter(query: &str) -> Result<SessionFilter, Failure> {
+/// A filter; by hand, because `label` may stand there more than once and nothing else may. `None` for one that nothing
+/// passes: no label has two values.
+fn filter(query: &str) -> Result<Option<SessionFilter>, Failure> {
+    let mut impossible = false;
     let mut filter = SessionFilter::default();
     let mut all = None;
     for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
@@ -54,9 +58,7 @@ fn filter(query: &str) -> Result<SessionFilter, Failure> {
                     return Err(bad("a label is written as KEY=VALUE"));
                 };
                 let before = filter.labels.insert(key.to_owned(), value.to_owned());
-                if before.is_some_and(|before| before != value) {
-                    return Err(bad("a label cannot have two values"));
-                }
+                impossible |= before.is_some_and(|before| before != value);
             }
             "owner" if filter.owner.is_none() => filter.owner = Some(value.into_owned()),
             "all" | "owner" => return Err(bad(format!("duplicate field `{name}`"))),
@@ -64,7 +66,7 @@ fn filter(query: &str) -> Result<SessionFilter, Failure> {
         }
     }
     filter.all = all.unwrap_or_default();
-    Ok(filter)
+    Ok((!impossible).then_some(filter))
 }
 
 /// Makes a session and waits until it is ready.

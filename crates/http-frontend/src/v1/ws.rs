@@ -28,9 +28,9 @@ pub(crate) const FIRST_WORD: Duration = Duration::from_secs(30);
 /// The longest message after the first.
 const MAX_MESSAGE: usize = 1 << 20;
 
-/// A request for a WebSocket.
+/// A request for a WebSocket, or the refusal of one that is none: told after everything else about it was judged.
 #[derive(Debug)]
-pub(crate) struct Upgrade(WebSocketUpgrade);
+pub(crate) struct Upgrade(Result<WebSocketUpgrade, Failure>);
 
 impl FromRequestParts<AppState> for Upgrade {
     type Rejection = Failure;
@@ -38,18 +38,33 @@ impl FromRequestParts<AppState> for Upgrade {
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Failure> {
         // A HEAD is answered by the route of GET, and has no connection to upgrade.
         let head = parts.method == Method::HEAD;
-        match WebSocketUpgrade::from_request_parts(parts, state).await {
-            Ok(upgrade) if !head => Ok(Self(upgrade)),
-            _ => Err(
-                Failure::new(SurfaceCode::UpgradeRequired, "this address is a WebSocket's")
-                    .with_hint("connect with a WebSocket client, version 13")
-                    .with_header(UPGRADE, HeaderValue::from_static("websocket")),
-            ),
-        }
+        Ok(Self(
+            match WebSocketUpgrade::from_request_parts(parts, state).await {
+                Ok(upgrade) if !head => Ok(upgrade),
+                _ => Err(
+                    Failure::new(SurfaceCode::UpgradeRequired, "this address is a WebSocket's")
+                        .with_hint("connect with a WebSocket client, version 13")
+                        .with_header(UPGRADE, HeaderValue::from_static("websocket")),
+                ),
+            },
+        ))
     }
 }
 
 impl Upgrade {
+    /// The request.
+    ///
+    /// # Errors
+    /// 426 when it is none.
+    pub(crate) fn wanted(self) -> Result<Wanted, Failure> {
+        self.0.map(Wanted)
+    }
+}
+
+/// A request for a WebSocket.
+pub(crate) struct Wanted(WebSocketUpgrade);
+
+impl Wanted {
     /// Answers the request, and serves the socket to its end or to the server's. The first message may be as long as a
     /// body.
     pub(crate) fn serve<F>(

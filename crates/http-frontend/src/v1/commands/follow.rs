@@ -31,7 +31,7 @@ use crate::v1::sse::{self, Notice};
         OffsetQuery
     ),
     responses(
-        (status = 200, description = "Server-sent events.", content_type = "text/event-stream", body = String),
+        (status = 200, description = "Server-sent events.", content_type = "text/event-stream", body = crate::v1::openapi::ServerSentEvent),
         Basic, OfSession
     )
 )]

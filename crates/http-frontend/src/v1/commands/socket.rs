@@ -38,6 +38,7 @@ pub(crate) async fn start(
     Route(session): Route<SessionId>,
 ) -> Result<Response, Failure> {
     api.session(&session).await?;
+    let upgrade = upgrade.wanted()?;
     let serving = state.clone();
     Ok(upgrade.serve(&state, move |socket| new(serving, api, session, socket)))
 }
@@ -64,6 +65,8 @@ pub(crate) async fn attach(
     Route((session, command)): Route<(SessionId, CommandId)>,
     Query(query): Query<OffsetQuery>,
 ) -> Result<Response, Failure> {
+    api.session(&session).await?;
+    let upgrade = upgrade.wanted()?;
     let running = api.attach_command(&session, &command, query.offset).await?;
     let pump = Pump {
         running,

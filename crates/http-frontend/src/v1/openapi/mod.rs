@@ -1,7 +1,9 @@
 //! The description of the API (OpenAPI 3.1), made of the routes themselves: what is not described is not served.
 
 pub(crate) mod answers;
+mod links;
 mod outside;
+mod rules;
 
 use std::sync::LazyLock;
 
@@ -13,10 +15,9 @@ use http_api::{
     CommandClientFrame, CommandNotice, CommandServerFrame, TerminalClientFrame, TerminalServerFrame, headers,
     paths,
 };
-use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
+use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, Schema, SchemaFormat, Type};
 use utoipa::openapi::{OpenApi, RefOr};
 use utoipa::{Modify, PartialSchema, ToSchema};
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::state::AppState;
@@ -68,6 +69,22 @@ impl Modify for Security {
     }
 }
 
+/// One event of a stream of server-sent events.
+#[derive(utoipa::ToSchema)]
+#[expect(
+    dead_code,
+    reason = "a stream is written piece by piece; this says what each looks like"
+)]
+pub(crate) struct ServerSentEvent {
+    /// Where to go on from, as `Last-Event-ID`. Not of an event named `error`.
+    #[schema(nullable = false)]
+    id: Option<String>,
+    /// What kind of event it is.
+    event: String,
+    /// The event itself, as JSON.
+    data: String,
+}
+
 /// The schema of bytes that are no JSON.
 #[derive(Debug)]
 pub(crate) enum Bytes {}
@@ -76,7 +93,7 @@ impl PartialSchema for Bytes {
     fn schema() -> RefOr<Schema> {
         ObjectBuilder::new()
             .schema_type(Type::String)
-            .content_media_type("application/octet-stream")
+            .format(Some(SchemaFormat::KnownFormat(KnownFormat::Binary)))
             .into()
     }
 }
@@ -84,21 +101,20 @@ impl PartialSchema for Bytes {
 impl ToSchema for Bytes {}
 
 /// The description of the API.
-pub fn description() -> OpenApi {
+pub fn description() -> serde_json::Value {
     let mut api = <Around as utoipa::OpenApi>::openapi();
     api.info.version = env!("CARGO_PKG_VERSION").to_owned();
-    let routes = super::described()
-        .routes(routes!(describe))
-        .merge(OpenApiRouter::with_openapi(outside::description()));
+    let routes = super::described().routes(routes!(describe));
     api.merge(routes.into_openapi());
-    api
+    api.merge(outside::description());
+    // Texts and numbers alone: it can always be written.
+    let mut written = serde_json::to_value(api).unwrap_or_default();
+    rules::add(&mut written);
+    links::add(&mut written);
+    written
 }
 
-static WRITTEN: LazyLock<bytes::Bytes> = LazyLock::new(|| {
-    let text = description().to_json();
-    // Texts and numbers alone: it can always be written.
-    text.unwrap_or_default().into()
-});
+static WRITTEN: LazyLock<bytes::Bytes> = LazyLock::new(|| description().to_string().into());
 
 pub(super) fn router() -> Router<AppState> {
     Router::new().route(paths::OPENAPI, get(describe))

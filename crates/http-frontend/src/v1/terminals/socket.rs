@@ -44,6 +44,8 @@ pub(crate) async fn attach(
     Route((session, terminal)): Route<(SessionId, TerminalId)>,
     Query(ScreenQuery { rows, columns }): Query<ScreenQuery>,
 ) -> Result<Response, Failure> {
+    api.session(&session).await?;
+    let upgrade = upgrade.wanted()?;
     let size = TerminalSize { rows, columns };
     let attached = api.attach_terminal(&session, &terminal, size).await?;
     Ok(upgrade.serve(&state, move |socket| serve(attached, socket)))

@@ -1,0 +1,50 @@
+//! Rules between the fields of a body, which no field can state for itself.
+
+use serde_json::{Value, json};
+
+/// Adds them to the schemas that they are about.
+pub(super) fn add(description: &mut Value) {
+    let rules = [
+        (
+            "CreateSessionBody",
+            // Hosts are allowed to sealed sessions alone.
+            json!({
+                "properties": {"network": {"const": "open"}, "allow": {"minItems": 1}},
+                "required": ["network", "allow"],
+            }),
+        ),
+        (
+            "McpBody",
+            // None of the servers, and some.
+            json!({
+                "properties": {"none": {"const": true}},
+                "required": ["none"],
+                "anyOf": [
+                    {"properties": {"profile": {"type": "string"}}, "required": ["profile"]},
+                    {"properties": {"servers": {"minItems": 1}}, "required": ["servers"]},
+                ],
+            }),
+        ),
+        (
+            "TokenBody",
+            // All tokens but those of the scope `use` see all sessions anyway.
+            json!({
+                "properties": {"all_sessions": {"const": true}, "scope": {"enum": ["read", "admin"]}},
+                "required": ["all_sessions", "scope"],
+            }),
+        ),
+        (
+            "CommandBody",
+            // Standard input that follows, and nobody to whom it could follow.
+            json!({
+                "properties": {"stdin": {"const": true}, "detach": {"const": false}},
+                "required": ["stdin"],
+            }),
+        ),
+    ];
+    for (schema, never) in rules {
+        if let Some(schema) = description["components"]["schemas"].get_mut(schema) {
+            schema["not"] = never;
+        }
+    }
+}
