@@ -16,18 +16,15 @@ use hyper::Method;
 use session_core::command::{CommandControl, CommandEvent, CommandRequest, OnDisconnect, RunningCommand};
 use session_core::error::Result;
 use session_core::id::{CommandId, SessionId};
-use tokio::sync::watch;
 use tokio_tungstenite::tungstenite;
 
 use crate::answer;
-use crate::socket::{self, Reader, Said, Writer};
+use crate::socket::{self, Fate, Reader, Said, Writer};
 use crate::transport::{Call, Transport};
 
 const OPERATION: &str = "run a command";
 /// Bytes of input in one frame: little enough that a signal or an end does not wait behind much.
 const INPUT_PIECE: usize = 64 << 10;
-/// How long a failed write waits to learn from the events whether the command has ended.
-const VERDICT: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// Starts a command.
 pub(crate) async fn run(
@@ -75,18 +72,15 @@ async fn started(
         },
         Said::Binary(_) => return Err(reader.asked().strange("output before the beginning")),
     };
-    let fate = watch::Sender::new(Fate::Running);
     let control = Control {
         transport,
         session,
         command,
         writer: writer.clone(),
-        fate: fate.subscribe(),
     };
     let events = Events {
         reader,
         writer,
-        fate,
         unacknowledged: None,
         acknowledges,
         done: false,
@@ -102,19 +96,10 @@ async fn started(
     })
 }
 
-/// What the events have told of the command's end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fate {
-    Running,
-    Ended,
-    Lost,
-}
-
 /// Reads the events.
 struct Events {
     reader: Reader,
     writer: Arc<Writer>,
-    fate: watch::Sender<Fate>,
     /// The end of what was handed out and not acknowledged.
     unacknowledged: Option<u64>,
     acknowledges: bool,
@@ -134,7 +119,7 @@ impl Events {
             Err(_) => Fate::Lost,
         };
         self.done = true;
-        self.fate.send_replace(fate);
+        self.reader.settle(fate);
         Some(event)
     }
 
@@ -206,21 +191,17 @@ struct Control {
     session: SessionId,
     command: CommandId,
     writer: Arc<Writer>,
-    fate: watch::Receiver<Fate>,
 }
 
 impl Control {
-    /// What a frame that could not be sent means. The connection closes with the command, and bytes for a program that
-    /// reads no more are dropped, as by a pipe whose reader is gone; whether it was that is known once the events tell it.
+    /// What a frame that could not be sent means. Bytes for a program that reads no more are dropped, as by a pipe whose
+    /// reader is gone.
     async fn judge(&self, operation: &'static str, sent: Result<(), tungstenite::Error>) -> Result<()> {
-        let Err(error) = sent else {
-            return Ok(());
-        };
-        let mut fate = self.fate.clone();
-        let known = tokio::time::timeout(VERDICT, fate.wait_for(|fate| *fate != Fate::Running)).await;
-        match known {
-            Ok(Ok(fate)) if *fate == Fate::Ended => Ok(()),
-            _ => Err(self.transport.asked(operation).broken(error)),
+        match sent {
+            Err(error) if self.writer.fate().await != Fate::Ended => {
+                Err(self.transport.asked(operation).broken(error))
+            }
+            _ => Ok(()),
         }
     }
 }

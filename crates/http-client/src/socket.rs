@@ -21,7 +21,7 @@ use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use session_core::error::{Error, ErrorKind, Result};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
@@ -41,6 +41,8 @@ const MAX_UNWRITTEN: usize = 32 << 20;
 const BEGINNING: Duration = Duration::from_secs(600);
 /// How often the server is told that this end is alive. It gives up on whoever says nothing for 90 seconds.
 const ALIVE: Duration = Duration::from_secs(25);
+/// How long a failed write waits to learn what the reader reads.
+const VERDICT: Duration = Duration::from_secs(1);
 /// What is read ahead of a reader.
 const READ_AHEAD: usize = 64 << 10;
 
@@ -50,6 +52,18 @@ type Stream = WebSocketStream<TokioIo<Upgraded>>;
 pub(crate) struct Writer {
     sink: Mutex<Option<SplitSink<Stream, Message>>>,
     gone: CancellationToken,
+    fate: watch::Sender<Fate>,
+}
+
+/// How it ended with what the socket is about, as the reader knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// Nobody has read of an end.
+    Open,
+    /// It came to its own end.
+    Ended,
+    /// The server told that it failed, or the connection broke.
+    Lost,
 }
 
 /// The half that reads. Dropping it closes the connection, whoever still holds the other half.
@@ -111,6 +125,7 @@ pub(crate) async fn open(
     let writer = Arc::new(Writer {
         sink: Mutex::new(Some(sink)),
         gone: CancellationToken::new(),
+        fate: watch::Sender::new(Fate::Open),
     });
     let alive = tokio::spawn(say_alive(writer.clone()));
     let reader = Reader {
@@ -143,6 +158,22 @@ impl Writer {
     pub(crate) async fn tell(&self, frame: &impl Serialize) -> Result<(), tungstenite::Error> {
         let text = serde_json::to_string(frame).map_err(|error| tungstenite::Error::Io(error.into()))?;
         self.send(Message::text(text)).await
+    }
+
+    /// What the reader knows of the end. A connection closes with what it is about, so whoever fails to write has to know
+    /// whether that was it; the reader may be about to read it.
+    pub(crate) async fn fate(&self) -> Fate {
+        let mut fate = self.fate.subscribe();
+        let known = tokio::time::timeout(VERDICT, fate.wait_for(|fate| *fate != Fate::Open)).await;
+        match known {
+            Ok(Ok(fate)) => *fate,
+            _ => Fate::Open,
+        }
+    }
+
+    /// The same, without waiting.
+    pub(crate) fn has_ended(&self) -> bool {
+        *self.fate.borrow() == Fate::Ended
     }
 
     async fn send(&self, message: Message) -> Result<(), tungstenite::Error> {
@@ -207,6 +238,11 @@ impl Reader {
             Ok(Err(error)) => Err(error),
             Err(_late) => Err(self.asked().late()),
         }
+    }
+
+    /// Remembers what became of what the socket is about.
+    pub(crate) fn settle(&self, fate: Fate) {
+        self.writer.fate.send_replace(fate);
     }
 
     /// A text frame's meaning.

@@ -6,14 +6,17 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 use http_api::{TerminalClientFrame, TerminalServerFrame, paths};
-use session_core::error::Result;
+use session_core::error::{Error, ErrorKind, Result};
 use session_core::id::{SessionId, TerminalId};
 use session_core::terminal::{AttachedTerminal, TerminalControl, TerminalEvent, TerminalSize};
+use tokio_tungstenite::tungstenite;
 
-use crate::socket::{self, Reader, Said, Writer};
+use crate::socket::{self, Fate, Reader, Said, Writer};
 use crate::transport::Transport;
 
 const OPERATION: &str = "attach to the terminal";
+/// What lines and columns may be.
+const SIZES: std::ops::RangeInclusive<u16> = 1..=1000;
 /// Bytes of input in one frame.
 const INPUT_PIECE: usize = 64 << 10;
 
@@ -38,15 +41,25 @@ pub(crate) async fn attach(
     let events = stream::unfold(Some(reader), |reader| async move {
         let mut reader = reader?;
         match next(&mut reader).await {
-            Ok(event @ TerminalEvent::Exited(_)) => Some((Ok(event), None)),
+            Ok(event @ TerminalEvent::Exited(_)) => {
+                reader.settle(Fate::Ended);
+                Some((Ok(event), None))
+            }
             Ok(event) => Some((Ok(event), Some(reader))),
-            Err(error) => Some((Err(error), None)),
+            Err(error) => {
+                reader.settle(Fate::Lost);
+                Some((Err(error), None))
+            }
         }
     });
     Ok(AttachedTerminal {
         info,
         events: events.fuse().boxed(),
-        control: Box::new(Control { transport, writer }),
+        control: Box::new(Control {
+            transport,
+            terminal,
+            writer,
+        }),
     })
 }
 
@@ -69,23 +82,61 @@ async fn next(reader: &mut Reader) -> Result<TerminalEvent> {
 
 struct Control {
     transport: Arc<Transport>,
+    terminal: TerminalId,
     writer: Arc<Writer>,
+}
+
+impl Control {
+    /// What a frame that could not be sent means.
+    async fn judge(&self, operation: &'static str, sent: Result<(), tungstenite::Error>) -> Result<()> {
+        match sent {
+            Ok(()) => Ok(()),
+            Err(_) if self.writer.fate().await == Fate::Ended => Err(self.over(operation)),
+            Err(error) => Err(self.transport.asked(operation).broken(error)),
+        }
+    }
+
+    fn over(&self, operation: &'static str) -> Error {
+        Error::new(ErrorKind::StateConflict, operation, "the terminal has ended")
+            .with_context("terminal", self.terminal)
+            .with_hint("open another one")
+    }
 }
 
 #[async_trait]
 impl TerminalControl for Control {
     async fn write(&self, mut bytes: Bytes) -> Result<()> {
+        let operation = "type into the terminal";
+        if self.writer.has_ended() {
+            return Err(self.over(operation));
+        }
         while !bytes.is_empty() {
             let piece = bytes.split_to(bytes.len().min(INPUT_PIECE));
             let sent = self.writer.bytes(piece).await;
-            sent.map_err(|error| self.transport.asked("write to the terminal").broken(error))?;
+            self.judge(operation, sent).await?;
         }
         Ok(())
     }
 
     async fn resize(&self, size: TerminalSize) -> Result<()> {
+        let operation = "resize the terminal";
+        // Nothing answers a frame, and one that is refused ends the connection.
+        if !SIZES.contains(&size.rows) || !SIZES.contains(&size.columns) {
+            return Err(
+                Error::new(ErrorKind::InvalidArgument, operation, "no terminal has this size")
+                    .with_context("size", format_args!("{} lines of {}", size.rows, size.columns))
+                    .with_hint("lines and columns are 1 to 1000"),
+            );
+        }
+        if self.writer.has_ended() {
+            return Ok(());
+        }
         let frame = TerminalClientFrame::Resize(size.into());
         let sent = self.writer.tell(&frame).await;
-        sent.map_err(|error| self.transport.asked("resize the terminal").broken(error))
+        match self.judge(operation, sent).await {
+            // Nobody looks at it any more.
+            Err(error) if error.kind() == ErrorKind::StateConflict => Ok(()),
+            other => other,
+        }
     }
 }

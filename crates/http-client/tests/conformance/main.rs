@@ -8,7 +8,6 @@
 
 #[cfg(feature = "engine-tests")]
 mod docker;
-#[expect(dead_code, reason = "this suite has no use for the half that tests runtimes")]
 #[path = "../../../testkit/tests/memory_conformance/lab.rs"]
 mod lab;
 mod over_http;
