@@ -45,7 +45,7 @@ pub async fn stop(state_dir: &Path, console: &Console) -> Result<ExitStatus> {
         return not_running(&console.printer, ExitStatus::SUCCESS);
     }
     let sessions = HttpSessions::unix(&socket)?;
-    let stopped = connect::stop(&socket, &sessions).await;
+    let stopped = connect::stop(&state, &sessions).await;
     sessions.close().await;
     stopped?;
     console.printer.note("the daemon has ended; sessions go on");

@@ -120,7 +120,7 @@ async fn prepare(
             pid = info.pid,
             "the daemon was started with other settings and has nothing to do"
         );
-        stop(&starter.socket, sessions).await?;
+        stop(&starter.state, sessions).await?;
     } else if present {
         return Ok(());
     } else if told.needs_model {
@@ -154,17 +154,20 @@ fn warn(info: &ServerInfo, ours: &str, printer: &Printer) {
 ///
 /// # Errors
 /// `Busy` when it does not in time.
-pub async fn stop(socket: &Path, sessions: &HttpSessions) -> Result<()> {
+pub async fn stop(state: &StateDir, sessions: &HttpSessions) -> Result<()> {
     match sessions.stop().await {
         // It left in between.
         Err(error) if http_client::is_not_reached(&error) => return Ok(()),
         asked => asked?,
     }
+    // Its socket goes first, and the right to serve last.
     let gone = async {
-        while place::presence(socket)? == Presence::Answers || socket.symlink_metadata().is_ok() {
-            tokio::time::sleep(PAUSE).await;
+        loop {
+            match state.lock_serving() {
+                Err(error) if error.kind() == ErrorKind::Busy => tokio::time::sleep(PAUSE).await,
+                outcome => return outcome.map(drop),
+            }
         }
-        Ok(())
     };
     tokio::time::timeout(PATIENCE, gone)
         .await

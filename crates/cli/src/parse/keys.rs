@@ -47,7 +47,7 @@ mod tests {
         let bytes = |text: &str| parse_detach_keys(text).map(|keys| keys.0);
         assert_eq!(bytes("ctrl-p,ctrl-q").unwrap(), [16, 17]);
         assert_eq!(bytes("ctrl-@,a,Z,ctrl-]").unwrap(), [0, b'a', b'Z', 29]);
-        assert_eq!(bytes("").unwrap(), []);
+        assert!(bytes("").unwrap().is_empty());
         for bad in ["ctrl-", "ctrl-1", "ab", ",", "ctrl-pp", "é", "ctrl-p,,a"] {
             assert!(bytes(bad).is_err(), "{bad}");
         }

@@ -15,6 +15,9 @@ use super::{Result, engine};
 /// The program under test.
 pub(crate) const SERVER: &str = env!("CARGO_BIN_EXE_cofferdam-mcp");
 
+/// When a daemon leaves that a program under test started: soon, for nothing may be left of a test.
+const IDLE_EXIT: &str = "1s";
+
 /// How long what was told to end may take to do so.
 const PATIENCE: Duration = Duration::from_secs(15);
 
@@ -64,6 +67,7 @@ impl World {
             ("ANTHROPIC_BASE_URL", self.model.url()),
             ("ANTHROPIC_API_KEY", self.key.text().to_owned()),
             ("CLAUDE_CODE_LOG_LEVEL", "debug".to_owned()),
+            ("COFFERDAM_IDLE_EXIT", IDLE_EXIT.to_owned()),
         ];
         environment.extend(inherited(&["PATH", "DOCKER_HOST"]));
         environment
@@ -73,6 +77,7 @@ impl World {
     pub(crate) fn log(&self) -> String {
         let mut logs = self.records_of("log");
         logs.sort_unstable();
+        logs.push(self.state.path().join("telemetry/serve.log"));
         let text: Vec<String> = logs
             .iter()
             .filter_map(|log| std::fs::read_to_string(log).ok())

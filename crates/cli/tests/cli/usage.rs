@@ -164,5 +164,5 @@ async fn a_wrong_environment_is_a_usage_error() {
     let mut user = User::new(Fake::new());
     user.environment
         .insert("COFFERDAM_IMAGE".to_owned(), "../x".to_owned());
-    assert_eq!(user.runs("ls").await.code, 2);
+    assert_eq!(user.runs("create").await.code, 2);
 }

@@ -98,7 +98,8 @@ fn it_is_told_to_end_and_is_gone_then() {
     let host = Host::new();
     host.ok(&["ls"]);
     assert!(host.run(&["serve", "--stop"]).stderr.contains("sessions go on"));
-    assert!(host.processes().is_empty() && !host.socket().exists());
+    assert!(!host.socket().exists());
+    host.until("its process is gone", || host.processes().is_empty());
     let again = host.run(&["serve", "--stop"]);
     assert_eq!(again.code, Some(0), "there is none to end: {again:?}");
 }
@@ -111,7 +112,7 @@ fn a_daemon_that_cannot_serve_says_why_to_its_client() {
     assert_eq!(said.code, Some(2), "{said:?}");
     assert!(said.stderr.contains("unknown field `nonsense`"), "{said:?}");
     assert!(said.stderr.contains("serve.log"), "{said:?}");
-    assert!(host.processes().is_empty());
+    host.until("it has ended", || host.processes().is_empty());
 }
 
 #[test]

@@ -19,8 +19,35 @@ pub(crate) struct Server {
     stdin: Option<ChildStdin>,
     stdout: Lines<BufReader<ChildStdout>>,
     stderr: BufReader<ChildStderr>,
-    state: tempfile::TempDir,
+    state: Place,
     asked: u64,
+}
+
+/// A directory in which state directories are; the daemons of these end with it.
+pub(crate) struct Place(tempfile::TempDir);
+
+impl Place {
+    pub(crate) fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    pub(crate) fn dir(&self) -> &std::path::Path {
+        self.0.path()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let told = self.dir().as_os_str().as_encoded_bytes();
+        let entries = std::fs::read_dir("/proc").unwrap().flatten();
+        let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+        for pid in pids.filter(|pid| {
+            std::fs::read(format!("/proc/{pid}/cmdline"))
+                .is_ok_and(|line| line.windows(told.len()).any(|window| window == told))
+        }) {
+            let _ = Pid::from_raw(pid).map(|pid| kill_process(pid, Signal::KILL));
+        }
+    }
 }
 
 /// What is left of one.
@@ -28,19 +55,22 @@ pub(crate) struct Ended {
     pub(crate) status: ExitStatus,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
+    /// What the daemon that it started has logged.
+    pub(crate) daemon_log: String,
 }
 
 impl Server {
     /// Starts one with no engine in reach. Variables of ours that the tests' own environment has do not count.
     pub(crate) fn start(args: &[&str], environment: &[(&str, &str)]) -> Self {
-        let state = tempfile::tempdir().unwrap();
+        let state = Place::new();
         let mut child = Command::new(env!("CARGO_BIN_EXE_cofferdam-mcp"))
             .args(args)
             .env_clear()
-            .env("HOME", state.path())
-            .env("COFFERDAM_STATE_DIR", state.path().join("state"))
+            .env("HOME", state.dir())
+            .env("COFFERDAM_STATE_DIR", state.dir().join("state"))
             .env("DOCKER_HOST", "unix:///nonexistent/docker.sock")
             .env("ANTHROPIC_API_KEY", KEY)
+            .env("COFFERDAM_IDLE_EXIT", "60s")
             .envs(environment.iter().copied())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -58,8 +88,13 @@ impl Server {
         }
     }
 
+    /// What the daemon that it started has logged.
+    fn daemon_log(&self) -> String {
+        std::fs::read_to_string(self.state().join("state/telemetry/serve.log")).unwrap_or_default()
+    }
+
     pub(crate) fn state(&self) -> &std::path::Path {
-        self.state.path()
+        self.state.dir()
     }
 
     pub(crate) async fn send(&mut self, message: &Value) {
@@ -133,6 +168,7 @@ impl Server {
             status: status.unwrap(),
             stdout: out.join("\n"),
             stderr: err,
+            daemon_log: self.daemon_log(),
         }
     }
 

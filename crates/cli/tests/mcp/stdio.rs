@@ -3,7 +3,7 @@
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::server::{KEY, Server};
+use crate::server::{KEY, Place, Server};
 
 const CANARY: &str = "canary-session-key-0123456789";
 
@@ -90,6 +90,9 @@ async fn an_engine_that_is_not_there_is_the_answer_of_a_call_and_no_secret_is_lo
         ended.stderr
     );
     assert!(!text.contains(CANARY));
+    let log = ended.daemon_log;
+    assert!(log.lines().count() > 10, "the daemon logs as much: {log}");
+    assert!(!log.contains(CANARY) && !log.contains(KEY), "{log}");
 }
 
 #[tokio::test]
@@ -123,10 +126,10 @@ async fn a_signal_ends_the_server_in_order() {
 
 #[tokio::test]
 async fn sessions_are_recorded_where_the_flag_says() {
-    let other = tempfile::tempdir().unwrap();
-    let mut server = Server::start(&["--state-dir", other.path().join("here").to_str().unwrap()], &[]);
+    let other = Place::new();
+    let mut server = Server::start(&["--state-dir", other.dir().join("here").to_str().unwrap()], &[]);
     server.initialize().await;
-    assert!(other.path().join("here").is_dir());
+    assert!(other.dir().join("here").is_dir());
     assert!(!server.state().join("state").exists());
     server.leave().await;
 }

@@ -7,6 +7,7 @@ mod streams;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -53,7 +54,8 @@ pub(crate) struct Outcome {
 
 impl User {
     pub(crate) fn new(fake: Fake) -> Self {
-        let state = tempfile::tempdir().unwrap();
+        let private = std::fs::Permissions::from_mode(0o700);
+        let state = tempfile::Builder::new().permissions(private).tempdir().unwrap();
         let environment = [
             ("HOME", "/home/user"),
             ("COFFERDAM_STATE_DIR", state.path().to_str().unwrap()),
