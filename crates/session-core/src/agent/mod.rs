@@ -60,6 +60,15 @@ pub struct AgentLaunch {
     pub env: BTreeMap<String, String>,
 }
 
+/// Where an agent's own interface left the conversation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InterfaceLeft {
+    /// The name by which it can be resumed.
+    pub conversation: String,
+    /// The file inside that holds it once something was said.
+    pub transcript: String,
+}
+
 /// What a line of an agent means.
 #[derive(Debug, Clone, PartialEq)]
 pub enum AgentSignal {
@@ -86,6 +95,19 @@ pub trait AgentDriver: fmt::Debug + Send + Sync + 'static {
 
     /// How to start it.
     fn launch(&self, context: &AgentContext) -> AgentLaunch;
+
+    /// How its own interface is started, for a person at a terminal; `None` when it has none. It keeps at `note`, a path
+    /// inside, what [`AgentDriver::interface_left`] reads. It asks for nothing before it takes the first prompt.
+    fn interface(&self, context: &AgentContext, note: &str) -> Option<AgentLaunch> {
+        let _ = (context, note);
+        None
+    }
+
+    /// Where the interface left the conversation, as far as its note says.
+    fn interface_left(&self, note: &[u8]) -> Option<InterfaceLeft> {
+        let _ = note;
+        None
+    }
 
     /// The bytes that give it a prompt. An agent that knows `turn` already does not work on it again.
     fn prompt(&self, turn: &TurnId, text: &str) -> Bytes;

@@ -137,9 +137,15 @@ pub(super) fn argv(context: &AgentContext) -> Vec<String> {
     .map(str::to_owned)
     .into();
     argv.push("--verbose".to_owned());
+    add_options(context, &mut argv);
+    argv
+}
+
+/// What holds with and without a person in front of it.
+pub(super) fn add_options(context: &AgentContext, argv: &mut Vec<String>) {
     // The servers are the gateway's; a project's own would be started from a network that is not there.
     argv.push("--strict-mcp-config".to_owned());
-    permissions(context, &mut argv);
+    permissions(context, argv);
     if let Some(url) = &context.mcp_url {
         argv.extend(["--mcp-config".to_owned(), mcp_config(url)]);
     }
@@ -149,7 +155,6 @@ pub(super) fn argv(context: &AgentContext) -> Vec<String> {
     if let Some(conversation) = &context.resume {
         argv.extend(["--resume".to_owned(), conversation.clone()]);
     }
-    argv
 }
 
 /// One server stands for all: the gateway's endpoint.

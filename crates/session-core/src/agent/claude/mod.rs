@@ -6,6 +6,7 @@
 //! taken apart further than it is used: memory stays near the length of the line.
 
 mod fields;
+mod interface;
 mod launch;
 mod outcome;
 mod signals;
@@ -15,7 +16,7 @@ mod tests;
 use bytes::Bytes;
 use serde_json::json;
 
-use super::{AgentContext, AgentDriver, AgentLaunch, AgentSignal};
+use super::{AgentContext, AgentDriver, AgentLaunch, AgentSignal, InterfaceLeft};
 use crate::id::TurnId;
 
 /// Where the program is inside a session.
@@ -38,6 +39,17 @@ impl AgentDriver for ClaudeCode {
             argv: launch::argv(context),
             env: launch::env(context),
         }
+    }
+
+    fn interface(&self, context: &AgentContext, note: &str) -> Option<AgentLaunch> {
+        Some(AgentLaunch {
+            argv: interface::argv(context, note),
+            env: interface::env(context),
+        })
+    }
+
+    fn interface_left(&self, note: &[u8]) -> Option<InterfaceLeft> {
+        interface::left(note)
     }
 
     /// The turn's id is the message's `uuid`: a message that the conversation has seen is not worked on again.

@@ -91,7 +91,7 @@ fn init(line: &str) -> Option<Vec<AgentSignal>> {
 }
 
 /// The name becomes an argument when the conversation is resumed, so it must not look like an option.
-fn is_conversation(id: &str) -> bool {
+pub(super) fn is_conversation(id: &str) -> bool {
     uuid::Uuid::try_parse(id).is_ok()
 }
 

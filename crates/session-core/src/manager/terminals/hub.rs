@@ -27,6 +27,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use super::super::commands::command_exit;
 use super::super::{Inner, SessionManager};
 use super::screen::{Over, Screen};
+use crate::driver::Request;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{SessionId, TerminalId};
 use crate::link_error::from_link;
@@ -254,6 +255,7 @@ impl HubTask {
                 Step::Lost => {}
                 Step::On => return,
                 Step::Over => {
+                    self.give_back().await;
                     // Whatever it left behind ends with it.
                     let _ = now.link.forget(&id).await;
                     break;
@@ -264,6 +266,21 @@ impl HubTask {
         self.hub.writer.send_replace(None);
         if let Some(inner) = self.manager.upgrade() {
             inner.terminals.remove(&self.hub);
+        }
+    }
+
+    /// The conversation is the agent's again.
+    async fn give_back(&self) {
+        if self.hub.program != TerminalProgram::Agent {
+            return;
+        }
+        let Some(inner) = self.manager.upgrade() else {
+            return;
+        };
+        let driver = SessionManager { inner }.live_driver(&self.hub.session);
+        if let Some(driver) = driver {
+            // Without its task, the one that comes next finds out by itself.
+            let _ = driver.tell(Request::Interface).await;
         }
     }
 

@@ -24,7 +24,9 @@ pub(super) use self::registry::Terminals;
 use self::screen::Screen;
 use super::SessionManager;
 use super::commands::spawn_spec;
+use super::programs::is_sidecar;
 use crate::command::{CommandRequest, OnDisconnect};
+use crate::driver::{InterfacePlan, Request};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{SessionId, TerminalId};
 use crate::link_error::from_link;
@@ -62,26 +64,41 @@ impl SessionManager {
         let record = self.record(session, OPEN).await?;
         record.info.state.permits(Operation::Command)?;
         self.find_terminals(&record).await?;
-        if request.program == TerminalProgram::Agent {
-            return Err(Error::new(
-                ErrorKind::Unsupported,
-                OPEN,
-                "the agent's own interface cannot be opened",
-            ));
+        let agents = request.program == TerminalProgram::Agent;
+        if agents && is_sidecar(&record.info) {
+            let message = "this is the container of an MCP server, which has no agent";
+            return Err(Error::new(ErrorKind::StateConflict, OPEN, message).with_context("session", session));
         }
         let screen = Screen::new(request.size, 0);
         let id = TerminalId::new();
         let hub = Hub::new(*session, id, request.program, Timestamp::now(), screen);
         let opening = self.inner.terminals.open(hub.clone())?;
-        let (link, ambient) = self.driver(&record).link_for_programs(&record).await?;
-        let specs = commands
-            .iter()
-            .map(|command| Ok(spawn_spec(process_id(&id)?, &record.info, command, &ambient)))
-            .collect::<Result<Vec<_>>>()?;
-        let process = start(&link, specs, &hub).await?;
+        let (link, process) = if agents {
+            self.open_interface(&record, &hub).await?
+        } else {
+            let (link, ambient) = self.driver(&record).link_for_programs(&record).await?;
+            let specs = commands
+                .iter()
+                .map(|command| Ok(spawn_spec(process_id(&id)?, &record.info, command, &ambient)))
+                .collect::<Result<Vec<_>>>()?;
+            let process = start(&link, specs, &hub).await?;
+            (link, process)
+        };
         opening.done();
         self.attend(hub.clone(), Some((link, process)));
         Ok(hub.info())
+    }
+
+    /// The agent is the session's task's, which starts its interface as it starts the agent.
+    async fn open_interface(&self, record: &SessionRecord, hub: &Hub) -> Result<(Link, Process)> {
+        let plan = Box::new(InterfacePlan {
+            id: hub.id,
+            terminal: terminal_of(hub)?,
+            spool: SPOOL,
+            env: TERM,
+        });
+        let driver = self.driver(record);
+        driver.ask(|answer| Request::OpenInterface(plan, answer)).await
     }
 
     pub(super) async fn terminals_of(&self, session: &SessionId) -> Result<Vec<TerminalInfo>> {
@@ -157,6 +174,10 @@ impl SessionManager {
             if let Some(hub) = self.found(record, process)
                 && self.inner.terminals.adopt(&hub)
             {
+                if hub.program == TerminalProgram::Agent {
+                    // It needs its doors answered, and turns are to wait for it.
+                    self.driver(record).tell(Request::Interface).await?;
+                }
                 self.attend(hub, None);
             }
         }
@@ -213,6 +234,13 @@ fn commands(program: &TerminalProgram) -> Vec<CommandRequest> {
     }
 }
 
+fn terminal_of(hub: &Hub) -> Result<Terminal> {
+    Ok(Terminal {
+        size: window(hub.look(Screen::size))?,
+        note: note::write(&hub.program),
+    })
+}
+
 /// Starts the first program that is there.
 async fn start(link: &Link, specs: Vec<SpawnSpec>, hub: &Hub) -> Result<Process> {
     let mut refused = Error::new(ErrorKind::ProgramNotFound, OPEN, "there is no such program");
@@ -220,10 +248,7 @@ async fn start(link: &Link, specs: Vec<SpawnSpec>, hub: &Hub) -> Result<Process>
         if !spec.env.iter().any(|(name, _)| name == TERM.0) {
             spec.env.push((TERM.0.to_owned(), TERM.1.to_owned()));
         }
-        spec.terminal = Some(Terminal {
-            size: window(hub.look(Screen::size))?,
-            note: note::write(&hub.program),
-        });
+        spec.terminal = Some(terminal_of(hub)?);
         spec.spool = SPOOL;
         let id = spec.id.clone();
         let failed = |error| from_link(OPEN, error).with_context("session", hub.session);

@@ -5,15 +5,19 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::StreamExt;
 use libtest_mimic::Failed;
+use session_core::api::SessionApiExt;
 use session_core::command::{CommandExit, CommandRequest, ExitCause};
 use session_core::error::{Error, ErrorKind};
+use session_core::event::EventKind;
 use session_core::id::{SessionId, TerminalId};
 use session_core::terminal::{
     AttachedTerminal, MAX_TERMINALS, MAX_VIEWERS, OpenTerminal, REPLAY_BYTES, TerminalEvent, TerminalProgram,
     TerminalSize,
 };
+use session_core::turn::TurnStatus;
 
-use super::stage::Stage;
+use super::Act;
+use super::stage::{Stage, prompt};
 use crate::conformance::{Case, Outcome, cases, refused, refused_with_hint};
 
 pub(super) fn cases() -> Vec<Case<Stage>> {
@@ -31,6 +35,8 @@ pub(super) fn cases() -> Vec<Case<Stage>> {
         there_is_a_most_of_terminals_and_of_viewers,
         one_of_another_session_is_not_there,
         what_no_terminal_can_be_is_refused,
+        the_agents_own_interface_has_the_conversation_for_as_long_as_it_is_open,
+        the_agents_own_interface_waits_for_no_turn,
     ]
 }
 
@@ -488,4 +494,78 @@ async fn what_no_terminal_can_be_is_refused(stage: Arc<Stage>) -> Outcome {
         .attach_terminal(&id, &disguised, TerminalSize::default())
         .await;
     refused(refusal, ErrorKind::NotFound).map(drop)
+}
+
+/// Types and then presses enter, as people do: what comes at once is taken for something pasted.
+async fn enter(viewer: &Viewer, text: &'static str) -> Outcome {
+    viewer.type_in(text).await?;
+    tokio::time::sleep(std::time::Duration::from_millis(700)).await;
+    viewer.type_in("\r").await
+}
+
+fn agent() -> OpenTerminal {
+    OpenTerminal {
+        program: TerminalProgram::Agent,
+        size: size(40, 120),
+    }
+}
+
+async fn the_agents_own_interface_has_the_conversation_for_as_long_as_it_is_open(
+    stage: Arc<Stage>,
+) -> Outcome {
+    let id = stage.session().await?.id;
+    stage.prompt(&id, Act::Say("First.".to_owned())).await?;
+    let info = stage.api.open_terminal(&id, agent()).await?;
+    ensure_eq!(info.program, TerminalProgram::Agent, "the program");
+    let mut viewer = Viewer::of(&stage, &id, &info.id, info.size).await?;
+    viewer.until("Claude").await?;
+    refused_with_hint(stage.api.open_terminal(&id, agent()).await, ErrorKind::Busy)?;
+    // No question comes before the first prompt.
+    tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+    stage.site.script(Act::Say("Typed-answer.".to_owned()));
+    enter(&viewer, "A person asks").await?;
+    viewer.until("Typed-answer.").await?;
+    stage.site.script(Act::Say("Third.".to_owned()));
+    let turn = stage.api.prompt(&id, prompt("Go on.")).await?;
+    tokio::time::sleep(std::time::Duration::from_millis(700)).await;
+    let waiting = stage.api.turn(&id, &turn.id).await?;
+    ensure_eq!(
+        waiting.status,
+        TurnStatus::Queued,
+        "the turn while the interface is open"
+    );
+    enter(&viewer, "/exit").await?;
+    let exit = viewer.end().await?.ok_or("nobody told the end")?;
+    ensure_eq!(exit.cause, ExitCause::Exited, "the end");
+    let outcome = stage.api.wait_turn(&turn).await?;
+    ensure_eq!(
+        (outcome.status, outcome.text.as_str()),
+        (TurnStatus::Succeeded, "Third."),
+        "the turn"
+    );
+    let lost = stage.stored(&id).await?;
+    let lost = lost
+        .iter()
+        .any(|event| matches!(event.kind, EventKind::Problem { .. }));
+    ensure!(!lost, "the conversation was lost");
+    Ok(())
+}
+
+async fn the_agents_own_interface_waits_for_no_turn(stage: Arc<Stage>) -> Outcome {
+    let id = stage.session().await?.id;
+    stage.site.script(Act::Work);
+    let turn = stage.api.prompt(&id, prompt("Work.")).await?;
+    stage
+        .until(async || Ok(stage.api.turn(&id, &turn.id).await?.status == TurnStatus::Running))
+        .await?;
+    refused_with_hint(stage.api.open_terminal(&id, agent()).await, ErrorKind::Busy)?;
+    ensure!(stage.api.interrupt(&id).await?, "there was nothing to interrupt");
+    let outcome = stage.api.wait_turn(&turn).await?;
+    ensure_eq!(outcome.status, TurnStatus::Interrupted, "the turn");
+    // Closed as any other, and the agent takes prompts again.
+    let terminal = stage.api.open_terminal(&id, agent()).await?.id;
+    stage.api.close_terminal(&id, &terminal).await?;
+    let outcome = stage.prompt(&id, Act::Say("Back.".to_owned())).await?;
+    ensure_eq!(outcome.text, "Back.", "what the agent said");
+    Ok(())
 }

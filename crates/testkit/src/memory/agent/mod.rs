@@ -3,6 +3,7 @@
 //! The real agent needs its 377 MB, an image and a model; what tests of a session's life need is one that does on command
 //! what the real one does rarely: die in the middle, ignore an interrupt, write garbage, take all memory.
 
+mod interface;
 mod play;
 mod turn;
 

@@ -26,6 +26,7 @@ impl Agents {
             env: context.env.clone(),
             resumed,
         };
+        let alone = start.args.iter().any(|arg| arg == "-p");
         self.note(|state| state.starts.push(start));
         if unknown {
             let error = format!("No conversation found with session ID: {conversation}");
@@ -33,6 +34,9 @@ impl Agents {
                 "num_turns": 0, "errors": [error] });
             context.stdout.line(result).await;
             return Exit::Code(1);
+        }
+        if !alone {
+            return self.converse(context, conversation).await;
         }
         let input = std::mem::replace(&mut context.stdin, Input::empty());
         let mut agent = Agent {

@@ -117,6 +117,15 @@ impl AgentTurn {
         self.step(Step::OutOfMemory)
     }
 
+    /// All that it says, for whoever reads no more than that.
+    pub(super) fn words(&self) -> String {
+        let said = self.steps.iter().filter_map(|step| match step {
+            Step::Say(text) => Some(text.as_str()),
+            _ => None,
+        });
+        said.collect::<Vec<_>>().join("\n")
+    }
+
     fn step(mut self, step: Step) -> Self {
         self.steps.push(step);
         self

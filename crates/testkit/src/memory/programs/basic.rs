@@ -32,6 +32,7 @@ pub(super) fn add(programs: &Programs) {
     programs.add("head", head);
     programs.add("wc", wc);
     programs.add("stty", stty);
+    programs.add("test", test);
 }
 
 fn complaint(context: &Context, path: &str, error: &io::Error) -> String {
@@ -287,4 +288,14 @@ async fn stty(context: Context) -> Exit {
         }
     }
     Exit::OK
+}
+
+/// `test -s FILE`; nothing else of `test` is here.
+async fn test(context: Context) -> Exit {
+    let args = context.args();
+    let ["-s", path] = args.iter().map(String::as_str).collect::<Vec<_>>()[..] else {
+        return Exit::Code(2);
+    };
+    let found = std::fs::metadata(context.host_path(path)).is_ok_and(|file| file.len() > 0);
+    Exit::Code(i32::from(!found))
 }
