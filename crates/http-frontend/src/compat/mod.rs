@@ -86,7 +86,8 @@ impl Compat {
     }
 }
 
-/// Its routes: `/`, `/health` and those under `/claude-code`; none when it is not served.
+/// Its routes: `/`, `/health` and those under `/claude-code`, and its answer to everything else; nothing when it is not
+/// served.
 pub(crate) fn router(state: &AppState) -> Router<AppState> {
     let Some(options) = state.options().compat.clone() else {
         return Router::new();
@@ -115,5 +116,6 @@ pub(crate) fn router(state: &AppState) -> Router<AppState> {
             "/claude-code/task/{task}",
             get(handlers::task).fallback(handlers::elsewhere),
         )
+        .fallback(handlers::elsewhere)
         .layer(Extension(compat))
 }

@@ -172,10 +172,12 @@ async fn bodies_that_are_no_json_are_bad_requests_and_long_ones_too_large() {
         assert_eq!(reply.body.as_object().unwrap().len(), 2, "{}", reply.body);
     }
     // What a page of another site can send unasked is never read.
-    let plain = [("content-type", "text/plain")];
     let body = json!({ "task_description": "x", "project_path": "p" }).to_string();
-    let reply = house.raw("/claude-code/execute", &plain, body.as_bytes()).await;
-    assert_eq!((reply.status, &reply.body["error"]), (400, &json!("Bad Request")));
+    for (kind, status) in [("application/xml", 400), ("text/plain", 415)] {
+        let headers = [("content-type", kind)];
+        let reply = house.raw("/claude-code/execute", &headers, body.as_bytes()).await;
+        assert_eq!(reply.status, status, "{kind}: {}", reply.body);
+    }
 
     let long = vec![b' '; 200 << 10];
     let reply = house.raw("/claude-code/execute", &json, &long).await;

@@ -78,6 +78,8 @@ async fn tasks_that_ended_are_still_told_and_counted() {
 #[tokio::test]
 async fn sessions_that_nobody_waits_for_any_more_are_put_away() {
     let house = House::new().await;
+    // Whoever answers this has looked for what was left before.
+    house.get("/claude-code/status").await;
     for labels in [
         vec![("compat.cofferdam/kind", "analysis")],
         vec![

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use session_core::error::Result;
 use session_core::session::SessionInfo;
+use session_core::state::SessionState;
 
 use super::ledger::TaskState;
 use super::run::Job;
@@ -68,7 +69,8 @@ async fn adopt(compat: &Arc<Compat>, state: &AppState, id: &str, session: Sessio
             compat.tasks.add_past(&task);
             put_away(state, session);
         }
-        (TaskState::Failed { .. }, _) if alive => {
+        // What was being put away is put away to the end.
+        (TaskState::Failed { .. }, _) if alive && session.state != SessionState::Destroying => {
             compat.tasks.add_past(&task);
             if let Some(old) = compat.tasks.keep(session.id, compat.options.keep_failed, true) {
                 put_away_id(state, old);

@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use http_api::ServerInfo;
 use http_frontend::caller::Scope;
 use http_frontend::tokens::{NewToken, TokenFile};
-use http_frontend::{CompatOptions, HttpOptions, HttpServer, Listeners, ServerControl};
+use http_frontend::{CompatOptions, HttpOptions, HttpServer, Listeners, Rate, ServerControl};
 use jiff::Timestamp;
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
@@ -79,6 +79,11 @@ impl House {
                 claude_code_version: "2.1.0".to_owned(),
                 ..CompatOptions::new(projects.clone())
             }),
+            // Tests ask over and over whether something has happened.
+            compat_rate: Rate {
+                requests: 10_000,
+                window: Duration::from_secs(10),
+            },
             ..HttpOptions::default()
         };
         change(&mut options);
