@@ -262,7 +262,7 @@ impl Inspector<'_> {
                 let variables = self.server.environment().into_iter();
                 let variables =
                     variables.flat_map(|(name, value)| ["-e".to_owned(), format!("{name}={value}")]);
-                let program = self.server.subject.program();
+                let program = self.server.subject.stdio_program();
                 variables
                     .chain(["--".to_owned(), program.to_string_lossy().into_owned()])
                     .collect()

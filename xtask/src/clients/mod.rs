@@ -17,6 +17,7 @@
 //! | `exempt`, `judge` | what does not apply and why; holding the two against each other |
 //! | `fixture`, `behind` | the suites' own server; the same behind the gateway |
 //! | `inspector` | the inspector and what it must find |
+//! | `schemathesis` | what tries to break the HTTP API by its description |
 //! | `page` | `docs/conformance.md` |
 
 mod behind;
@@ -29,6 +30,7 @@ mod packages;
 mod page;
 mod proxy;
 mod running;
+mod schemathesis;
 mod server;
 mod stand_ins;
 mod suites;
@@ -42,7 +44,8 @@ use xtask::reporter::Reporter;
 use xtask::workspace;
 
 use self::inspector::{Era, Inspector, Transport};
-use self::judge::{Tally, judge};
+pub(crate) use self::judge::Tally;
+use self::judge::judge;
 use self::packages::Packages;
 use self::proxy::Route;
 pub(crate) use self::running::token;
@@ -54,6 +57,8 @@ use crate::product;
 
 /// `--only` of it runs the inspector and no suite.
 const INSPECTOR: &str = "inspector";
+/// `--only` of it runs schemathesis and nothing of MCP.
+const SCHEMATHESIS: &str = "schemathesis";
 
 /// Runs clients that others wrote against the MCP server and the MCP gateway.
 ///
@@ -63,7 +68,7 @@ const INSPECTOR: &str = "inspector";
 /// that passes. See docs/conformance.md.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct Args {
-    /// Only this scenario of the suites, or `inspector`
+    /// Only this scenario of the suites, or `inspector`, or `schemathesis`
     #[arg(long, value_name = "NAME")]
     only: Option<String>,
 
@@ -85,6 +90,12 @@ pub(crate) fn run(args: &Args, reporter: &Reporter) -> Result<()> {
     if args.write {
         return page::write();
     }
+    if args.only.as_deref() == Some(SCHEMATHESIS) {
+        build(&schemathesis::TARGET, reporter)?;
+        let tally = schemathesis::check(reporter)?;
+        reporter.data(&tally.to_string());
+        return verdict(&tally);
+    }
     let engine = if args.in_memory || args.gateway {
         None
     } else {
@@ -102,18 +113,19 @@ pub(crate) fn run(args: &Args, reporter: &Reporter) -> Result<()> {
 }
 
 fn compile(subjects: &[Subject<'_>], reporter: &Reporter) -> Result<()> {
-    let mut step = reporter.step("compile");
-    for target in subjects
-        .iter()
-        .map(|subject| subject.target())
+    let targets = subjects.iter().map(|subject| subject.target());
+    targets
         .chain([behind::TARGET])
-    {
-        Tool::new(workspace::env("CARGO").unwrap_or_else(|| "cargo".to_owned()))
-            .args(["build", "--locked"])
-            .args(target)
-            .dir(workspace::root())
-            .run(|line| step.update(line))?;
-    }
+        .try_for_each(|target| build(&target, reporter))
+}
+
+fn build(target: &[&str], reporter: &Reporter) -> Result<()> {
+    let mut step = reporter.step(format!("compile {}", target.last().unwrap_or(&"")));
+    Tool::new(workspace::env("CARGO").unwrap_or_else(|| "cargo".to_owned()))
+        .args(["build", "--locked"])
+        .args(target)
+        .dir(workspace::root())
+        .run(|line| step.update(line))?;
     step.done("");
     Ok(())
 }
@@ -149,6 +161,16 @@ pub(crate) fn programs_are_built(engine: &Engine) -> bool {
         .all(|program| program.is_file())
 }
 
+/// Whether cargo has built the server of [`http_api`].
+pub(crate) fn http_api_is_built() -> bool {
+    schemathesis::program().is_file()
+}
+
+/// Runs schemathesis against the HTTP API.
+pub(crate) fn http_api(reporter: &Reporter) -> Result<Tally> {
+    schemathesis::check(reporter)
+}
+
 /// Runs all clients against everything that is there to be examined and built.
 pub(crate) fn check(engine: &Engine, reporter: &Reporter) -> Result<Tally> {
     check_some(&subjects(Some(engine)), Some(engine), None, reporter)
@@ -174,6 +196,7 @@ fn check_some(
 fn subjects(engine: Option<&Engine>) -> Vec<Subject<'_>> {
     std::iter::once(Subject::InMemory)
         .chain(engine.map(Subject::Program))
+        .chain(engine.map(Subject::Daemon))
         .collect()
 }
 

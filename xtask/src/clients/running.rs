@@ -37,11 +37,20 @@ impl Running {
 
     /// The address of loopback that follows `mark` in its log, once it is there.
     pub(super) fn address(&mut self, mark: &str) -> Result<SocketAddr> {
+        self.told(mark, |log| announced(log, mark))
+    }
+
+    /// The first whole line with `mark`, once it is there.
+    pub(super) fn line(&mut self, mark: &str) -> Result<String> {
+        self.told(mark, |log| whole_line(log, mark).map(str::to_owned))
+    }
+
+    fn told<T>(&mut self, mark: &str, find: impl Fn(&str) -> Option<T>) -> Result<T> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let log = std::fs::read_to_string(&self.log).unwrap_or_default();
-            if let Some(address) = announced(&log, mark) {
-                return Ok(address);
+            if let Some(found) = find(&log) {
+                return Ok(found);
             }
             let ended = self.child.try_wait().ok().flatten();
             if ended.is_some() || Instant::now() > deadline {
@@ -55,6 +64,8 @@ impl Running {
 
     /// Ends it as its user would, and waits.
     pub(super) fn stop(mut self) -> Result<()> {
+        // Whoever waits for more input waits no longer.
+        drop(self.child.stdin.take());
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
         if let Some(pid) = pid {
             let _gone = kill_process(pid, Signal::INT);
@@ -92,10 +103,13 @@ impl Drop for Running {
 }
 
 /// In a line that is whole: of a port that is being written, the first digits may be a port, too.
+fn whole_line<'a>(log: &'a str, mark: &str) -> Option<&'a str> {
+    log.split_inclusive('\n')
+        .find(|line| line.contains(mark) && line.ends_with('\n'))
+}
+
 fn announced(log: &str, mark: &str) -> Option<SocketAddr> {
-    let line = log
-        .split_inclusive('\n')
-        .find(|line| line.contains(mark) && line.ends_with('\n'))?;
+    let line = whole_line(log, mark)?;
     let (_, rest) = line.split_once(HOST)?;
     let port: String = rest.chars().take_while(char::is_ascii_digit).collect();
     format!("{HOST}{port}").parse().ok()

@@ -1,7 +1,8 @@
 //! The servers under test, each with a place and a port of its own.
 //!
-//! One is the program that users run, on a real engine. The other is the same server over the in-memory runtime, whose
-//! agents do as their prompt says: what the suites ask about long work needs one that takes two seconds when it shall.
+//! Two are programs that users run, on a real engine: the MCP server of its own, and the daemon with its `/mcp`. The other is
+//! the same server over the in-memory runtime, whose agents do as their prompt says: what the suites ask about long work
+//! needs one that takes two seconds when it shall.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -17,6 +18,8 @@ use crate::engine::Engine;
 
 /// What a server says once it listens; see `http::serve` of `mcp-frontend`.
 const LISTENS: &str = "serving MCP over HTTP";
+/// What the daemon says once it listens, on its standard output.
+const READY: &str = "ready: unix:";
 const HOST: &str = "127.0.0.1:";
 const LOGGED: &str = "warn,mcp_frontend=info";
 
@@ -27,6 +30,8 @@ pub(super) enum Subject<'a> {
     InMemory,
     /// `cofferdam-mcp` on this engine.
     Program(&'a Engine),
+    /// `cofferdam serve` on this engine.
+    Daemon(&'a Engine),
 }
 
 impl Subject<'_> {
@@ -35,6 +40,7 @@ impl Subject<'_> {
         match self {
             Self::InMemory => "in memory",
             Self::Program(_) => "cofferdam-mcp",
+            Self::Daemon(_) => "cofferdam serve",
         }
     }
 
@@ -49,6 +55,22 @@ impl Subject<'_> {
         match self {
             Self::InMemory => built.join("examples/in_memory"),
             Self::Program(_) => built.join("cofferdam-mcp"),
+            Self::Daemon(_) => built.join("cofferdam"),
+        }
+    }
+
+    /// What speaks over standard input on the same state: of the daemon, its client.
+    pub(super) fn stdio_program(self) -> PathBuf {
+        match self {
+            Self::Daemon(_) => self.program().with_file_name("cofferdam-mcp"),
+            Self::InMemory | Self::Program(_) => self.program(),
+        }
+    }
+
+    fn says(self) -> &'static str {
+        match self {
+            Self::InMemory | Self::Program(_) => LISTENS,
+            Self::Daemon(_) => READY,
         }
     }
 
@@ -57,6 +79,7 @@ impl Subject<'_> {
         match self {
             Self::InMemory => ["--package", "mcp-frontend", "--example", "in_memory"],
             Self::Program(_) => ["--package", "cli", "--bin", "cofferdam-mcp"],
+            Self::Daemon(_) => ["--package", "cli", "--bin", "cofferdam"],
         }
     }
 }
@@ -87,12 +110,15 @@ impl<'a> Server<'a> {
                     .env("MCP_HOST", HOST.trim_end_matches(':'))
                     .env("MCP_PORT", "0")
                     .env("MCP_API_KEY", &token),
+                Subject::Daemon(_) => tool
+                    .args(["serve", "--listen", &format!("{HOST}0")])
+                    .env("MCP_API_KEY", &token),
             }
         };
         let mut running = Running::start(&subject.program(), prepare, &place.path().join("log"))?;
         Ok(Self {
             subject,
-            address: running.address(LISTENS)?,
+            address: running.address(subject.says())?,
             token,
             running,
             place,
@@ -117,7 +143,7 @@ impl<'a> Server<'a> {
 
 fn environment(subject: Subject<'_>, place: &Path) -> Vec<(&'static str, String)> {
     let mut variables = vec![("NO_COLOR", "1".to_owned())];
-    if let Subject::Program(engine) = subject {
+    if let Subject::Program(engine) | Subject::Daemon(engine) = subject {
         let state = place.join("state");
         variables.extend([
             ("DOCKER_HOST", engine.host().to_owned()),

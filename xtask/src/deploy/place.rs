@@ -68,7 +68,7 @@ impl Place {
         self.write("credentials", &format!("Authorization: Bearer {}\n", self.token))?;
         let project = self.path().join("projects").join(PROJECT);
         std::fs::create_dir_all(&project).context(doing)?;
-        std::fs::write(project.join("main.py"), "# TODO: more\nprint('hello')\n").context(doing)?;
+        std::fs::write(project.join("main.py"), "print('hello')\n").context(doing)?;
         let logs = self.path().join("logs");
         std::fs::create_dir(&logs).context(doing)?;
         // The directory above keeps everybody else out; a test may not be root and give it away.

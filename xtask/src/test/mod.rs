@@ -55,6 +55,8 @@ enum Step {
     Tests,
     /// Examples in documentation
     Doctests,
+    /// schemathesis against the HTTP API
+    HttpApi,
     /// Find or start a container engine
     Engine,
     /// Build the images
@@ -72,7 +74,7 @@ enum Step {
 }
 
 impl Step {
-    const ALL: [Self; 14] = [
+    const ALL: [Self; 15] = [
         Self::Format,
         Self::Clippy,
         Self::Tidy,
@@ -80,6 +82,7 @@ impl Step {
         Self::Build,
         Self::Tests,
         Self::Doctests,
+        Self::HttpApi,
         Self::Engine,
         Self::Image,
         Self::Clients,
@@ -125,6 +128,7 @@ impl Run<'_> {
             Step::Build => steps::build(self),
             Step::Tests => steps::tests(self),
             Step::Doctests => steps::doctests(self),
+            Step::HttpApi => steps::http_api(self),
             Step::Engine => self.engine().map(drop),
             Step::Image => steps::image(self),
             Step::Clients => steps::clients(self),
@@ -225,6 +229,6 @@ mod tests {
             from: Some(Step::Doctests),
             only: None,
         };
-        assert_eq!(chosen(&fast), [Step::Doctests, Step::Leftovers]);
+        assert_eq!(chosen(&fast), [Step::Doctests, Step::HttpApi, Step::Leftovers]);
     }
 }

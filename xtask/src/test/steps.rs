@@ -83,6 +83,15 @@ pub(super) fn image(run: &mut Run<'_>) -> Result<()> {
     Ok(())
 }
 
+/// As it was built for the tests, like what follows.
+pub(super) fn http_api(run: &mut Run<'_>) -> Result<()> {
+    if !clients::http_api_is_built() {
+        build(run)?;
+    }
+    let tally = clients::http_api(run.reporter)?;
+    judged(run, &tally)
+}
+
 /// As they were built for the tests: nothing is compiled for this again.
 pub(super) fn clients(run: &mut Run<'_>) -> Result<()> {
     let engine = run.engine()?;
@@ -90,11 +99,15 @@ pub(super) fn clients(run: &mut Run<'_>) -> Result<()> {
         build(run)?;
     }
     let tally = clients::check(&engine, run.reporter)?;
+    judged(run, &tally)
+}
+
+fn judged(run: &mut Run<'_>, tally: &clients::Tally) -> Result<()> {
     run.count += Count {
         passed: tally.passed,
         failed: tally.failures.len() as u64,
     };
-    clients::verdict(&tally)
+    clients::verdict(tally)
 }
 
 /// As its users start it, by compose.

@@ -30,6 +30,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "session-gateway",
             "runtime-docker",
             "mcp-frontend",
+            "http-api",
             "http-frontend",
             "http-client",
         ],

@@ -15,6 +15,9 @@ const PROMISES: &[&str] = &[
     concat!("HA", "CK"),
 ];
 
+/// What looks for such words in the projects of others has to name them.
+const FINDS_PROMISES: &str = "crates/project-analysis/src/issues/";
+
 pub(super) fn check() -> Result<Vec<Finding>> {
     let listed = Tool::new("git")
         .args(["ls-files", "-z", "*.rs"])
@@ -58,7 +61,8 @@ fn judge(path: &str, text: &str) -> Vec<Finding> {
     }
     for (number, line) in text.lines().enumerate() {
         let place = || format!("{path}:{}", number + 1);
-        for word in PROMISES.iter().filter(|word| has_word(line, word)) {
+        let promises = PROMISES.iter().filter(|_| !path.starts_with(FINDS_PROMISES));
+        for word in promises.filter(|word| has_word(line, word)) {
             findings.push(Finding::new(
                 place(),
                 format!("`{word}`: do it, or open an issue"),
