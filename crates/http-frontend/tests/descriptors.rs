@@ -3,6 +3,8 @@
 //! The limit is that of a whole process, so this is a program of its own, and its clients are another: the same program,
 //! told to be one.
 
+#![expect(clippy::unwrap_used, reason = "a helper that cannot go on fails its test")]
+
 #[expect(dead_code, reason = "the surface's tests need more of it")]
 #[path = "surface/support/mod.rs"]
 mod support;
@@ -17,7 +19,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
-use crate::support::{House, SOON, get};
+use crate::support::client::get;
+use crate::support::{House, SOON};
 
 const LIMIT: u64 = 256;
 const FLOOD: usize = 300;
@@ -100,6 +103,8 @@ fn cpu_time() -> Duration {
 
 #[tokio::test]
 async fn with_256_file_descriptors_the_server_refuses_and_goes_on() {
+    // Started before: the limit is inherited.
+    let mut clients = Clients::start();
     let limit = getrlimit(Resource::Nofile);
     setrlimit(
         Resource::Nofile,
@@ -109,7 +114,6 @@ async fn with_256_file_descriptors_the_server_refuses_and_goes_on() {
         },
     )
     .unwrap();
-    let mut clients = Clients::start();
     let house = House::with(|options| options.max_connections = 100_000).await;
 
     // More than there are: those beyond a share are told so, and the rest of the process has descriptors to work with.

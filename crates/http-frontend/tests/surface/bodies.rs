@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::support::{House, get};
+use crate::support::House;
+use crate::support::client::get;
 
 const SHORT: Duration = Duration::from_millis(300);
 

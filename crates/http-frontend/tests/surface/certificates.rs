@@ -10,7 +10,8 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_rustls::TlsConnector;
 
-use crate::support::{House, SOON, request};
+use crate::support::client::request;
+use crate::support::{House, SOON};
 
 /// Writes a new certificate and its key, and answers whom to trust.
 fn renew(dir: &Path) -> CertificateDer<'static> {

@@ -2,7 +2,8 @@
 
 use tokio::io::AsyncWriteExt as _;
 
-use crate::support::{House, get};
+use crate::support::House;
+use crate::support::client::get;
 
 #[tokio::test]
 async fn connections_beyond_the_bound_are_refused_and_told_why() {

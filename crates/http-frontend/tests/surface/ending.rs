@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::support::{House, get, request};
+use crate::support::House;
+use crate::support::client::{get, request};
 
 #[tokio::test]
 async fn what_is_under_way_ends_well_and_nobody_new_comes_in() {

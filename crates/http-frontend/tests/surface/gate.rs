@@ -2,7 +2,8 @@
 
 use http_frontend::caller::Scope;
 
-use crate::support::{House, Reply, request};
+use crate::support::House;
+use crate::support::client::{Reply, request};
 
 const FOREIGN: [&str; 9] = [
     "evil.example",

@@ -5,7 +5,8 @@ use std::time::Duration;
 use http_frontend::Rate;
 use http_frontend::caller::Scope;
 
-use crate::support::{House, get, request};
+use crate::support::House;
+use crate::support::client::{get, request};
 
 #[tokio::test]
 async fn a_token_that_asks_too_often_has_to_wait_and_no_other_has() {

@@ -2,13 +2,14 @@
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::support::{House, get, request};
+use crate::support::House;
+use crate::support::client::{get, request};
 
 /// Ends a connection's first request, and asks for something else behind it.
 const SMUGGLED: &str = "GET /t/list HTTP/1.1\r\nhost: localhost\r\n\r\n";
 
 /// How many answers there are in what came back.
-fn answers(reply: &crate::support::Reply) -> usize {
+fn answers(reply: &crate::support::client::Reply) -> usize {
     1 + reply.body.matches("HTTP/1.1 ").count()
 }
 

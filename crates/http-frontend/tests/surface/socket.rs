@@ -8,7 +8,8 @@ use session_core::error::ErrorKind;
 use session_core::state_dir::{ServingLock, StateDir};
 use tempfile::TempDir;
 
-use crate::support::{House, get};
+use crate::support::House;
+use crate::support::client::get;
 
 struct Place {
     dir: TempDir,

@@ -9,7 +9,8 @@ use jiff::Timestamp;
 use secrecy::ExposeSecret as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::support::{House, SOON, request};
+use crate::support::client::request;
+use crate::support::{House, SOON};
 
 fn streaming(token: &str, path: &str, more: &[(&str, &str)]) -> Vec<u8> {
     let bearer = format!("Bearer {token}");

@@ -82,7 +82,7 @@ pub(crate) async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, t
 pub(crate) async fn rest<S: AsyncRead + Unpin>(stream: &mut S) -> Vec<u8> {
     let mut bytes = Vec::new();
     let reading = async {
-        let mut part = [0; 16 << 10];
+        let mut part = vec![0; 16 << 10];
         // A connection that is reset has closed, too.
         while let Ok(read @ 1..) = stream.read(&mut part).await {
             bytes.extend_from_slice(&part[..read]);

@@ -15,6 +15,7 @@ impl Log {
         let log = Self::default();
         let subscriber = tracing_subscriber::fmt()
             .with_max_level(tracing::Level::TRACE)
+            .with_ansi(false)
             .with_writer(log.clone())
             .finish();
         (log, tracing::subscriber::set_default(subscriber))

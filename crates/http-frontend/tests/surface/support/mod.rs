@@ -1,7 +1,6 @@
 //! A server over a real manager with an engine in memory, and a client that sends exactly what it is told.
 
-mod client;
-pub(crate) mod log;
+pub(crate) mod client;
 mod routes;
 
 use std::net::SocketAddr;
@@ -29,7 +28,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use self::client::{Reply, get, request};
+use self::client::{Reply, request};
 
 /// How long anything of a test may take that should happen soon.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
