@@ -39,7 +39,7 @@ async fn what_another_manager_did_is_in_the_next_list() {
     let world = World::new();
     let (ours, theirs) = (world.manager().await, world.manager().await);
     let mut versions = BTreeSet::new();
-    let mut version = async || ours.list_version().await.unwrap().unwrap();
+    let version = async || ours.list_version().await.unwrap().unwrap();
     versions.insert(version().await);
 
     let session = create(&theirs).await;
