@@ -95,7 +95,7 @@ impl HttpSite {
     async fn open(inner: Box<dyn SessionSite>, way: Way) -> Result<Self, Failure> {
         let directory = inner.state_dir();
         let lock = StateDir::open(&directory)?.lock_serving()?;
-        let key = SecretString::from("a key that an operator chose");
+        let key = SecretString::from("a-key-that-an-operator-chose");
         let options = HttpOptions {
             operator_key: Some(("operator".to_owned(), key.clone())),
             ..HttpOptions::default()
