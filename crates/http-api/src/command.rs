@@ -6,7 +6,7 @@ mod stdin;
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use session_core::command::{CommandRequest, OnDisconnect};
 use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, Schema, Type};
@@ -15,6 +15,7 @@ use utoipa::{PartialSchema, ToSchema};
 pub use self::answer::{CommandAccepted, CommandAnswer};
 pub use self::frames::{CommandClientFrame, CommandNotice, CommandServerFrame, OutputFrame};
 pub use self::stdin::Stdin;
+use crate::object::objects;
 use crate::octets::{self, Octets};
 use crate::patterns;
 use crate::query::{from_ms, safe, to_ms};
@@ -22,7 +23,7 @@ use crate::session::Environment;
 
 /// A command to be run.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields)]
 #[schema(example = json!({"argv": ["cargo", "test"], "cwd": "crates/core", "time_limit_ms": 600_000}))]
 pub struct CommandBody {
     /// The argument vector; the first is looked up in the `PATH`. At most 1 MiB together.
@@ -63,10 +64,11 @@ pub struct CommandBody {
 
 /// A signal to be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields)]
 #[schema(example = json!({"signal": 15}))]
 pub struct SignalBody {
     /// Its number, as Linux counts them.
+    #[serde(deserialize_with = "signal")]
     #[schema(value_type = SignalNumber)]
     pub signal: i32,
 }
@@ -107,6 +109,10 @@ impl From<CommandRequest> for CommandBody {
             detach: request.on_disconnect == OnDisconnect::Detach,
         }
     }
+}
+
+fn signal<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i32, D::Error> {
+    crate::object::whole::<D, u16>(deserializer).map(i32::from)
 }
 
 /// The schema of the signals that can be sent.
@@ -170,3 +176,5 @@ impl PartialSchema for ArgumentTexts {
 }
 
 impl ToSchema for ArgumentTexts {}
+
+objects!(CommandBody, SignalBody);

@@ -5,9 +5,11 @@ use session_core::egress::{DecideEgress, HostRule};
 use session_core::id::SessionId;
 use utoipa::ToSchema;
 
+use crate::object::objects;
+
 /// A decision about hosts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields)]
 #[schema(example = json!({"rule": "registry.example.com", "allow": true}))]
 pub struct DecideEgressBody {
     /// The session for which it shall hold; every session, also of the future, when it is left out.
@@ -40,3 +42,5 @@ impl From<DecideEgress> for DecideEgressBody {
         }
     }
 }
+
+objects!(DecideEgressBody);

@@ -8,6 +8,7 @@
 pub mod command;
 pub mod egress;
 pub mod headers;
+mod object;
 pub mod octets;
 pub mod paths;
 mod patterns;

@@ -32,7 +32,11 @@ pub(crate) fn to_ms(duration: Duration) -> u64 {
 
 /// Reads a number that every reader of JSON reads exactly.
 pub(crate) fn natural<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
-    let number = Option::<u64>::deserialize(deserializer)?;
+    /// One that may be left out.
+    #[derive(Deserialize)]
+    #[serde(transparent)]
+    struct Number(#[serde(deserialize_with = "crate::object::whole")] u64);
+    let number = Option::<Number>::deserialize(deserializer)?.map(|Number(number)| number);
     if number.is_some_and(|number| number > MAX_SAFE) {
         return Err(D::Error::custom(format!("it is more than {MAX_SAFE}")));
     }

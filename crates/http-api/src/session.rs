@@ -19,6 +19,8 @@ use session_core::runtime::NetworkMode;
 use session_core::session::{CreateSession, PermissionMode};
 use utoipa::ToSchema;
 
+use crate::object::objects;
+
 pub use self::account::{AccountBody, CredentialsBody};
 pub use self::limits::{BudgetBody, LimitsBody};
 pub use self::mcp::McpBody;
@@ -29,7 +31,7 @@ pub use self::workspace::{MountBody, WorkspaceBody};
 
 /// A session to be made. Everything has a default: `{}` is a sealed session with an empty workspace in the default image.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields)]
 #[schema(example = json!({"name": "fix the parser", "labels": {"team": "compilers"}}))]
 pub struct CreateSessionBody {
     /// A name for people; one line, not unique.
@@ -185,3 +187,5 @@ fn utf8(path: std::path::PathBuf) -> Result<String> {
         .with_hint("rename it, or work without the daemon")
     })
 }
+
+objects!(CreateSessionBody);

@@ -7,11 +7,12 @@ use session_core::command::CommandExit;
 use session_core::terminal::{OpenTerminal, TerminalInfo, TerminalProgram, TerminalSize};
 use utoipa::ToSchema;
 
+use crate::object::objects;
 use crate::problem::Problem;
 
 /// A terminal to be opened. `{}` is the session's shell on 24 lines of 80 columns.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields)]
 #[schema(example = json!({"program": {"kind": "shell"}, "size": {"rows": 50, "columns": 120}}))]
 pub struct OpenTerminalBody {
     /// What runs in it.
@@ -24,7 +25,7 @@ pub struct OpenTerminalBody {
 
 /// What runs in a terminal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+#[serde(remote = "Self", tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum ProgramBody {
     /// The session's shell.
     Shell {},
@@ -46,13 +47,15 @@ impl Default for ProgramBody {
 
 /// The size of a terminal, in characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields)]
 #[schema(example = json!({"rows": 50, "columns": 120}))]
 pub struct SizeBody {
     /// Lines.
+    #[serde(deserialize_with = "crate::object::whole")]
     #[schema(minimum = 1, maximum = 1_000)]
     pub rows: u16,
     /// Columns.
+    #[serde(deserialize_with = "crate::object::whole")]
     #[schema(minimum = 1, maximum = 1_000)]
     pub columns: u16,
 }
@@ -139,3 +142,5 @@ impl From<OpenTerminal> for OpenTerminalBody {
         }
     }
 }
+
+objects!(OpenTerminalBody, ProgramBody, SizeBody);

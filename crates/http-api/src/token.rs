@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::object::objects;
 use crate::secret::SecretText;
 
 /// The longest name of a token, in bytes.
@@ -25,7 +26,7 @@ pub enum TokenScope {
 
 /// A token to be made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields)]
 #[schema(example = json!({"name": "ci", "scope": "use"}))]
 pub struct TokenBody {
     /// Its name: letters, digits and `. _ -`, beginning with a letter or digit.
@@ -74,3 +75,5 @@ pub struct TokenCreated {
     #[schema(value_type = String, pattern = "^cfd_[A-Za-z0-9_-]+$")]
     pub token: SecretText,
 }
+
+objects!(TokenBody);

@@ -4,11 +4,12 @@ use serde::{Deserialize, Serialize};
 use session_core::session::PromptRequest;
 use utoipa::ToSchema;
 
+use crate::object::objects;
 use crate::query::{from_ms, to_ms};
 
 /// A prompt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields)]
 #[schema(example = json!({"prompt": "Make the tests pass.", "time_limit_ms": 600_000}))]
 pub struct PromptBody {
     /// What the agent shall do; not blank, at most 4 MiB.
@@ -60,3 +61,5 @@ impl From<PromptRequest> for PromptBody {
         }
     }
 }
+
+objects!(PromptBody);

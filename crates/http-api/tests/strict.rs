@@ -102,3 +102,26 @@ fn output_that_is_no_text_comes_in_base64_beside_what_can_be_read_of_it() {
     assert!(json.get("stderr_base64").is_none());
     assert_eq!(answer.into_output().unwrap(), output);
 }
+
+#[test]
+fn a_list_is_no_object_and_a_whole_number_is_one_however_it_is_written() {
+    for body in [
+        "[]",
+        r#"{"budget": [null, null]}"#,
+        r#"{"limits": [1]}"#,
+        r#"{"mcp": []}"#,
+        r#"{"workspace": ["empty"]}"#,
+        r#"{"mounts": [["/a", "/b", true]]}"#,
+        r#"{"account": ["api_key", "k"]}"#,
+    ] {
+        refused::<CreateSessionBody>(body);
+    }
+    refused::<SignalBody>("[9]");
+    refused::<OpenTerminalBody>(r#"{"size": [24, 80]}"#);
+    let written: OpenTerminalBody =
+        serde_json::from_str(r#"{"size": {"rows": 24.0, "columns": 80}}"#).unwrap();
+    assert_eq!(written.size.rows, 24);
+    for size in ["24.5", "-1", "70000", "1e300", "\"24\"", "null"] {
+        refused::<OpenTerminalBody>(&format!("{{\"size\": {{\"rows\": {size}, \"columns\": 80}}}}"));
+    }
+}

@@ -5,11 +5,12 @@ use serde::{Deserialize, Deserializer, Serialize};
 use session_core::gateway::{AwsCredentials, BedrockAccount, ProviderAccount};
 use utoipa::ToSchema;
 
+use crate::object::objects;
 use crate::secret::SecretText;
 
 /// A caller's own account at a provider. Never stored, logged or answered.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+#[serde(remote = "Self", tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum AccountBody {
     /// A key of the server's default provider.
     ApiKey {
@@ -35,7 +36,7 @@ pub enum AccountBody {
 
 /// AWS credentials.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields)]
 pub struct CredentialsBody {
     /// The id of the access key.
     #[schema(pattern = "^[A-Za-z0-9]+$", max_length = 128)]
@@ -101,3 +102,5 @@ impl From<AwsCredentials> for CredentialsBody {
         }
     }
 }
+
+objects!(AccountBody, CredentialsBody);

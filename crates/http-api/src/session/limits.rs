@@ -5,23 +5,24 @@ use session_core::budget::Budget;
 use session_core::runtime::ResourceLimits;
 use utoipa::ToSchema;
 
+use crate::object::objects;
 use crate::query::safe;
 
 /// Limits of a session's container. What is left out has the value of the example.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields)]
 #[schema(example = json!({"memory_bytes": 4_294_967_296u64, "milli_cpus": 2000, "pids": 1024}))]
 pub struct LimitsBody {
     /// Memory in bytes; swap is not added to it.
-    #[serde(default = "default_memory")]
+    #[serde(default = "default_memory", deserialize_with = "crate::object::whole")]
     #[schema(minimum = 33_554_432, maximum = 17_592_186_044_416u64)]
     pub memory_bytes: u64,
     /// CPU time per second of wall time, in thousandths of a core.
-    #[serde(default = "default_cpus")]
+    #[serde(default = "default_cpus", deserialize_with = "crate::object::whole")]
     #[schema(minimum = 10, maximum = 1_024_000)]
     pub milli_cpus: u32,
     /// Processes and threads.
-    #[serde(default = "default_pids")]
+    #[serde(default = "default_pids", deserialize_with = "crate::object::whole")]
     #[schema(minimum = 16, maximum = 4_194_304)]
     pub pids: u32,
 }
@@ -60,7 +61,7 @@ impl From<ResourceLimits> for LimitsBody {
 
 /// How much of the model a session may use in its whole life. What is left out is not limited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields)]
 #[schema(example = json!({"cost_microusd": 5_000_000}))]
 pub struct BudgetBody {
     /// Money by the price table, in millionths of a US dollar.
@@ -125,3 +126,5 @@ impl From<Budget> for BudgetBody {
         }
     }
 }
+
+objects!(LimitsBody, BudgetBody);

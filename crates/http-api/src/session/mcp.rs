@@ -6,9 +6,11 @@ use utoipa::ToSchema;
 
 use super::texts::McpToolText;
 
+use crate::object::objects;
+
 /// Which of the operator's MCP servers a session may use; what the operator gives to all when it is left out.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields)]
 #[schema(example = json!({"servers": ["git"], "tools": ["git__*"]}))]
 pub struct McpBody {
     /// The profile.
@@ -60,3 +62,5 @@ impl From<McpSelection> for McpBody {
         }
     }
 }
+
+objects!(McpBody);

@@ -8,22 +8,24 @@ use utoipa::ToSchema;
 
 use super::utf8;
 
+use crate::object::objects;
+
 /// What is at `/workspace`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+#[serde(remote = "Self", tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum WorkspaceBody {
     /// Nothing: an empty directory.
     Empty {},
     /// The host's directory itself: what the agent changes is changed.
     Mount {
         /// The directory, absolute.
-        #[schema(pattern = r"^/[^\x00]*$", max_length = 4_095)]
+        #[schema(pattern = r"^/+([^/\x00]{1,255}/*)*$", max_length = 4_095)]
         path: String,
     },
     /// A copy of the host's directory, without what its `.gitignore` files exclude.
     Copy {
         /// The directory, absolute.
-        #[schema(pattern = r"^/[^\x00]*$", max_length = 4_095)]
+        #[schema(pattern = r"^/+([^/\x00]{1,255}/*)*$", max_length = 4_095)]
         path: String,
     },
     /// A git repository, cloned inside the session.
@@ -76,11 +78,11 @@ impl TryFrom<WorkspaceSource> for WorkspaceBody {
 
 /// A further directory of the host inside the session.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields)]
 #[schema(example = json!({"source": "/srv/data", "target": "/data"}))]
 pub struct MountBody {
     /// The directory or file on the host, absolute.
-    #[schema(pattern = r"^/[^\x00]*$", max_length = 4_095)]
+    #[schema(pattern = r"^/+([^/\x00]{1,255}/*)*$", max_length = 4_095)]
     pub source: String,
     /// Where it is seen inside, absolute.
     #[schema(pattern = r"^(/(?!\.\.?(/|$))[^\x00/]+)+$", max_length = 4_095)]
@@ -115,3 +117,5 @@ impl TryFrom<HostMount> for MountBody {
         })
     }
 }
+
+objects!(WorkspaceBody, MountBody);

@@ -5,10 +5,10 @@ use http_api::{SurfaceCode, headers};
 
 use crate::problem::Failure;
 
-/// The key of a request.
+/// The key of a request; that of the header goes before that of the body.
 ///
 /// # Errors
-/// 400 when header and body say different things, or the header is no text.
+/// 400 when the header is no text.
 pub(crate) fn key(headers: &HeaderMap, body: Option<String>) -> Result<Option<String>, Failure> {
     let bad = |detail| Err(Failure::new(SurfaceCode::BadRequest, detail));
     let mut given = headers.get_all(headers::IDEMPOTENCY_KEY).iter();
@@ -20,8 +20,5 @@ pub(crate) fn key(headers: &HeaderMap, body: Option<String>) -> Result<Option<St
     let Ok(header) = header.to_str() else {
         return bad("the header `Idempotency-Key` is no visible ASCII");
     };
-    if body.is_some_and(|body| body != header) {
-        return bad("the header `Idempotency-Key` and the body's `idempotency_key` are different keys");
-    }
     Ok(Some(header.to_owned()))
 }

@@ -33,7 +33,8 @@ use crate::state::AppState;
             Whoever may see only sessions of their own cannot tell others' from those that never were.",
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0")
     ),
-    components(schemas(CommandClientFrame, CommandServerFrame, CommandNotice, TerminalClientFrame, TerminalServerFrame)),
+    components(schemas(
+        http_api::session::LabelText,CommandClientFrame, CommandServerFrame, CommandNotice, TerminalClientFrame, TerminalServerFrame)),
     modifiers(&Security),
     security(("token" = [])),
     tags(

@@ -47,4 +47,11 @@ pub(super) fn add(description: &mut Value) {
             schema["not"] = never;
         }
     }
+    // Each form of these is as strict as a body, which their derived schemas do not say.
+    for schema in ["AccountBody", "ProgramBody", "WorkspaceBody"] {
+        let forms = description["components"]["schemas"][schema]["oneOf"].as_array_mut();
+        for form in forms.into_iter().flatten() {
+            form["additionalProperties"] = Value::Bool(false);
+        }
+    }
 }
