@@ -57,8 +57,6 @@ pub struct ServeSettings {
     pub projects: PathBuf,
     /// Where the log is kept, too.
     pub logs: Option<PathBuf>,
-    /// Whether there is `/metrics`.
-    pub metrics: bool,
     /// After how long without anything to do it leaves.
     pub idle_exit: Option<Duration>,
     /// A client started it.
@@ -108,7 +106,6 @@ impl ServeSettings {
             } else {
                 environment.get(env::LOGS_PATH).map(PathBuf::from)
             },
-            metrics: server::switch(env::ENABLE_METRICS, environment)?.unwrap_or(true),
             idle_exit: idle_exit(args, auto_started, environment)?,
             auto_started,
             remarks: remarks(environment)?,
@@ -301,14 +298,13 @@ mod tests {
             ("CONTAINER_MEMORY_LIMIT", "512m"),
             ("PROJECTS_PATH", "/srv/projects"),
             ("LOGS_PATH", "/srv/logs"),
-            ("ENABLE_METRICS", "false"),
             ("ENABLE_AUTH", "false"),
         ];
         let settings = resolve("--http --listen localhost:9 --allow-host mcp.example", &told).unwrap();
         assert_eq!(settings.listen, ["localhost:9", "[fd00::1]:80"]);
         assert_eq!(settings.hosts, ["localhost", "[fd00::1]", "mcp.example"]);
         assert_eq!(settings.origins, ["https://a.example", "https://b.example"]);
-        assert!(settings.api_key.is_some() && !settings.metrics);
+        assert!(settings.api_key.is_some());
         assert_eq!((settings.max_body, settings.max_tasks), (Some(2 << 20), Some(5)));
         assert_eq!(
             settings.compat_rate,
@@ -331,7 +327,7 @@ mod tests {
             ("", ("CORS_ORIGINS", "*")),
             ("", ("MAX_REQUEST_SIZE", "-1")),
             ("", ("RATE_LIMIT_MAX_REQUESTS", "0")),
-            ("", ("ENABLE_METRICS", "perhaps")),
+            ("", ("ENABLE_AUTH", "perhaps")),
         ] {
             let error = resolve(line, &[pair]).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{pair:?}");

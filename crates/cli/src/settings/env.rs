@@ -128,8 +128,6 @@ registry! {
         "For `serve`: how many these are. Default: 100.",
     CLAUDE_CODE_MAX_CONCURRENT_TASKS = "CLAUDE_CODE_MAX_CONCURRENT_TASKS", Cofferdam:
         "For `serve`: how many tasks of the older HTTP interface run at once; others wait. Default: 3.",
-    ENABLE_METRICS = "ENABLE_METRICS", Cofferdam:
-        "For `serve`: false takes away /metrics, which is on the same addresses as everything else. Default: true.",
     COFFERDAM_STATE_DIR = "COFFERDAM_STATE_DIR", All:
         "Where sessions are recorded. Default: $XDG_STATE_HOME/cofferdam, else ~/.local/state/cofferdam.",
     COFFERDAM_EMBEDDED = "COFFERDAM_EMBEDDED", All:

@@ -44,7 +44,17 @@ pub(crate) struct Connection {
 impl Connection {
     /// Starts a server and connects to it.
     pub(crate) async fn open(world: &World) -> Result<Self> {
+        Self::open_with(world, &[]).await
+    }
+
+    /// The same without a daemon: everything in the server's own process.
+    pub(crate) async fn open_embedded(world: &World) -> Result<Self> {
+        Self::open_with(world, &["--embedded"]).await
+    }
+
+    async fn open_with(world: &World, args: &[&str]) -> Result<Self> {
         let mut child = Command::new(SERVER)
+            .args(args)
             .env_clear()
             .envs(world.environment())
             .stdin(Stdio::piped())

@@ -38,7 +38,7 @@ fn it_leaves_its_client_and_keeps_nothing_of_it() {
     if let Ok(directory) = link("cwd") {
         assert_eq!(directory.to_str(), Some("/"));
         assert_eq!(link("fd/0").unwrap().to_str(), Some("/dev/null"));
-        let log = std::fs::canonicalize(host.state().join("telemetry/serve.log")).unwrap();
+        let log = host.state().join("telemetry/serve.log");
         assert_eq!((link("fd/1").unwrap(), link("fd/2").unwrap()), (log.clone(), log));
     }
     let mode = |name: &str| host.state().join(name).metadata().unwrap().permissions().mode() & 0o777;
