@@ -8,7 +8,7 @@ use super::*;
 use crate::gateway::ModelApi;
 use crate::session::PermissionMode;
 
-fn context() -> AgentContext {
+pub(super) fn context() -> AgentContext {
     AgentContext {
         model_url: "http://127.0.0.1:9101".into(),
         token: SecretString::from("session-token"),

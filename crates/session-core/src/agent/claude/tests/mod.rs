@@ -11,6 +11,7 @@ macro_rules! recording {
 }
 
 mod failures;
+mod interface;
 mod launch;
 mod lines;
 mod requests;
