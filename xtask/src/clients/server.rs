@@ -6,6 +6,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -20,6 +21,8 @@ use crate::engine::Engine;
 const LISTENS: &str = "serving MCP over HTTP";
 /// What the daemon says once it listens, on its standard output.
 const READY: &str = "ready: unix:";
+/// A daemon ends within this time.
+const PATIENCE: Duration = Duration::from_secs(40);
 const HOST: &str = "127.0.0.1:";
 const LOGGED: &str = "warn,mcp_frontend=info";
 
@@ -135,9 +138,19 @@ impl<'a> Server<'a> {
         environment(self.subject, self.place.path())
     }
 
-    /// Ends it as its user would, and waits.
+    /// Ends it as its user would, and waits; and the daemon that its clients may have started.
     pub(super) fn stop(self) -> Result<()> {
-        self.running.stop()
+        let variables = self.environment();
+        let subject = self.subject;
+        self.running.stop()?;
+        if subject.takes_cues() {
+            return Ok(());
+        }
+        let tool = Tool::new(subject.program().with_file_name("cofferdam")).args(["serve", "--stop"]);
+        let tool = variables
+            .into_iter()
+            .fold(tool, |tool, (name, value)| tool.env(name, value));
+        tool.limit(PATIENCE).output().map(drop)
     }
 }
 
