@@ -46,8 +46,8 @@ pub(crate) const SERVER: Program = Program {
     name: "cofferdam",
     profile: "server",
     flag: "--server-program",
-    // Functions whose code is the same are kept once, and what is relocated at the start is noted in short: together they
-    // take away more than optimising all of it at once would, and cost a second instead of minutes.
+    // Functions whose code is the same are kept once, and what is relocated at the start is noted in short: that costs the
+    // linker seconds.
     linker: &["--icf=all", "-z,pack-relative-relocs"],
 };
 
