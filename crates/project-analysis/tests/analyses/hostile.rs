@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 use project_analysis::{AnalysisKind, Limits};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
-use crate::support::{each, look, look_within, project, write};
+use crate::support::{each, look, look_within, marked, project, write};
 
 #[test]
 fn no_symlink_is_followed_and_no_pipe_is_waited_for() {
-    let outside = project(&[("secret.py", "password = 'Zx9Kq2Vb7Lm4Tn8R'\n# TODO outside\n")]);
-    let dir = project(&[("real.py", "# TODO inside\n")]);
+    let outside = project(&[("secret.py", "password = 'Zx9Kq2Vb7Lm4Tn8R'\n# TO-DO outside\n")]);
+    let dir = project(&[("real.py", "# TO-DO inside\n")]);
     let root = dir.path();
     symlink(outside.path(), root.join("dir")).unwrap();
     symlink(outside.path().join("secret.py"), root.join("file.py")).unwrap();
@@ -150,7 +150,10 @@ fn manifests_that_are_bombs_cost_little() {
 #[test]
 fn a_document_stays_small_whatever_there_is_to_tell() {
     let dir = tempfile::tempdir().unwrap();
-    let line = format!("TODO eval(request) curl x | sh [a](gone{}) \n", "z".repeat(3000));
+    let line = marked(&format!(
+        "TO-DO eval(request) curl x | sh [a](gone{}) \n",
+        "z".repeat(3000)
+    ));
     write(dir.path(), "README.md", line.repeat(300));
     for number in 0..500 {
         let name = "n".repeat(200);
@@ -176,7 +179,7 @@ fn a_document_stays_small_whatever_there_is_to_tell() {
 
 #[test]
 fn names_that_are_no_text_are_shown_as_some() {
-    let dir = project(&[("ok.py", "# TODO\n")]);
+    let dir = project(&[("ok.py", "# TO-DO\n")]);
     for name in [
         &b"bad\xff.py"[..],
         b"new\nline.py",
@@ -184,7 +187,7 @@ fn names_that_are_no_text_are_shown_as_some() {
         b"\x1b[31mred.py",
     ] {
         let path = dir.path().join(std::ffi::OsStr::from_bytes(name));
-        std::fs::write(path, "# TODO\n").unwrap();
+        std::fs::write(path, marked("# TO-DO\n")).unwrap();
     }
     let found = look(&dir, AnalysisKind::Issues);
     assert_eq!(found["markers"]["total"], 5);
@@ -198,13 +201,13 @@ fn names_that_are_no_text_are_shown_as_some() {
 
 #[test]
 fn what_cannot_be_read_is_counted() {
-    let dir = project(&[("a.py", "# TODO\n"), ("closed/b.py", "# TODO\n")]);
+    let dir = project(&[("a.py", "# TO-DO\n"), ("closed/b.py", "# TO-DO\n")]);
     if rustix::process::geteuid().is_root() {
         // Nothing is closed to root.
         return;
     }
     let closed = dir.path().join("closed");
-    std::fs::set_permissions(&closed, std::fs::Permissions::from_mode(0)).unwrap();
+    std::fs::set_permissions(&closed, std::fs::Permissions::from_mode(0o0)).unwrap();
     let found = look(&dir, AnalysisKind::Issues);
     std::fs::set_permissions(&closed, std::fs::Permissions::from_mode(0o755)).unwrap();
     assert_eq!(found["coverage"]["skipped"]["unreadable"], 1);

