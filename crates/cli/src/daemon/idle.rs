@@ -67,7 +67,12 @@ async fn quiet_for(
 ) -> bool {
     let mut since = Instant::now();
     loop {
-        if *connections.borrow_and_update() > 0 || at_work() {
+        // Asked before the value is looked at, which would take a change for seen.
+        let Ok(changed) = connections.has_changed() else {
+            return false;
+        };
+        let open = *connections.borrow_and_update();
+        if changed || open > 0 || at_work() {
             since = Instant::now();
         }
         let left = after.saturating_sub(since.elapsed());
