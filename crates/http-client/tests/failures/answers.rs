@@ -20,7 +20,8 @@ where
             answer(line).await;
         }
     });
-    let error = server.client().session(&id()).await.unwrap_err();
+    let asked = server.client().session(&id()).await;
+    let error = asked.expect_err("this is no answer");
     assert!(
         error.to_string().contains("unix:"),
         "the server is not named: {error}"

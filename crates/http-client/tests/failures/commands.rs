@@ -43,13 +43,15 @@ pub(crate) async fn tell(socket: &mut Socket, frame: Value) {
 /// The next frame in text.
 pub(crate) async fn heard(socket: &mut Socket) -> Value {
     match socket.next().await {
-        Some(Ok(Message::Text(text))) => serde_json::from_str(&text).unwrap(),
+        Some(Ok(Message::Text(text))) => serde_json::from_str(&text).expect("a client sends JSON"),
         other => panic!("{other:?}"),
     }
 }
 
 fn command() -> CommandId {
-    "11111111-2222-4333-8444-555555555555".parse().unwrap()
+    "11111111-2222-4333-8444-555555555555"
+        .parse()
+        .expect("this is an id")
 }
 
 /// Takes the start of a command and says that it runs.

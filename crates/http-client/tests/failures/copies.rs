@@ -158,6 +158,8 @@ async fn an_archive_that_stalls_is_given_up() {
         hang().await;
     });
     let mut archive = server.client().copy_out(&id(), "x").await.unwrap();
+    let began = tokio::time::Instant::now();
     let error = archive.next().await.unwrap().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::LinkLost);
+    assert_eq!(began.elapsed().as_secs(), 300);
 }

@@ -48,8 +48,8 @@ where
                     continue;
                 };
                 let number = {
-                    let mut kept = kept.lock().unwrap();
-                    kept.push(after.parse().unwrap());
+                    let mut kept = kept.lock().expect("no test panics with it");
+                    kept.push(after.parse().expect("a number is asked for"));
                     kept.len() - 1
                 };
                 line.raw(HEAD).await;

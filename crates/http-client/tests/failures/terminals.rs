@@ -18,7 +18,9 @@ const SIZE: TerminalSize = TerminalSize {
 };
 
 fn terminal() -> TerminalId {
-    "11111111-2222-4333-8444-666666666666".parse().unwrap()
+    "11111111-2222-4333-8444-666666666666"
+        .parse()
+        .expect("this is an id")
 }
 
 async fn begin(socket: &mut Socket) {
