@@ -1,6 +1,6 @@
 //! The lifecycle API of the daemon, wherever it is in its life: where nobody answers, one is started and asked again.
 //!
-//! Only what never arrived is asked again, so nothing is done twice. A stream of events outlives its daemon: the client
+//! Only what never arrived is asked again, or what is harmless to ask twice, so nothing is done twice. A stream of events outlives its daemon: the client
 //! library goes on where it stopped, and this sees to it that there is somebody to go on with, because a turn whose daemon
 //! was killed goes on when the next one comes.
 
@@ -15,7 +15,7 @@ use session_core::api::{ArchiveStream, EventStream, SessionApi};
 use session_core::budget::Spent;
 use session_core::command::{CommandRequest, RunningCommand};
 use session_core::egress::{DecideEgress, EgressDecision, EgressRequest};
-use session_core::error::Result;
+use session_core::error::{ErrorKind, Result};
 use session_core::event::Event;
 use session_core::id::{CommandId, ImageRef, SessionId, TerminalId, TurnId};
 use session_core::mcp::McpStatus;
@@ -34,6 +34,9 @@ use crate::settings::Settings;
 
 /// How often somebody who waits for events looks whether the daemon is there.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// How long a process that was killed may take to let go of its socket.
+const DYING: Duration = Duration::from_millis(50);
 
 /// What new sessions are that name nothing, because this process was told so and the daemon perhaps otherwise.
 #[derive(Debug, Clone, Default)]
@@ -124,12 +127,18 @@ impl DaemonApi {
         F: Future<Output = Result<T>> + Send,
     {
         match question().await {
-            Err(error) if http_client::is_not_reached(&error) => {
-                self.starter.start().await?;
-                question().await
+            Err(error) if http_client::is_not_reached(&error) => {}
+            // The client library says so only of what can be asked twice.
+            Err(error) if error.kind() == ErrorKind::LinkLost && error.is_retryable() => {
+                tokio::time::sleep(DYING).await;
+                if place::presence(&self.starter.socket)? == Presence::Answers {
+                    return Err(error);
+                }
             }
-            answer => answer,
+            answer => return answer,
         }
+        self.starter.start().await?;
+        question().await
     }
 }
 
