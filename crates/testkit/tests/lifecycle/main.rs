@@ -22,5 +22,6 @@ mod mcp;
 mod programs;
 mod reconciling;
 mod takeover;
+mod terminals;
 mod watchdog;
 mod world;
