@@ -14,9 +14,7 @@ use std::sync::Arc;
 use session_core::api::SessionApi;
 use session_core::error::{Error, ErrorKind, Result};
 use session_core::id::SessionId;
-use session_core::policy::limits::validate_idempotency_key;
 use session_core::session::{SessionFilter, SessionInfo};
-use sha2::{Digest, Sha256};
 
 use crate::caller::{Caller, Scope};
 
@@ -84,19 +82,6 @@ impl Scoped {
         };
         let own = self.api.list(filter).await?;
         Ok(Some(own.into_iter().map(|info| info.id).collect()))
-    }
-
-    /// The key of a request, apart from the same key of another caller: it would answer with their session.
-    fn own_key(&self, key: &str) -> Result<String> {
-        validate_idempotency_key(key)?;
-        let digest = Sha256::new()
-            .chain_update(self.name())
-            .chain_update([0])
-            .chain_update(key)
-            .finalize();
-        Ok(digest
-            .iter()
-            .fold("token-".to_owned(), |text, byte| text + &format!("{byte:02x}")))
     }
 }
 
