@@ -57,10 +57,11 @@ impl Caller {
     }
 
     /// The lifecycle API as this caller sees it.
-    pub fn view(&self, api: &Arc<dyn SessionApi>) -> Arc<dyn SessionApi> {
+    pub fn view(&self, state: &AppState) -> Arc<dyn SessionApi> {
+        let api = state.whole_api().clone();
         match self.name {
-            None => api.clone(),
-            Some(_) => Arc::new(Scoped::new(api.clone(), self.clone())),
+            None => api,
+            Some(_) => Arc::new(Scoped::new(api, self.clone(), state.projects())),
         }
     }
 
@@ -131,7 +132,7 @@ impl FromRequestParts<AppState> for Api {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Failure> {
-        Ok(Self(Caller::of(parts)?.view(state.whole_api())))
+        Ok(Self(Caller::of(parts)?.view(state)))
     }
 }
 

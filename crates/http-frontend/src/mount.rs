@@ -115,7 +115,7 @@ impl Mount {
             return live.serve.clone();
         }
         let stop = state.closing().child_token();
-        let made = (self.make)(caller.view(state.whole_api()), stop.clone());
+        let made = (self.make)(caller.view(state), stop.clone());
         state.tasks().spawn(made.ending);
         live.insert(
             caller.clone(),

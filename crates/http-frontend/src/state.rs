@@ -1,6 +1,7 @@
 //! What every handler can reach.
 
 use std::future::Future;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -72,6 +73,12 @@ impl AppState {
     /// The whole API, as nobody in particular. Handlers want [`crate::caller::Api`], which knows who asks.
     pub fn whole_api(&self) -> &Arc<dyn SessionApi> {
         &self.0.api
+    }
+
+    /// The directories of the host that tokens below the scope `admin` may hand to sessions are below this one.
+    pub(crate) fn projects(&self) -> Option<PathBuf> {
+        let compat = self.options().compat.as_ref()?;
+        Some(compat.projects_dir.clone())
     }
 
     /// Settings.

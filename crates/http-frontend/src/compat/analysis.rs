@@ -43,7 +43,7 @@ pub(super) async fn run(
     let Ok(place) = compat.analysis_queue.enter(Priority::Medium) else {
         return Err(Refusal::failed("too many analyses wait already; try again later"));
     };
-    let (api, options) = (caller.view(state.whole_api()), compat.options.clone());
+    let (api, options) = (caller.view(state), compat.options.clone());
     let done = state.detached(async move {
         let _place = place
             .await

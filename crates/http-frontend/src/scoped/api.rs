@@ -16,7 +16,7 @@ use session_core::session::{
 use session_core::terminal::{AttachedTerminal, OpenTerminal, TerminalInfo, TerminalSize};
 use session_core::turn::TurnInfo;
 
-use super::{Scoped, refusal};
+use super::{Scoped, places, refusal};
 use crate::caller::Scope;
 
 #[async_trait]
@@ -26,6 +26,7 @@ impl SessionApi for Scoped {
         if self.caller.scope() < Scope::Admin {
             // Idempotency keys are those of their owner, so nobody comes by a session of somebody else with one.
             request.owner = Some(self.name().to_owned());
+            request = places::judge(self.projects.clone(), request).await?;
         } else if request.owner.is_none() {
             request.owner = Some(self.name().to_owned());
         }

@@ -4,11 +4,13 @@
 //! question goes to the store and the same failure comes back, whatever was to be done.
 
 mod api;
+mod places;
 mod refusal;
 #[cfg(test)]
 mod tests;
 
 use std::collections::HashSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use session_core::api::SessionApi;
@@ -24,11 +26,17 @@ pub(crate) use self::refusal::{Forbidden, unsupported};
 pub(crate) struct Scoped {
     api: Arc<dyn SessionApi>,
     caller: Caller,
+    projects: Option<PathBuf>,
 }
 
 impl Scoped {
-    pub(crate) fn new(api: Arc<dyn SessionApi>, caller: Caller) -> Self {
-        Self { api, caller }
+    /// `projects` is where the directories are that callers without the scope `admin` may hand to sessions.
+    pub(crate) fn new(api: Arc<dyn SessionApi>, caller: Caller, projects: Option<PathBuf>) -> Self {
+        Self {
+            api,
+            caller,
+            projects,
+        }
     }
 
     fn name(&self) -> &str {

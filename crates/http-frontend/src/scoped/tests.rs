@@ -30,7 +30,7 @@ impl Room {
     }
 
     fn seen_by(&self, name: &str, scope: Scope) -> Scoped {
-        Scoped::new(self.manager.clone(), Caller::with_token(name, scope, false))
+        Scoped::new(self.manager.clone(), Caller::with_token(name, scope, false), None)
     }
 
     async fn made_by(&self, name: &str) -> SessionId {

@@ -64,7 +64,7 @@ pub(super) fn begin(
     compat.tasks.add(task.clone());
     let job = run::Job {
         compat: compat.clone(),
-        api: caller.view(state.whole_api()),
+        api: caller.view(state),
         closing: state.closing().clone(),
         task: task.clone(),
     };
@@ -107,7 +107,7 @@ pub(super) async fn look_up(
     if let Some(task) = compat.tasks.get(&id, caller) {
         return Ok(Some(told(&task)));
     }
-    let api = caller.view(state.whole_api());
+    let api = caller.view(state);
     let stored = stored::find(&*api, &id).await?;
     Ok(stored.map(|task| told(&task)))
 }
