@@ -47,6 +47,9 @@ pub(super) fn add(description: &mut Value) {
             schema["not"] = never;
         }
     }
+    // Each has a target of its own.
+    description["components"]["schemas"]["CreateSessionBody"]["properties"]["mounts"]["uniqueItems"] =
+        json!(true);
     // Each form of these is as strict as a body, which their derived schemas do not say.
     for schema in ["AccountBody", "ProgramBody", "WorkspaceBody"] {
         let forms = description["components"]["schemas"][schema]["oneOf"].as_array_mut();
