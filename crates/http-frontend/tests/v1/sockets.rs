@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use session_core::id::CommandId;
 use testkit::memory::Exit;
 
-use crate::support::{Heard, House, SOON, Socket};
+use crate::support::{Heard, House, SOON, Said, Socket};
 
 fn output(heard: Option<Heard>) -> OutputFrame {
     match heard {
@@ -178,4 +178,49 @@ async fn output_of_a_detached_command_waits_until_it_is_acknowledged() {
         (read.as_slice(), &exit["code"]),
         (&b"step 2\nstep 3\n"[..], &json!(0))
     );
+}
+
+#[tokio::test]
+async fn input_and_output_of_a_detached_command_do_not_wait_for_each_other() {
+    let house = House::new().await;
+    let id = house.session().await;
+    let path = format!("/v1/sessions/{id}/commands/stream");
+    let mut socket = house.admin.socket(&path).await.ok().unwrap();
+    socket
+        .say(json!({"type": "start", "argv": ["cat"], "stdin": true, "detach": true}))
+        .await;
+    socket.text().await;
+    // More than all buffers on the way hold together; every acknowledgement stands behind all of it.
+    let (piece, pieces) = (Bytes::from(vec![1_u8; 256 << 10]), 96);
+    let mut outgoing: std::collections::VecDeque<Said> =
+        (0..pieces).map(|_| Said::Bytes(piece.clone())).collect();
+    outgoing.push_back(Said::Text(json!({"type": "eof"})));
+    let mut read = 0;
+    let (mut speaking, mut hearing) = socket.split();
+    let (acks, mut acked) = tokio::sync::mpsc::channel(4096);
+    let speaker = tokio::spawn(async move {
+        while let Some(said) = outgoing.pop_front() {
+            speaking.say(said).await;
+        }
+        while let Some(ack) = acked.recv().await {
+            speaking.say(Said::Text(ack)).await;
+        }
+    });
+    loop {
+        match hearing.hear().await.unwrap() {
+            Heard::Bytes(bytes) => {
+                let frame = OutputFrame::decode(bytes).unwrap();
+                assert_eq!(frame.offset, read as u64);
+                read += frame.bytes.len();
+                acks.send(json!({"type": "ack", "offset": read})).await.unwrap();
+            }
+            Heard::Text(text) => {
+                assert_eq!(text["type"], "exited", "{text}");
+                break;
+            }
+        }
+    }
+    assert_eq!(read, pieces * piece.len());
+    drop(acks);
+    speaker.await.unwrap();
 }

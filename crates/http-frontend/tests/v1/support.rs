@@ -9,7 +9,8 @@ use async_trait::async_trait;
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use bytes::Bytes;
-use futures::{Stream, StreamExt};
+use futures::stream::{SplitSink, SplitStream};
+use futures::{SinkExt, StreamExt};
 use http_api::ServerInfo;
 use http_body_util::BodyExt;
 use http_frontend::caller::Scope;
@@ -26,9 +27,9 @@ use session_core::manager::SessionManager;
 use session_core::state_dir::StateDir;
 use testkit::harness::Site;
 use tokio::net::{TcpListener, TcpStream};
-use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 /// How long anything may take that should happen soon.
@@ -176,7 +177,7 @@ impl Asker {
     pub(crate) async fn stream(
         &self,
         request: Request<Body>,
-    ) -> impl Stream<Item = Option<Bytes>> + Unpin + use<> {
+    ) -> impl futures::Stream<Item = Option<Bytes>> + Unpin + use<> {
         let answer = self.client.request(request).await.unwrap();
         assert_eq!(answer.status(), 200, "{answer:?}");
         let pieces = answer.into_body().into_data_stream();
@@ -271,7 +272,7 @@ impl Reply {
 
 /// Server-sent events as they come.
 pub(crate) struct Notices {
-    pieces: std::pin::Pin<Box<dyn Stream<Item = Option<Bytes>> + Send>>,
+    pieces: std::pin::Pin<Box<dyn futures::Stream<Item = Option<Bytes>> + Send>>,
     read: String,
 }
 
@@ -315,31 +316,47 @@ fn notice(text: &str) -> Option<Notice> {
     })
 }
 
+type Stream = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
 /// A WebSocket.
-pub(crate) struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
+pub(crate) struct Socket(Stream);
+
+/// What is said to a server.
+pub(crate) enum Said {
+    Text(Value),
+    Bytes(Bytes),
+}
+
+/// What a server says.
+#[derive(Debug)]
+pub(crate) enum Heard {
+    Text(Value),
+    Bytes(Bytes),
+}
+
+/// One direction of a socket.
+pub(crate) struct Speaking(SplitSink<Stream, Message>);
+
+/// The other one.
+pub(crate) struct Hearing(SplitStream<Stream>);
 
 impl Socket {
+    pub(crate) fn split(self) -> (Speaking, Hearing) {
+        let (sink, stream) = self.0.split();
+        (Speaking(sink), Hearing(stream))
+    }
+
     pub(crate) async fn say(&mut self, frame: Value) {
-        use futures::SinkExt;
         self.0.send(Message::text(frame.to_string())).await.unwrap();
     }
 
     pub(crate) async fn write(&mut self, bytes: impl Into<Bytes>) {
-        use futures::SinkExt;
         self.0.send(Message::binary(bytes)).await.unwrap();
     }
 
     /// What the server says next; `None` when it closes.
     pub(crate) async fn hear(&mut self) -> Option<Heard> {
-        loop {
-            let message = tokio::time::timeout(SOON, self.0.next()).await.unwrap()?;
-            return match message.ok()? {
-                Message::Text(text) => Some(Heard::Text(serde_json::from_str(&text).unwrap())),
-                Message::Binary(bytes) => Some(Heard::Bytes(bytes)),
-                Message::Close(_) => None,
-                _ => continue,
-            };
-        }
+        hear(&mut self.0).await
     }
 
     /// Whether the server says nothing for a while.
@@ -357,9 +374,35 @@ impl Socket {
     }
 }
 
-/// What a server says.
-#[derive(Debug)]
-pub(crate) enum Heard {
-    Text(Value),
-    Bytes(Bytes),
+impl Speaking {
+    pub(crate) async fn say(&mut self, said: Said) {
+        let message = match said {
+            Said::Text(frame) => Message::text(frame.to_string()),
+            Said::Bytes(bytes) => Message::binary(bytes),
+        };
+        // A server that has said its last word takes nothing any more.
+        let _ = self.0.send(message).await;
+    }
 }
+
+impl Hearing {
+    pub(crate) async fn hear(&mut self) -> Option<Heard> {
+        hear(&mut self.0).await
+    }
+}
+
+async fn hear(messages: &mut (impl Messages + Unpin)) -> Option<Heard> {
+    loop {
+        let message = tokio::time::timeout(SOON, messages.next()).await.unwrap()?;
+        return match message.ok()? {
+            Message::Text(text) => Some(Heard::Text(serde_json::from_str(&text).unwrap())),
+            Message::Binary(bytes) => Some(Heard::Bytes(bytes)),
+            Message::Close(_) => None,
+            _ => continue,
+        };
+    }
+}
+
+/// What comes over a WebSocket.
+trait Messages: futures::Stream<Item = Result<Message, tungstenite::Error>> {}
+impl<T: futures::Stream<Item = Result<Message, tungstenite::Error>>> Messages for T {}
