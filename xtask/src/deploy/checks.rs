@@ -267,6 +267,16 @@ fn ends_in_order(
         state["ExitCode"] == 0,
         &state.to_string(),
     );
+    let kept =
+        std::fs::read_dir(place.path().join("deploy/logs")).context(|| "cannot list the logs".to_owned())?;
+    let bytes: u64 = kept
+        .filter_map(|file| Some(file.ok()?.metadata().ok()?.len()))
+        .sum();
+    findings.check(
+        "its log is kept in a file, too",
+        bytes > 0,
+        "nothing is in deploy/logs",
+    );
     let mut log = String::new();
     // Both streams: what it logs goes to its standard error.
     let logs = engine.docker().args(["logs", &server]);

@@ -60,20 +60,26 @@ impl<'a> Compose<'a> {
 
     /// A call of compose.
     pub(super) fn call<I: IntoIterator<Item: AsRef<OsStr>>>(&self, args: I) -> Tool {
+        self.bare()
+            .args(["--project-directory", "deploy", "--file", "deploy/compose.yaml"])
+            .args(args)
+    }
+
+    fn bare(&self) -> Tool {
         let tool = if self.plugin {
             self.engine.docker().arg("compose")
         } else {
             Tool::new(PACKAGE).env("DOCKER_HOST", self.engine.host())
         };
-        tool.args(args).dir(self.place.path()).limit(LIMIT)
+        tool.dir(self.place.path()).limit(LIMIT)
     }
 
-    /// Starts the server, and the scripted model beside it.
+    /// Starts the server as the head of its file says, and the scripted model beside it.
     pub(super) fn up(&self) -> Result<()> {
         for profile in [&["--profile", "dev"][..], &[]] {
             self.call(profile.iter().chain(&["config", "--quiet"])).output()?;
         }
-        self.call(["up", "--detach"]).output()?;
+        self.bare().args(self.place.starting()?).output()?;
         self.start_model()
     }
 

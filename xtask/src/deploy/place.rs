@@ -1,4 +1,5 @@
-//! A directory like `deploy/` with the blanks of `.env.example` filled in, which goes away with its owner.
+//! A directory like a checkout's, made by the commands in the head of the compose file, with the blanks of `.env.example`
+//! filled in. It goes away with its owner.
 
 use std::cell::OnceCell;
 use std::net::TcpListener;
@@ -8,6 +9,7 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 use xtask::error::{Context, Error, Result};
+use xtask::process::Tool;
 use xtask::workspace;
 
 use crate::clients::token;
@@ -19,6 +21,9 @@ pub(super) const USER: u32 = 10_001;
 pub(super) const MODEL_PORT: u16 = 8099;
 /// The project in the projects' directory.
 pub(super) const PROJECT: &str = "demo";
+
+/// What starts the server, in the head of the compose file.
+const STARTING: &str = "docker compose ";
 
 /// Where compose works.
 #[derive(Debug)]
@@ -62,17 +67,56 @@ impl Place {
 
     fn fill(&self, engine: &Engine) -> Result<()> {
         let source = workspace::root().join("deploy");
-        std::fs::copy(source.join("compose.yaml"), self.path().join("compose.yaml")).context(doing)?;
-        let example = std::fs::read_to_string(source.join(".env.example")).context(doing)?;
-        self.write(".env", &filled(&example, &self.settings(engine)?)?)?;
+        let copy = self.path().join("deploy");
+        std::fs::create_dir(&copy).context(doing)?;
+        for name in ["compose.yaml", ".env.example"] {
+            std::fs::copy(source.join(name), copy.join(name)).context(doing)?;
+        }
+        for command in self.documented()? {
+            self.run(&command)?;
+        }
+        let example = std::fs::read_to_string(copy.join(".env")).context(doing)?;
+        self.write("deploy/.env", &filled(&example, &self.settings(engine)?)?)?;
         self.write("credentials", &format!("Authorization: Bearer {}\n", self.token))?;
-        let project = self.path().join("projects").join(PROJECT);
-        std::fs::create_dir_all(&project).context(doing)?;
-        std::fs::write(project.join("main.py"), "print('hello')\n").context(doing)?;
-        let logs = self.path().join("logs");
-        std::fs::create_dir(&logs).context(doing)?;
-        // The directory above keeps everybody else out; a test may not be root and give it away.
-        std::fs::set_permissions(&logs, std::fs::Permissions::from_mode(0o777)).context(doing)
+        let project = copy.join("projects").join(PROJECT);
+        std::fs::create_dir(&project).context(doing)?;
+        std::fs::write(project.join("main.py"), "print('hello')\n").context(doing)
+    }
+
+    /// What the head of the compose file tells its users to do before they start the server. The images are there.
+    fn documented(&self) -> Result<Vec<String>> {
+        let text = std::fs::read_to_string(self.path().join("deploy/compose.yaml")).context(doing)?;
+        let commands = commands(&text);
+        match commands.split_last() {
+            Some((last, before)) if last.starts_with(STARTING) => Ok(before.to_vec()),
+            _ => Err(Error::new(
+                "the head of deploy/compose.yaml does not end with how it is started",
+            )),
+        }
+    }
+
+    /// The arguments with which the head of the compose file starts the server, after `docker compose`.
+    pub(super) fn starting(&self) -> Result<Vec<String>> {
+        let text = std::fs::read_to_string(self.path().join("deploy/compose.yaml")).context(doing)?;
+        let commands = commands(&text);
+        let words = commands.last().and_then(|last| last.strip_prefix(STARTING));
+        Ok(words
+            .unwrap_or_default()
+            .split_whitespace()
+            .map(str::to_owned)
+            .collect())
+    }
+
+    fn run(&self, command: &str) -> Result<()> {
+        if command.starts_with("install ") && !rustix::process::geteuid().is_root() {
+            // Only root gives a directory away. The one above keeps everybody else out of this one.
+            let logs = self.path().join("deploy/logs");
+            std::fs::create_dir(&logs).context(doing)?;
+            let everybody = std::fs::Permissions::from_mode(0o777);
+            return std::fs::set_permissions(&logs, everybody).context(doing);
+        }
+        let shell = Tool::new("sh").args(["-euc", command]);
+        shell.dir(self.path()).output().map(drop)
     }
 
     fn settings(&self, engine: &Engine) -> Result<Vec<(&'static str, String)>> {
@@ -85,7 +129,8 @@ impl Place {
             ("COMPOSE_PROJECT_NAME", self.project.clone()),
             ("MCP_API_KEY", self.token.clone()),
             ("ANTHROPIC_API_KEY", self.key.clone()),
-            ("ANTHROPIC_BASE_URL", format!("http://127.0.0.1:{MODEL_PORT}")),
+            // A name, because a static program has to find out what it stands for by itself.
+            ("ANTHROPIC_BASE_URL", format!("http://localhost:{MODEL_PORT}")),
             ("ENGINE_SOCKET", socket.to_owned()),
             ("ENGINE_GID", group.to_string()),
             ("MCP_PORT", self.port.to_string()),
@@ -99,6 +144,17 @@ impl Place {
         std::fs::write(&path, text).context(doing)?;
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).context(doing)
     }
+}
+
+/// The commands in the head of a compose file, but those that build images.
+fn commands(text: &str) -> Vec<String> {
+    let head = text.lines().take_while(|line| line.starts_with('#'));
+    let indented = head.filter_map(|line| line.strip_prefix("#   "));
+    let words = indented.map(|line| line.split("  #").next().unwrap_or_default().trim());
+    words
+        .filter(|command| !command.starts_with("cargo xtask image"))
+        .map(str::to_owned)
+        .collect()
 }
 
 fn doing() -> String {
@@ -137,6 +193,14 @@ fn filled(example: &str, settings: &[(&str, String)]) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_head_of_the_compose_file_is_read_as_commands() {
+        let text = "# Words:\n#\n#   cargo xtask image --server\n#   cp a b        # and read it\n#   docker compose up\n#\n# More.\n\n#   later\n";
+        assert_eq!(commands(text), ["cp a b", "docker compose up"]);
+        let ours = include_str!("../../../deploy/compose.yaml");
+        assert_eq!(commands(ours).len(), 4, "{:?}", commands(ours));
+    }
 
     #[test]
     fn blanks_are_filled_in_and_nothing_else_is_touched() {
