@@ -37,6 +37,8 @@ use crate::settings::env::Environment;
 const OPERATION: &str = "serve";
 /// Where MCP clients find it.
 const MCP_PATH: &str = "/mcp";
+const NO_LOG_FILE: &str =
+    "the log is on standard error alone; LOGS_PATH has to be a directory that the server's user may write";
 
 /// What is said on standard output when clients can come, for `--json`.
 #[derive(Debug, Serialize)]
@@ -83,7 +85,14 @@ async fn serve(
     let log = settings::log(args, console.printer.verbose(), environment)?;
     let settings = ServeSettings::resolve(args, overrides, environment)?;
     let state = StateDir::open(&settings.base.state_dir)?;
-    let file = log_file(&settings, &state)?;
+    let file = match log_file(&settings, &state) {
+        // Standard error has all of it: no reason to leave the sessions without their server.
+        Err(error) if !settings.auto_started => {
+            print_warning(&console.printer, &error.to_string(), Some(NO_LOG_FILE));
+            None
+        }
+        file => file?,
+    };
     logging::install_for_server(log, &console.printer, file, settings.auto_started);
     for remark in &settings.remarks {
         print_warning(&console.printer, remark, None);
@@ -102,6 +111,7 @@ fn log_file(settings: &ServeSettings, state: &StateDir) -> Result<Option<Bounded
             std::fs::create_dir_all(dir).map_err(|source| {
                 Error::new(ErrorKind::HostIo, "keep the log", "its directory cannot be made")
                     .with_context("path", dir.display())
+                    .with_context("cause", &source)
                     .with_source(source)
             })?;
             settings::log_file(dir)

@@ -153,3 +153,24 @@ fn health_asks_and_starts_nothing() {
     let shown = format!("daemon      process {}", host.pid().unwrap().as_raw_nonzero());
     assert!(doctor.stdout.contains(&shown), "{doctor:?}");
 }
+
+#[test]
+fn a_log_that_cannot_be_kept_in_a_file_is_on_standard_error_alone() {
+    let host = Host::new();
+    let nowhere = host.dir().join("file");
+    std::fs::write(&nowhere, "no directory").unwrap();
+    for below in ["", "logs"] {
+        let path = nowhere.join(below);
+        let host = Host::new()
+            .with("LOGS_PATH", path.to_str().unwrap())
+            .with("COFFERDAM_LOG", "info");
+        let serving = host.serve(&[]);
+        serving.signal(Signal::TERM);
+        let said = serving.ended();
+        assert_eq!(said.code, Some(0), "{said:?}");
+        assert!(
+            said.stderr.contains("could not keep the log") && said.stderr.contains("ready"),
+            "{said:?}"
+        );
+    }
+}
