@@ -56,6 +56,12 @@ impl Caller {
         self.all_sessions
     }
 
+    /// Whether files of the server's host are this caller's to read and write: those of its own user and of who was given
+    /// everything. A token below that was given for sessions alone.
+    pub fn may_touch_host(&self) -> bool {
+        self.scope >= Scope::Admin
+    }
+
     /// The lifecycle API as this caller sees it.
     pub fn view(&self, state: &AppState) -> Arc<dyn SessionApi> {
         let api = state.whole_api().clone();

@@ -1,7 +1,8 @@
 //! What is served here and made elsewhere: the MCP endpoint, for example.
 //!
 //! Each caller gets one of their own, over the lifecycle API as they see it. So nothing that it keeps between requests
-//! can pass from one caller to another, and it needs to know nothing about callers.
+//! can pass from one caller to another. Over what has no owner, such as the files of this host, the API cannot judge: whoever
+//! makes the service looks at its caller for that, see [`Caller::may_touch_host`].
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -70,7 +71,7 @@ impl Mounted {
     }
 }
 
-type Make = dyn Fn(Arc<dyn SessionApi>, CancellationToken) -> Mounted + Send + Sync;
+type Make = dyn Fn(&Caller, Arc<dyn SessionApi>, CancellationToken) -> Mounted + Send + Sync;
 
 /// See the module.
 #[derive(Clone)]
@@ -87,7 +88,7 @@ struct Live {
 
 impl Mount {
     pub(crate) fn new(
-        make: impl Fn(Arc<dyn SessionApi>, CancellationToken) -> Mounted + Send + Sync + 'static,
+        make: impl Fn(&Caller, Arc<dyn SessionApi>, CancellationToken) -> Mounted + Send + Sync + 'static,
     ) -> Self {
         Self {
             make: Arc::new(make),
@@ -115,7 +116,7 @@ impl Mount {
             return live.serve.clone();
         }
         let stop = state.closing().child_token();
-        let made = (self.make)(caller.view(state), stop.clone());
+        let made = (self.make)(caller, caller.view(state), stop.clone());
         state.tasks().spawn(made.ending);
         live.insert(
             caller.clone(),

@@ -82,7 +82,7 @@ impl HttpServer {
     pub fn with_route(
         mut self,
         path: &str,
-        make: impl Fn(Arc<dyn SessionApi>, CancellationToken) -> Mounted + Send + Sync + 'static,
+        make: impl Fn(&Caller, Arc<dyn SessionApi>, CancellationToken) -> Mounted + Send + Sync + 'static,
     ) -> Self {
         let mount = Mount::new(make);
         self.mounts.push(mount.clone());

@@ -50,7 +50,7 @@ impl Core {
         Arc::new(Self {
             api,
             keeper,
-            tools: tools::offered(&options.toolsets, configuration.as_ref()),
+            tools: tools::offered(&options, configuration.as_ref()),
             configuration,
             book: Book::new(options.kept_output),
             changes: Changes::new(),
@@ -66,6 +66,11 @@ impl Core {
     /// Whether clients have to do with sessions at all.
     pub(crate) fn serves_sessions(&self) -> bool {
         self.options.toolsets.contains(&Toolset::Sessions)
+    }
+
+    /// Whether there are tools that read and write files of this host.
+    pub(crate) fn reaches_host(&self) -> bool {
+        self.serves_sessions() && self.options.host.is_some()
     }
 
     /// Whether there are tools about the configuration of MCP servers.

@@ -61,8 +61,9 @@ pub struct McpOptions {
     pub version: String,
     /// Which tools there are.
     pub toolsets: BTreeSet<Toolset>,
-    /// What is particular to this host: which paths `transfer_files` never touches.
-    pub host: HostPaths,
+    /// What is particular to this host: which paths `transfer_files` never touches. `None` when clients may not touch files
+    /// of this host at all: they are somebody else's, at the other end of a network. The tool is not there then.
+    pub host: Option<HostPaths>,
     /// The image of sessions that name none; the manager's own default when `None`.
     pub default_image: Option<ImageRef>,
     /// The model of sessions that name none; the manager's own default when `None`.
@@ -96,12 +97,12 @@ pub struct McpOptions {
 }
 
 impl McpOptions {
-    /// Defaults for a host.
+    /// Defaults for a host whose files are the clients' own: they run as the user that this process runs as.
     pub fn new(host: HostPaths) -> Self {
         Self {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             toolsets: Toolset::ALL.into(),
-            host,
+            host: Some(host),
             default_image: None,
             default_model: None,
             default_limits: ResourceLimits::default(),

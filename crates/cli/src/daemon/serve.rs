@@ -6,6 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures::StreamExt as _;
 use http_api::ServerInfo;
+use http_frontend::caller::Caller;
 use http_frontend::tokens::TokenFile;
 use http_frontend::{
     CompatOptions, HttpOptions, HttpServer, Listeners, Mounted, ServerControl, TlsConfig, bind_socket,
@@ -21,6 +22,7 @@ use session_core::state_dir::{ServingLock, StateDir};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use super::identity::Digests;
 use super::ready::Started;
 use super::settings::{self, ServeSettings};
 use super::{identity, idle, place, start};
@@ -37,6 +39,8 @@ use crate::settings::env::Environment;
 const OPERATION: &str = "serve";
 /// Where MCP clients find it.
 const MCP_PATH: &str = "/mcp";
+/// Where in the state directory the older interface keeps the tasks that it accepted.
+const COMPAT_TASKS: &str = "compat-tasks";
 const NO_LOG_FILE: &str =
     "the log is on standard error alone; LOGS_PATH has to be a directory that the server's user may write";
 
@@ -141,21 +145,18 @@ impl Daemon {
         idle::remove_leftover(&socket);
         // Addresses that cannot be used are told before anything is opened.
         let (tcp, addresses) = listen(&settings).await?;
-        let settings_digest = identity::digest(&state, &settings.base, &settings.overrides, environment)?;
+        let digests = identity::digests(&state, &settings.base, &settings.overrides, environment)?;
+        let options = http_options(&settings, &state)?;
         let (manager, _servers) = compose::manage(&settings.base, state.clone()).await?;
         let control = Arc::new(Control {
             manager: manager.clone(),
             started_at: Timestamp::now(),
-            settings: settings_digest,
+            digests,
             auto_started: settings.auto_started,
             stop: CancellationToken::new(),
         });
-        let server = HttpServer::new(
-            Arc::new(manager.clone()),
-            http_options(&settings, &state),
-            control.clone(),
-        )
-        .with_route(MCP_PATH, mcp(&settings));
+        let server = HttpServer::new(Arc::new(manager.clone()), options, control.clone())
+            .with_route(MCP_PATH, mcp(&settings));
         let unix = match bind_socket(&socket, &lock) {
             Ok(unix) => unix,
             Err(error) => {
@@ -255,7 +256,7 @@ impl Daemon {
 struct Control {
     manager: SessionManager,
     started_at: Timestamp,
-    settings: String,
+    digests: Digests,
     auto_started: bool,
     stop: CancellationToken,
 }
@@ -267,7 +268,8 @@ impl ServerControl for Control {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             started_at: self.started_at,
-            settings: self.settings.clone(),
+            settings: self.digests.whole.clone(),
+            settings_without_credentials: self.digests.without_credentials.clone(),
             auto_started: self.auto_started,
             working: self.manager.at_work(),
         }
@@ -284,18 +286,20 @@ impl ServerControl for Control {
 }
 
 /// The MCP endpoint of one caller, over the sessions that they may see. The tools about the configuration of MCP servers are
-/// not among it: what runs on this host is for its operator, at `cofferdam mcp` and `cofferdam-mcp`.
+/// not among it: what runs on this host is for its operator, at `cofferdam mcp` and `cofferdam-mcp`. Nor are those that touch
+/// files of this host, unless they are the caller's to touch.
 fn mcp(
     settings: &ServeSettings,
-) -> impl Fn(Arc<dyn SessionApi>, CancellationToken) -> Mounted + Send + Sync + 'static {
+) -> impl Fn(&Caller, Arc<dyn SessionApi>, CancellationToken) -> Mounted + Send + Sync + 'static {
     let mut options = McpOptions::new(compose::host_paths(&settings.base));
     options.toolsets = [Toolset::Sessions].into();
     options.default_limits = settings.base.limits.unwrap_or_default();
     if let Some(limit) = settings.task_timeout {
         options.prompt_timeout = limit;
     }
-    move |api, stop| {
-        let service = McpServer::new(api, options.clone()).into_service(ServiceOptions::default());
+    move |caller, api, stop| {
+        let options = for_caller(&options, caller);
+        let service = McpServer::new(api, options).into_service(ServiceOptions::default());
         let ending = service.clone();
         Mounted::new(service, async move {
             stop.cancelled().await;
@@ -304,8 +308,15 @@ fn mcp(
     }
 }
 
-fn compat_options(settings: &ServeSettings) -> CompatOptions {
-    let mut options = CompatOptions::new(settings.projects.clone());
+fn for_caller(options: &McpOptions, caller: &Caller) -> McpOptions {
+    let mut options = options.clone();
+    options.host = options.host.filter(|_| caller.may_touch_host());
+    options
+}
+
+fn compat_options(settings: &ServeSettings, state: &StateDir) -> Result<CompatOptions> {
+    let tasks = Arc::new(state.private_dir(COMPAT_TASKS)?);
+    let mut options = CompatOptions::new(settings.projects.clone(), tasks);
     options.claude_code_version = compose::AGENT_VERSION.to_owned();
     if let Some(limits) = settings.base.limits {
         options.limits = limits;
@@ -316,10 +327,10 @@ fn compat_options(settings: &ServeSettings) -> CompatOptions {
     if let Some(most) = settings.max_tasks {
         options.max_concurrent_tasks = most;
     }
-    options
+    Ok(options)
 }
 
-fn http_options(settings: &ServeSettings, state: &StateDir) -> HttpOptions {
+fn http_options(settings: &ServeSettings, state: &StateDir) -> Result<HttpOptions> {
     let mut options = HttpOptions {
         tokens: Some(TokenFile::of(state)),
         operator_key: settings
@@ -328,7 +339,7 @@ fn http_options(settings: &ServeSettings, state: &StateDir) -> HttpOptions {
             .map(|secret| (crate::settings::env::MCP_API_KEY.name.to_owned(), secret)),
         allowed_origins: settings.origins.clone(),
         allow_remote: settings.behind_tls_proxy,
-        compat: Some(compat_options(settings)),
+        compat: Some(compat_options(settings, state)?),
         compat_rate: settings.compat_rate,
         ..HttpOptions::default()
     };
@@ -336,7 +347,7 @@ fn http_options(settings: &ServeSettings, state: &StateDir) -> HttpOptions {
     if let Some(most) = settings.max_body {
         options.max_body = most;
     }
-    options
+    Ok(options)
 }
 
 /// The listeners, and what they are called.
@@ -368,4 +379,28 @@ fn explain(error: Error) -> Error {
             .with_hint("`cofferdam health` shows the daemon that runs, `cofferdam serve --stop` ends it");
     }
     error
+}
+
+#[cfg(test)]
+mod tests {
+    use http_api::TokenScope;
+    use session_core::policy::mounts::HostPaths;
+
+    use super::*;
+
+    #[test]
+    fn files_of_the_host_are_for_its_user_and_for_administrators() {
+        let options = McpOptions::new(HostPaths::default());
+        let has = |caller: &Caller| for_caller(&options, caller).host.is_some();
+        assert!(has(&Caller::local()));
+        for (scope, wanted) in [
+            (TokenScope::Read, false),
+            (TokenScope::Use, false),
+            (TokenScope::Admin, true),
+        ] {
+            for all in [false, true] {
+                assert_eq!(has(&Caller::with_token("t", scope, all)), wanted, "{scope:?}");
+            }
+        }
+    }
 }

@@ -8,6 +8,7 @@ mod connections;
 mod ending;
 mod gate;
 mod json;
+mod mcp;
 mod mounts;
 mod probes;
 mod rates;

@@ -40,9 +40,9 @@ impl Tool for Destroy {
     const SPEC: Spec = Spec {
         name: "destroy_session",
         title: "Destroy a session",
-        description: "Removes a session: its container and all files that are only in it. Fetch what you need first \
-            (get_session_diff, transfer_files). Its log stays readable. Destroying it again succeeds. While prompts run \
-            or wait it refuses, unless force is true.",
+        description: "Removes a session: its container and all files that are only in it. Fetch what you need first: \
+            get_session_diff has the agent's changes. Its log stays readable. Destroying it again succeeds. While prompts \
+            run or wait it refuses, unless force is true.",
         hints: Hints {
             read_only: false,
             destructive: true,

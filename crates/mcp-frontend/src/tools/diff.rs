@@ -106,8 +106,7 @@ impl Tool for GetDiff {
         let diff = diff_part(&diff, offset, call.core.options.output_limit);
         let note = no_changes(&diff).or_else(|| {
             diff.incomplete.then(|| {
-                "the patch was cut at its bound; fetch single files with transfer_files, or let execute_command run \
-                 git diff for parts of it"
+                "the patch was cut at its bound; let execute_command run git diff for parts of it, or show single files"
                     .to_owned()
             })
         });

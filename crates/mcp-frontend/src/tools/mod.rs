@@ -18,7 +18,7 @@ mod spawn;
 mod tasks;
 mod transfer;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
 use futures::FutureExt;
@@ -42,7 +42,7 @@ use crate::call::{Call, Stop};
 use crate::configuration::Configuration;
 use crate::core::Core;
 use crate::failure::Failure;
-use crate::options::Toolset;
+use crate::options::{McpOptions, Toolset};
 use crate::schema;
 
 /// What a tool says of itself.
@@ -169,14 +169,18 @@ pub(crate) async fn session_document(core: &Core, id: &SessionId) -> Result<Stri
     Ok(serde_json::to_string_pretty(&output).unwrap_or_default())
 }
 
-/// The tools of these sets, by name.
+/// The tools that clients may have, by name. What is not among them cannot be called either.
 pub(crate) fn offered(
-    toolsets: &BTreeSet<Toolset>,
+    options: &McpOptions,
     configuration: Option<&Configuration>,
 ) -> BTreeMap<&'static str, Arc<Entry>> {
+    let McpOptions { toolsets, host, .. } = options;
     let mut tools = BTreeMap::new();
     if toolsets.contains(&Toolset::Sessions) {
         tools.extend(SESSIONS.iter().cloned());
+        if host.is_some() {
+            tools.extend(HOST.iter().cloned());
+        }
     }
     if toolsets.contains(&Toolset::Configuration)
         && let Some(configuration) = configuration
@@ -186,7 +190,7 @@ pub(crate) fn offered(
     tools
 }
 
-static SESSIONS: LazyLock<[Named; 16]> = LazyLock::new(|| {
+static SESSIONS: LazyLock<[Named; 15]> = LazyLock::new(|| {
     [
         entry::<create::CreateSession>(),
         entry::<execute::Execute>(),
@@ -197,7 +201,6 @@ static SESSIONS: LazyLock<[Named; 16]> = LazyLock::new(|| {
         entry::<logs::GetLogs>(),
         entry::<interrupt::Interrupt>(),
         entry::<destroy::Destroy>(),
-        entry::<transfer::Transfer>(),
         entry::<spawn::Spawn>(),
         entry::<tasks::start::StartTask>(),
         entry::<tasks::get::GetTask>(),
@@ -206,6 +209,9 @@ static SESSIONS: LazyLock<[Named; 16]> = LazyLock::new(|| {
         entry::<tasks::list::ListTasks>(),
     ]
 });
+
+/// Those that read and write files of this host.
+static HOST: LazyLock<[Named; 1]> = LazyLock::new(|| [entry::<transfer::Transfer>()]);
 
 type Named = (&'static str, Arc<Entry>);
 

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use session_core::error::ErrorKind;
 use session_core::id::SessionId;
 use session_core::session::CopyReport;
 use tokio::time::Instant;
@@ -11,6 +12,7 @@ use tokio::time::Instant;
 use super::{Hints, Spec, Tool};
 use crate::args;
 use crate::call::{Call, Stop};
+use crate::failure::Failure;
 use crate::transfer;
 
 /// How many withheld paths stand in a result.
@@ -67,7 +69,15 @@ pub(super) struct Output {
 type Copied = (CopyReport, Vec<String>, u64);
 
 async fn copy(args: &Args, id: &SessionId, call: &Call) -> Result<Copied, Stop> {
-    let (api, host) = (&*call.core.api, &call.core.options.host);
+    let api = &*call.core.api;
+    // The tool is not there without; nothing may rest on that alone.
+    let host = call.core.options.host.as_ref().ok_or_else(|| {
+        Failure::of(
+            ErrorKind::Unsupported,
+            "files of this host are not for clients of this server",
+            "use the HTTP API of the server to copy files in and out",
+        )
+    })?;
     let copying = async {
         match args.direction {
             Direction::ToContainer => {

@@ -53,6 +53,7 @@ impl ServerControl for Control {
             pid: std::process::id(),
             started_at: Timestamp::UNIX_EPOCH,
             settings: String::new(),
+            settings_without_credentials: String::new(),
             auto_started: false,
             working: false,
         }
@@ -117,7 +118,8 @@ impl House {
             stop: CancellationToken::new(),
         });
         let server = HttpServer::new(manager.clone(), options, control.clone())
-            .with_route("/t/{what}", routes::mounted);
+            .with_route("/t/{what}", routes::mounted)
+            .with_route("/mcp", routes::mcp);
         let lock = state.lock_serving().unwrap();
         let socket = state.path().join("cofferdam.sock");
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

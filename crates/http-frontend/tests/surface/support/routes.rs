@@ -12,21 +12,40 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 use http_body_util::BodyExt as _;
 use http_frontend::Mounted;
+use http_frontend::caller::Caller;
 use http_frontend::problem::Failure;
 use hyper_util::rt::TokioIo;
+use mcp_frontend::{McpOptions, McpServer, ServiceOptions, Toolset};
 use session_core::api::SessionApi;
+use session_core::policy::mounts::HostPaths;
 use session_core::session::{CreateSession, SessionFilter};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_util::sync::CancellationToken;
 
 type Api = Arc<dyn SessionApi>;
 
-pub(crate) fn mounted(api: Api, stop: CancellationToken) -> Mounted {
+pub(crate) fn mounted(_: &Caller, api: Api, stop: CancellationToken) -> Mounted {
     let service = tower::service_fn(move |request: Request| {
         let api = api.clone();
         async move { Ok::<_, Infallible>(answer(api, request).await) }
     });
     Mounted::new(service, async move { stop.cancelled().await })
+}
+
+/// The MCP endpoint, as the daemon mounts it.
+pub(crate) fn mcp(caller: &Caller, api: Api, stop: CancellationToken) -> Mounted {
+    let mut options = McpOptions::new(HostPaths {
+        state_dir: "/var/lib/cofferdam-test".into(),
+        ..HostPaths::default()
+    });
+    options.host = options.host.filter(|_| caller.may_touch_host());
+    options.toolsets = [Toolset::Sessions].into();
+    let service = McpServer::new(api, options).into_service(ServiceOptions::default());
+    let ending = service.clone();
+    Mounted::new(service, async move {
+        stop.cancelled().await;
+        ending.close().await;
+    })
 }
 
 async fn answer(api: Api, request: Request) -> Response {
