@@ -10,15 +10,17 @@ use serde_json::{Value, json};
 use session_core::api::{SessionApi, SessionApiExt};
 use session_core::command::{CommandOutput, CommandRequest};
 use session_core::error::{Error, ErrorKind, Result};
+use session_core::id::SessionId;
 use session_core::runtime::ContainerSpec;
 use session_core::session::{PromptRequest, SessionInfo, WorkspaceSource};
 use session_core::turn::{TurnOutcome, TurnStatus};
 
 use super::answer::Refusal;
+use super::journal::{Entry, Work};
 use super::projects::Project;
 use super::queue::Priority;
 use super::request::Analyze;
-use super::tasks::{labels, run};
+use super::tasks::{Found, labels, run};
 use super::{Compat, CompatOptions};
 use crate::caller::Caller;
 use crate::state::AppState;
@@ -43,33 +45,48 @@ pub(super) async fn run(
     let Ok(place) = compat.analysis_queue.enter(Priority::Medium) else {
         return Err(Refusal::failed("too many analyses wait already; try again later"));
     };
-    let (api, options) = (caller.view(state), compat.options.clone());
+    let (api, compat) = (caller.view(state), compat.clone());
     let done = state.detached(async move {
         let _place = place
             .await
             .map_err(|_| failed(ErrorKind::Cancelled, "the queue is gone"))?;
-        in_session(&*api, &options, &asked, &project).await
+        // What an earlier process left is told from this by being there before.
+        compat.tasks.found(Found::Going).await;
+        let id = SessionId::new();
+        compat.journal.add(Entry::new(id, Work::Analysis)).await?;
+        in_session(&*api, &compat, id, &asked, &project).await
     });
     Ok(done.await?)
 }
 
 async fn in_session(
     api: &dyn SessionApi,
-    options: &CompatOptions,
+    compat: &Compat,
+    id: SessionId,
     asked: &Analyze,
     project: &Project,
 ) -> Result<Value> {
+    let options = &compat.options;
     let workspace = WorkspaceSource::Copy {
         path: project.path.clone(),
     };
     let labels = [
         (labels::KIND, labels::ANALYSIS.to_owned()),
+        (labels::ID, id.to_string()),
         (labels::PROJECT, project.asked.clone()),
     ];
     let name = format!("analysis {}", asked.analysis_type);
-    let session = api
-        .create(run::request(options, &name, workspace, labels))
-        .await?;
+    let made = api.create(run::request(options, &name, workspace, labels)).await;
+    let session = match made {
+        Ok(session) => session,
+        Err(error) => {
+            compat.journal.remove(id).await;
+            return Err(error);
+        }
+    };
+    if let Err(error) = compat.journal.set_session(id, Some(session.id), 0).await {
+        tracing::warn!(%error, "the session of an analysis could not be written down");
+    }
     let results = if project.is_of(&session) {
         work(api, options, asked, &session).await
     } else {
@@ -78,7 +95,7 @@ async fn in_session(
             "the project directory was replaced while its session was made",
         ))
     };
-    run::destroy(api, &session.id).await;
+    run::put_away(compat, api, id, &session.id).await;
     results
 }
 

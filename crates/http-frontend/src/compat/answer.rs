@@ -36,6 +36,14 @@ impl Refusal {
     pub(super) fn failed(error: impl Into<String>) -> Self {
         Self::Failed(error.into(), Value::Null)
     }
+
+    /// What it says.
+    pub(super) fn message(&self) -> &str {
+        match self {
+            Self::Bad(message) | Self::Other(_, message) | Self::Failed(message, _) => message,
+            Self::Surface(failure) => &failure.problem().detail,
+        }
+    }
 }
 
 impl From<Error> for Refusal {

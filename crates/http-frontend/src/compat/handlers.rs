@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::answer::{ENDPOINTS, Refusal, now};
 use super::request::{self, Analyze, Execute};
-use super::tasks::{self, Task};
+use super::tasks::{self, Found, Task};
 use super::{Compat, analysis};
 use crate::caller::{Caller, RequireUse};
 use crate::json::Json;
@@ -59,7 +59,7 @@ pub(super) async fn status(
     caller: Caller,
 ) -> Json<Value> {
     compat.recover(&state);
-    compat.tasks.found_again().await;
+    compat.tasks.found(Found::All).await;
     let counts = compat.tasks.counts(&caller);
     let container_health = match state.control().ready().await {
         Ok(()) => "healthy",
@@ -117,7 +117,7 @@ pub(super) async fn execute(
     let asked = Execute::read(&headers, &fields)?;
     let project = tasks::find_project(&state, &compat, &asked.project_path).await?;
     let wait = asked.wait;
-    let task = tasks::begin(&state, &compat, &caller, asked, project)?;
+    let task = tasks::begin(&state, &compat, &caller, asked, project).await?;
     if !wait {
         return Ok((StatusCode::ACCEPTED, Json(accepted(&task))).into_response());
     }

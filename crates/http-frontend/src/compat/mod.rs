@@ -11,6 +11,7 @@
 //! | `handlers`, `request`, `answer` | the routes; bodies in, answers out, in that interface's own forms |
 //! | `projects` | from a `project_path` to a directory that cannot lie elsewhere |
 //! | `queue` | who is next, and how many at once |
+//! | `journal` | what was taken on, durably: it outlives the process |
 //! | `tasks` | tasks: turns of sessions of their own, found again after a restart |
 //! | `analysis` | analyses by the program of every session's toolbox |
 //!
@@ -22,6 +23,7 @@
 mod analysis;
 mod answer;
 mod handlers;
+mod journal;
 mod options;
 mod projects;
 mod queue;
@@ -33,9 +35,9 @@ use std::time::Instant;
 
 use axum::routing::{get, post};
 use axum::{Extension, Router};
-use jiff::Timestamp;
 
 pub(crate) use self::handlers::not_found;
+use self::journal::Journal;
 pub use self::options::CompatOptions;
 use self::queue::Queue;
 use self::tasks::Tasks;
@@ -48,8 +50,8 @@ const MAX_WAITING: usize = 1_000;
 pub(crate) struct Compat {
     options: CompatOptions,
     begun: Instant,
-    begun_at: Timestamp,
     tasks: Tasks,
+    journal: Journal,
     /// Places for tasks.
     task_queue: Queue,
     /// Places for analyses: they are short, and should not wait for tasks.
@@ -62,8 +64,8 @@ impl Compat {
         let places = options.max_concurrent_tasks.max(1);
         Arc::new(Self {
             begun: Instant::now(),
-            begun_at: Timestamp::now(),
             tasks: Tasks::default(),
+            journal: Journal::new(options.tasks_dir.clone()),
             task_queue: Queue::new(places, MAX_WAITING),
             analysis_queue: Queue::new(places, MAX_WAITING),
             recovered: Once::new(),

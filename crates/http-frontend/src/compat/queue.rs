@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 /// How urgent something is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(super) enum Priority {
     Low,
     #[default]
@@ -52,6 +54,16 @@ struct State {
     waiting: BTreeMap<(Reverse<Priority>, u64), oneshot::Sender<Place>>,
 }
 
+impl State {
+    fn stand(&mut self, priority: Priority) -> oneshot::Receiver<Place> {
+        let (sender, receiver) = oneshot::channel();
+        let number = self.next;
+        self.next += 1;
+        self.waiting.insert((Reverse(priority), number), sender);
+        receiver
+    }
+}
+
 /// A place. Given back when it is dropped.
 #[derive(Debug)]
 pub(super) struct Place(Option<Queue>);
@@ -82,13 +94,25 @@ impl Queue {
         if state.waiting.len() >= state.room {
             return Err(Full);
         }
-        let (sender, receiver) = oneshot::channel();
-        let number = state.next;
-        state.next += 1;
-        state.waiting.insert((Reverse(priority), number), sender);
+        let line = state.stand(priority);
         drop(state);
         self.serve();
-        Ok(receiver)
+        Ok(line)
+    }
+
+    /// Lets those stand in line again who stood there before, first come first, all of them before anybody is served.
+    pub(super) fn enter_again<T>(
+        &self,
+        all: impl IntoIterator<Item = (Priority, T)>,
+    ) -> Vec<(T, oneshot::Receiver<Place>)> {
+        let mut state = self.lock();
+        let lines = all
+            .into_iter()
+            .map(|(priority, who)| (who, state.stand(priority)))
+            .collect();
+        drop(state);
+        self.serve();
+        lines
     }
 
     /// Takes a place for work that runs already, whether there is one or not.
@@ -162,6 +186,29 @@ mod tests {
             order.push(lines.remove(at).0);
         }
         assert_eq!(order, ["critical", "critical too", "high", "medium", "low"]);
+    }
+
+    #[tokio::test]
+    async fn those_who_stand_in_line_again_are_served_in_the_same_order() {
+        let queue = Queue::new(1, 1);
+        let all = [
+            Priority::Low,
+            Priority::Critical,
+            Priority::Medium,
+            Priority::Critical,
+        ];
+        let mut lines = queue.enter_again(all.into_iter().zip(0..));
+        let mut order = Vec::new();
+        while !lines.is_empty() {
+            let (who, place) = lines
+                .iter_mut()
+                .find_map(|(who, line)| Some((*who, line.try_recv().ok()?)))
+                .expect("somebody is next");
+            lines.retain(|(other, _)| *other != who);
+            order.push(who);
+            drop(place);
+        }
+        assert_eq!(order, [1, 3, 2, 0]);
     }
 
     #[tokio::test]

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use session_core::api::SessionApi;
-use session_core::session::SessionFilter;
+use session_core::session::{SessionFilter, WorkspaceSource};
 use testkit::memory::AgentTurn;
 
 use crate::support::{House, hold, is_time};
@@ -53,21 +53,26 @@ async fn a_project_that_the_user_inside_cannot_write_stays_as_it_is() {
     use std::os::unix::fs::PermissionsExt;
     let house = House::new().await;
     let project = house.project("thing", &[("a.txt", "before\n")]);
-    std::fs::set_permissions(&project, std::fs::Permissions::from_mode(0o755)).unwrap();
+    // To its owner too: sessions work as the owner of what they mount, unless that is root.
+    std::fs::set_permissions(&project, std::fs::Permissions::from_mode(0o555)).unwrap();
     let turn = AgentTurn::new()
         .write("/workspace/a.txt", "after\n")
         .say("Changed a.txt.");
     house.site.memory.agents().then(turn);
     let body = json!({ "task_description": "Change it", "project_path": "thing" });
     let reply = house.post("/claude-code/execute", body).await;
-    // Who runs the tests as the user of sessions can write it after all.
-    if reply.body["results"]["workspace"] == "copy" {
-        assert_eq!(
-            std::fs::read_to_string(project.join("a.txt")).unwrap(),
-            "before\n"
-        );
-    }
+    std::fs::set_permissions(&project, std::fs::Permissions::from_mode(0o755)).unwrap();
     assert_eq!(reply.status, 200, "{}", reply.body);
+    let results = &reply.body["results"];
+    assert_eq!(results["workspace"], "copy");
+    assert_eq!(
+        std::fs::read_to_string(project.join("a.txt")).unwrap(),
+        "before\n"
+    );
+    let id = results["session_id"].as_str().unwrap().parse().unwrap();
+    let session = house.manager().session(&id).await.unwrap();
+    assert_eq!(session.workspace, WorkspaceSource::Copy { path: project });
+    assert_eq!(results["text"], "Changed a.txt.", "the agent did its work there");
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use http_frontend::caller::Scope;
 use serde_json::json;
 use session_core::api::SessionApi;
 use session_core::session::{CreateSession, SessionFilter};
@@ -76,40 +77,206 @@ async fn tasks_that_ended_are_still_told_and_counted() {
 }
 
 #[tokio::test]
-async fn sessions_that_nobody_waits_for_any_more_are_put_away() {
+async fn tasks_that_waited_are_done_once_by_the_next_process_in_their_order() {
+    let house = House::with(|options| {
+        if let Some(compat) = &mut options.compat {
+            compat.max_concurrent_tasks = 1;
+        }
+    })
+    .await;
+    house.project("thing", &[]);
+    let alice = house.token("alice", Scope::Use);
+    let gate = hold(&house);
+    let running = house.begin("thing", "running", "low").await;
+    house.site.memory.agents().wait_for_prompts(1).await;
+    let mut ids = Vec::new();
+    for (what, priority) in [("low", "low"), ("high", "high"), ("critical", "critical")] {
+        ids.push(house.begin("thing", what, priority).await);
+    }
+    let body = json!({ "task_description": "high of alice", "project_path": "thing", "priority": "high",
+        "context": ["a"], "wait": false });
+    let accepted = house
+        .ask(&alice, "POST", "/claude-code/execute", &[], Some(body))
+        .await;
+    assert_eq!(accepted.status, 202, "{}", accepted.body);
+    ids.push(accepted.body["task_id"].as_str().unwrap().to_owned());
+    let before = house.task(&ids[3]).await;
+    house.until_files(5).await;
+
+    // Twice, so that what is written down in between is read again too.
+    let house = house.restart().await.restart().await;
+    let status = house.get("/claude-code/status").await.body;
+    assert_eq!(status["tasks"]["queued"], 4, "{status}");
+    assert_eq!(status["tasks"]["running"], 5, "{status}");
+    let after = house.task(&ids[3]).await;
+    for field in [
+        "task_id",
+        "task_description",
+        "project_path",
+        "context",
+        "priority",
+        "phase",
+        "started_at",
+    ] {
+        assert_eq!(after[field], before[field], "{field}");
+    }
+    let path = format!("/claude-code/task/{}", ids[3]);
+    assert_eq!(house.ask(&alice, "GET", &path, &[], None).await.status, 200);
+    let others = format!("/claude-code/task/{}", ids[2]);
+    assert_eq!(house.ask(&alice, "GET", &others, &[], None).await.status, 404);
+
+    gate.open();
+    for id in ids.iter().chain([&running]) {
+        let ended = house.ended(id).await;
+        assert_eq!(ended["status"], "completed", "{ended}");
+    }
+    house.cleared().await;
+    house.until_files(0).await;
+    let prompts = house.site.memory.agents().prompts();
+    let order: Vec<&str> = prompts
+        .iter()
+        .map(|prompt| prompt.text.lines().next().unwrap_or_default())
+        .collect();
+    assert_eq!(order, ["running", "critical", "high", "high of alice", "low"]);
+    let theirs = SessionFilter {
+        all: true,
+        owner: Some("alice".to_owned()),
+        ..SessionFilter::default()
+    };
+    assert_eq!(house.manager().list(theirs).await.unwrap().len(), 1);
+
+    // And nothing of it comes again.
+    let house = house.restart().await;
+    let status = house.get("/claude-code/status").await.body;
+    assert_eq!(status["tasks"]["running"], 0, "{status}");
+    assert_eq!(status["tasks"]["completed"], 5, "{status}");
+    assert_eq!(house.site.memory.agents().prompts().len(), 5);
+}
+
+#[tokio::test]
+async fn a_task_that_waited_says_why_it_cannot_be_done_any_more() {
+    let house = House::with(|options| {
+        if let Some(compat) = &mut options.compat {
+            compat.max_concurrent_tasks = 1;
+        }
+    })
+    .await;
+    house.project("thing", &[]);
+    house.project("gone", &[]);
+    let gate = hold(&house);
+    house.begin("thing", "running", "low").await;
+    house.site.memory.agents().wait_for_prompts(1).await;
+    let id = house.begin("gone", "waits", "low").await;
+    std::fs::remove_dir(house.projects.join("gone")).unwrap();
+    let house = house.restart().await;
+    gate.open();
+    let ended = house.ended(&id).await;
+    assert_eq!(ended["status"], "failed", "{ended}");
+    assert_eq!(ended["error"], "project_path does not exist: gone");
+    house.until_files(0).await;
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_read_stops_nothing_and_is_kept_aside() {
+    let house = House::with(|options| {
+        if let Some(compat) = &mut options.compat {
+            compat.max_concurrent_tasks = 1;
+        }
+    })
+    .await;
+    house.project("thing", &[]);
+    let gate = hold(&house);
+    house.begin("thing", "running", "low").await;
+    house.site.memory.agents().wait_for_prompts(1).await;
+    let spoiled = house.begin("thing", "spoiled", "critical").await;
+    let good = house.begin("thing", "good", "low").await;
+    let is_of = |file: &std::path::PathBuf| file.to_string_lossy().contains(&spoiled);
+    let file = house.files().into_iter().find(is_of).unwrap();
+    let written = std::fs::read(&file).unwrap();
+    std::fs::write(&file, &written[..written.len() / 2]).unwrap();
+
+    let house = house.restart().await;
+    let path = format!("/claude-code/task/{spoiled}");
+    assert_eq!(house.get(&path).await.status, 404);
+    gate.open();
+    assert_eq!(house.ended(&good).await["status"], "completed");
+    house.until_files(1).await;
+    let aside = &house.files()[0];
+    assert!(
+        is_of(aside) && aside.extension().unwrap() == "unreadable",
+        "{aside:?}"
+    );
+    assert_eq!(std::fs::read(aside).unwrap(), written[..written.len() / 2]);
+}
+
+#[tokio::test]
+async fn the_session_of_an_analysis_that_was_broken_off_is_put_away() {
     let house = House::new().await;
-    // Whoever answers this has looked for what was left before.
-    house.get("/claude-code/status").await;
+    house.project("thing", &[]);
+    house
+        .site
+        .memory
+        .program("/opt/cofferdam/bin/project-analysis", async |_| {
+            std::future::pending().await
+        });
+    let body = json!({ "project_path": "thing" });
+    house.post_and_leave("/claude-code/analyze", body).await;
+    let begun = tokio::time::Instant::now();
+    while house.site.memory.names().is_empty() {
+        assert!(begun.elapsed().as_secs() < 20);
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    assert_eq!(house.files().len(), 1);
+    let house = house.restart().await;
+    house.cleared().await;
+    house.until_files(0).await;
+}
+
+/// Anybody can give a session any label.
+#[tokio::test]
+async fn sessions_of_others_are_left_alone_whatever_their_labels_say() {
+    let house = House::new().await;
+    house.project("thing", &[]);
+    let gate = hold(&house);
+    let id = house.begin("thing", "ours", "low").await;
+    house.site.memory.agents().wait_for_prompts(1).await;
+    let ours = house.manager().list(SessionFilter::default()).await.unwrap();
+    let labels = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
+        let pairs = pairs.iter();
+        pairs
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect()
+    };
+    let mut others = Vec::new();
     for labels in [
-        vec![("compat.cofferdam/kind", "analysis")],
-        vec![
+        labels(&[("compat.cofferdam/kind", "analysis")]),
+        labels(&[("compat.cofferdam/kind", "task")]),
+        labels(&[
             ("compat.cofferdam/kind", "task"),
             ("compat.cofferdam/task", "6c7a4c6e-0000-4000-8000-000000000001"),
-        ],
+        ]),
+        // Those of a task that runs, word for word.
+        ours[0].labels.clone(),
     ] {
-        let labels: BTreeMap<String, String> = labels
-            .into_iter()
-            .map(|(key, value)| (key.to_owned(), value.to_owned()))
-            .collect();
         let request = CreateSession {
             labels,
             ..CreateSession::default()
         };
-        house.manager().create(request).await.unwrap();
+        others.push(house.manager().create(request).await.unwrap().id);
     }
-    let other = house.manager().create(CreateSession::default()).await.unwrap();
-
     let house = house.restart().await;
-    let begun = tokio::time::Instant::now();
-    loop {
-        let left = house.manager().list(SessionFilter::default()).await.unwrap();
-        if left.len() == 1 {
-            assert_eq!(left[0].id, other.id);
-            break;
-        }
-        assert!(begun.elapsed().as_secs() < 20, "{left:?}");
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
-    let task = house.task("6c7a4c6e-0000-4000-8000-000000000001").await;
-    assert_eq!(task["status"], "failed", "{task}");
+    let status = house.get("/claude-code/status").await.body;
+    assert_eq!(status["tasks"]["total"], 1, "{status}");
+    gate.open();
+    assert_eq!(house.ended(&id).await["status"], "completed");
+    house.until_files(0).await;
+    // Once more, when nothing of ours is left.
+    let house = house.restart().await;
+    house.get("/claude-code/status").await;
+    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    let left = house.manager().list(SessionFilter::default()).await.unwrap();
+    let mut left: Vec<_> = left.iter().map(|session| session.id).collect();
+    left.sort_unstable();
+    others.sort_unstable();
+    assert_eq!(left, others);
 }

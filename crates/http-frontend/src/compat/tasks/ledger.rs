@@ -1,6 +1,6 @@
 //! The tasks that this process knows.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
@@ -9,8 +9,8 @@ use session_core::id::SessionId;
 use tokio::sync::watch;
 
 use crate::caller::Caller;
+use crate::compat::journal::TaskWork;
 use crate::compat::queue::Priority;
-use crate::compat::request::Execute;
 
 /// So many ended tasks are kept in memory; older ones are looked up in the store.
 const MAX_ENDED: usize = 200;
@@ -18,7 +18,7 @@ const MAX_ENDED: usize = 200;
 /// A task.
 #[derive(Debug)]
 pub(in crate::compat) struct Task {
-    pub(in crate::compat) id: String,
+    pub(in crate::compat) id: SessionId,
     pub(in crate::compat) description: String,
     pub(in crate::compat) project_path: String,
     pub(in crate::compat) context: Value,
@@ -54,15 +54,16 @@ impl TaskState {
 }
 
 impl Task {
-    pub(super) fn new(id: String, asked: Execute, caller: &Caller) -> Self {
+    /// A task that waits.
+    pub(super) fn new(id: SessionId, work: TaskWork, owner: Option<&str>) -> Self {
         Self {
             id,
-            description: asked.task_description,
-            project_path: asked.project_path,
-            context: asked.context,
-            priority: asked.priority,
-            started_at: Timestamp::now(),
-            owner: caller.name().map(str::to_owned),
+            description: work.description,
+            project_path: work.project_path,
+            context: work.context,
+            priority: work.priority,
+            started_at: work.started_at,
+            owner: owner.map(str::to_owned),
             state: watch::Sender::new(TaskState::Queued),
         }
     }
@@ -70,7 +71,7 @@ impl Task {
     /// A task that the store knows.
     #[expect(clippy::too_many_arguments, reason = "each is a field of what the store has")]
     pub(super) fn stored(
-        id: String,
+        id: SessionId,
         description: String,
         project_path: String,
         context: Value,
@@ -129,19 +130,36 @@ pub(in crate::compat) struct Counts {
 #[derive(Debug, Default)]
 pub(in crate::compat) struct Tasks {
     state: Mutex<State>,
-    /// Whether the store was looked through.
-    found: watch::Sender<bool>,
+    found: watch::Sender<Found>,
+}
+
+/// How far this process has looked for what an earlier one left.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::compat) enum Found {
+    #[default]
+    Nothing,
+    /// What goes on: it runs or waits again.
+    Going,
+    /// What ended, too.
+    All,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    tasks: HashMap<String, Arc<Task>>,
+    tasks: HashMap<SessionId, Arc<Task>>,
     /// Ended tasks in memory, oldest first.
-    ended: VecDeque<String>,
+    ended: VecDeque<SessionId>,
     /// Ended tasks that are not in memory any more, by owner.
     past: BTreeMap<Option<String>, Counts>,
-    /// Sessions of failed tasks that are kept, oldest first.
-    kept: VecDeque<SessionId>,
+    /// Failed tasks whose sessions are kept, oldest first.
+    kept: VecDeque<Kept>,
+}
+
+/// The session of a failed task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Kept {
+    pub(super) task: SessionId,
+    pub(super) session: SessionId,
 }
 
 impl Tasks {
@@ -150,16 +168,16 @@ impl Tasks {
     }
 
     pub(super) fn add(&self, task: Arc<Task>) {
-        self.lock().tasks.insert(task.id.clone(), task);
+        self.lock().tasks.insert(task.id, task);
     }
 
-    /// Whether this process works on it, or did.
-    pub(super) fn knows(&self, id: &str) -> bool {
-        self.lock().tasks.contains_key(id)
+    /// The tasks that this process works on, or did.
+    pub(super) fn known(&self) -> HashSet<SessionId> {
+        self.lock().tasks.keys().copied().collect()
     }
 
-    pub(in crate::compat) fn get(&self, id: &str, caller: &Caller) -> Option<Arc<Task>> {
-        let task = self.lock().tasks.get(id).cloned();
+    pub(in crate::compat) fn get(&self, id: SessionId, caller: &Caller) -> Option<Arc<Task>> {
+        let task = self.lock().tasks.get(&id).cloned();
         task.filter(|task| task.exists_for(caller))
     }
 
@@ -167,7 +185,7 @@ impl Tasks {
     pub(super) fn end(&self, task: &Task, end: TaskState) {
         let mut state = self.lock();
         task.set(end);
-        state.ended.push_back(task.id.clone());
+        state.ended.push_back(task.id);
         while state.ended.len() > MAX_ENDED {
             let oldest = state.ended.pop_front();
             if let Some(old) = oldest.and_then(|id| state.tasks.remove(&id)) {
@@ -176,38 +194,41 @@ impl Tasks {
         }
     }
 
-    /// Counts a task that ended in an earlier process.
+    /// Counts a task that ended in an earlier process. One that does not end is nobody's.
     pub(super) fn add_past(&self, task: &Task) {
+        if !task.state().is_ended() {
+            return;
+        }
         let mut state = self.lock();
         count(state.past.entry(task.owner.clone()).or_default(), &task.state());
     }
 
     /// Keeps the session of a failed task; answers which one has to go for it. What was `found` in the store is older than
     /// all that is kept.
-    pub(super) fn keep(&self, session: SessionId, limit: usize, found: bool) -> Option<SessionId> {
+    pub(super) fn keep(&self, failed: Kept, limit: usize, found: bool) -> Option<Kept> {
         let mut state = self.lock();
         if found {
             if state.kept.len() >= limit {
-                return Some(session);
+                return Some(failed);
             }
-            state.kept.push_front(session);
+            state.kept.push_front(failed);
             return None;
         }
-        state.kept.push_back(session);
+        state.kept.push_back(failed);
         (state.kept.len() > limit)
             .then(|| state.kept.pop_front())
             .flatten()
     }
 
-    /// Says that the store was looked through.
-    pub(super) fn set_found(&self) {
-        self.found.send_replace(true);
+    /// Says how far the look went.
+    pub(super) fn set_found(&self, found: Found) {
+        self.found.send_replace(found);
     }
 
-    /// Waits until the store was looked through.
-    pub(in crate::compat) async fn found_again(&self) {
+    /// Waits until this process has looked so far.
+    pub(in crate::compat) async fn found(&self, wanted: Found) {
         // The sender lives in `self`.
-        let _ = self.found.subscribe().wait_for(|found| *found).await;
+        let _ = self.found.subscribe().wait_for(|found| *found >= wanted).await;
     }
 
     /// How many exist for a caller.

@@ -1,9 +1,10 @@
 //! Tasks: each is a turn of a session of its own.
 //!
-//! A task is known by its id from the moment on which it is accepted. As long as it waits for its place it is in memory
-//! alone; with its session it is in the store, by the session's labels and its turn, and a later process finds it there,
-//! running or ended ([`recover`]). What only a running process knows, the diff of a session that is gone, is told as long
-//! as that process lives.
+//! A task is known by its id from the moment on which it is accepted, and that is when it is in the journal. From there a
+//! later process takes it up again, waiting or running ([`recover`]); it has one session and one prompt, whose
+//! idempotency keys come from its id, so that it is done once. What ended is told from the store, by its session's labels
+//! and its turn. What only a running process knows, the diff of a session that is gone and a failure before there was one,
+//! is told as long as that process lives.
 
 mod ledger;
 pub(super) mod prompt;
@@ -11,21 +12,25 @@ mod recovery;
 pub(super) mod run;
 mod stored;
 
+use std::sync::Arc;
+
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use session_core::id::SessionId;
 
-pub(super) use self::ledger::{Task, TaskState, Tasks};
+pub(super) use self::ledger::{Found, Task, TaskState, Tasks};
 pub(super) use self::recovery::recover;
 use super::Compat;
 use super::answer::{Refusal, time};
+use super::journal::{By, Entry, TaskWork, Work};
 use super::projects::Project;
 use super::request::Execute;
 use crate::caller::Caller;
+use crate::problem::Failure;
 use crate::state::AppState;
-use std::sync::Arc;
 
-/// Labels of sessions of tasks and analyses. Whoever makes a session under these labels by other ways has a session that
-/// looks like a task of their own, and is put away like one.
+/// Labels of sessions of tasks and analyses, for whoever lists sessions, and to tell of tasks that ended. Whoever makes a
+/// session under them by other ways is told of it as of a task; nothing is done to it.
 pub(super) mod labels {
     /// What it is for: [`TASK`] or [`ANALYSIS`].
     pub(crate) const KIND: &str = "compat.cofferdam/kind";
@@ -50,17 +55,45 @@ pub(super) async fn find_project(state: &AppState, compat: &Compat, asked: &str)
 }
 
 /// Accepts a task. It goes on by itself.
-pub(super) fn begin(
+pub(super) async fn begin(
     state: &AppState,
     compat: &Arc<Compat>,
     caller: &Caller,
     asked: Execute,
     project: Project,
 ) -> Result<Arc<Task>, Refusal> {
+    let (beside, compat, caller) = (state.clone(), compat.clone(), caller.clone());
+    // Whole, also for a client that leaves meanwhile: a task is in the journal and at work, or neither.
+    let accepted = state.detached::<_, Failure, _>(async move {
+        Ok(accept(&beside, &compat, &caller, asked, project).await)
+    });
+    accepted.await?
+}
+
+async fn accept(
+    state: &AppState,
+    compat: &Arc<Compat>,
+    caller: &Caller,
+    asked: Execute,
+    project: Project,
+) -> Result<Arc<Task>, Refusal> {
+    // Those who waited in an earlier process come first.
+    compat.tasks.found(Found::Going).await;
     let Ok(place) = compat.task_queue.enter(asked.priority) else {
         return Err(Refusal::failed("too many tasks wait already; try again later"));
     };
-    let task = Arc::new(Task::new(SessionId::new().to_string(), asked, caller));
+    let work = TaskWork {
+        description: asked.task_description,
+        context: asked.context,
+        project_path: asked.project_path,
+        priority: asked.priority,
+        started_at: Timestamp::now(),
+        by: By::of(caller),
+    };
+    let id = SessionId::new();
+    let entry = Entry::new(id, Work::Task(Box::new(work.clone())));
+    compat.journal.add(entry).await?;
+    let task = Arc::new(Task::new(id, work, caller.name()));
     compat.tasks.add(task.clone());
     let job = run::Job {
         compat: compat.clone(),
@@ -103,12 +136,12 @@ pub(super) async fn look_up(
     let Ok(id) = id.parse::<SessionId>() else {
         return Ok(None);
     };
-    let id = id.to_string();
-    if let Some(task) = compat.tasks.get(&id, caller) {
+    compat.tasks.found(Found::Going).await;
+    if let Some(task) = compat.tasks.get(id, caller) {
         return Ok(Some(told(&task)));
     }
     let api = caller.view(state);
-    let stored = stored::find(&*api, &id).await?;
+    let stored = stored::find(&*api, id).await?;
     Ok(stored.map(|task| told(&task)))
 }
 

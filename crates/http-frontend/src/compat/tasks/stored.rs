@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use session_core::api::SessionApi;
 use session_core::error::Result;
+use session_core::id::SessionId;
 use session_core::session::{SessionFilter, SessionInfo};
 use session_core::state::SessionState;
 use session_core::turn::{TurnInfo, TurnStatus};
@@ -23,15 +24,28 @@ pub(super) async fn labelled(api: &dyn SessionApi, label: &str, value: &str) -> 
     api.list(filter).await
 }
 
-/// The task of that id.
-pub(super) async fn find(api: &dyn SessionApi, id: &str) -> Result<Option<Arc<Task>>> {
-    let mut sessions = labelled(api, labels::ID, id).await?;
-    // The first to bear the id is the task; whoever repeats it is not.
-    let Some(session) = sessions.pop() else {
+/// The task of that id. Only told of: what is done about a session, the journal knows.
+pub(super) async fn find(api: &dyn SessionApi, id: SessionId) -> Result<Option<Arc<Task>>> {
+    let mut sessions = labelled(api, labels::ID, &id.to_string()).await?;
+    sessions.retain(|session| {
+        session
+            .labels
+            .get(labels::KIND)
+            .is_some_and(|kind| kind == labels::TASK)
+    });
+    let Some(session) = the_one(sessions) else {
         return Ok(None);
     };
     let turn = first_turn(api, &session).await?;
     Ok(Some(Arc::new(task(id, &session, turn.as_ref()))))
+}
+
+/// Of the sessions that bear an id, newest first, the task's: the first that was asked anything. Before it come those that
+/// were begun in vain, after it those of whoever repeats an id.
+pub(super) fn the_one(mut sessions: Vec<SessionInfo>) -> Option<SessionInfo> {
+    sessions.reverse();
+    let asked = sessions.iter().position(|session| session.turns > 0);
+    sessions.into_iter().nth(asked.unwrap_or_default())
 }
 
 pub(super) async fn first_turn(api: &dyn SessionApi, session: &SessionInfo) -> Result<Option<TurnInfo>> {
@@ -39,14 +53,14 @@ pub(super) async fn first_turn(api: &dyn SessionApi, session: &SessionInfo) -> R
 }
 
 /// The task of a session.
-pub(super) fn task(id: &str, session: &SessionInfo, turn: Option<&TurnInfo>) -> Task {
+pub(super) fn task(id: SessionId, session: &SessionInfo, turn: Option<&TurnInfo>) -> Task {
     let label = |name: &str| session.labels.get(name).map(String::as_str).unwrap_or_default();
     let (description, context) = match turn {
         Some(turn) => prompt::apart(label(labels::PROMPT), &turn.prompt),
         None => (String::new(), serde_json::Value::Null),
     };
     Task::stored(
-        id.to_owned(),
+        id,
         description,
         label(labels::PROJECT).to_owned(),
         context,

@@ -39,6 +39,7 @@ impl ServerControl for Control {
             pid: std::process::id(),
             started_at: Timestamp::UNIX_EPOCH,
             settings: String::new(),
+            settings_without_credentials: String::new(),
             auto_started: false,
             working: false,
         }
@@ -73,11 +74,12 @@ impl House {
         let projects = site.workspace("projects").unwrap();
         let state = StateDir::open(&site.state_dir()).unwrap();
         let tokens = TokenFile::of(&state);
+        let tasks = Arc::new(state.private_dir("compat-tasks").unwrap());
         let mut options = HttpOptions {
             tokens: Some(tokens.clone()),
             compat: Some(CompatOptions {
                 claude_code_version: "2.1.0".to_owned(),
-                ..CompatOptions::new(projects.clone())
+                ..CompatOptions::new(projects.clone(), tasks)
             }),
             // Tests ask over and over whether something has happened.
             compat_rate: Rate {
@@ -176,6 +178,26 @@ impl House {
     /// Sends a request and leaves without waiting for its answer.
     pub(crate) async fn post_and_leave(&self, path: &str, body: Value) {
         client::leave(self.address, &self.admin, path, body.to_string().as_bytes()).await;
+    }
+
+    /// The files of tasks and analyses that were taken on and are not put away.
+    pub(crate) fn files(&self) -> Vec<PathBuf> {
+        let dir = self.options.compat.as_ref().unwrap().tasks_dir.path();
+        let mut files: Vec<_> = std::fs::read_dir(dir)
+            .unwrap()
+            .map(|file| file.unwrap().path())
+            .collect();
+        files.sort();
+        files
+    }
+
+    /// Waits until so many of them are left.
+    pub(crate) async fn until_files(&self, wanted: usize) {
+        let begun = tokio::time::Instant::now();
+        while self.files().len() != wanted {
+            assert!(begun.elapsed() < SOON, "{:?}", self.files());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// Begins a task that nobody waits for; its id.
