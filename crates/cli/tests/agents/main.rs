@@ -9,6 +9,7 @@ mod client;
 mod delegation;
 mod departures;
 mod engine;
+mod guide;
 mod packages;
 mod runner;
 mod tools;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         tools::tests(),
         departures::tests(),
         packages::tests(),
+        guide::tests(),
     ];
     let conclusion = libtest_mimic::run(&arguments, tests.into_iter().flatten().collect());
     conclusion.exit_code()
