@@ -25,12 +25,16 @@ const GRACE: Duration = Duration::from_millis(200);
 /// A hundred busy sessions. Not more, because programs that we start inherit it, and some look at every number up to it.
 const ENOUGH_FILES: u64 = 65_536;
 
+/// The first file beyond standard input, output and error.
+const FIRST_FILE: i32 = 3;
+
 /// The first argument of a process that watches over one MCP server on this host. Not a command of people: what it does
 /// comes on a socket.
 pub const SUPERVISE: &str = "__supervise-mcp-server";
 
 /// `cofferdam`, from beginning to end.
 pub fn main() -> ExitCode {
+    keep_files_to_ourselves();
     if let Some(ended) = supervised() {
         return ended;
     }
@@ -57,6 +61,7 @@ fn run(streams: Streams) -> Result<ExitStatus, ExitStatus> {
 
 /// `cofferdam-mcp`, from beginning to end.
 pub fn mcp_main() -> ExitCode {
+    keep_files_to_ourselves();
     if let Some(ended) = supervised() {
         return ended;
     }
@@ -147,6 +152,13 @@ fn raise_file_limit() {
         };
         let _ = setrlimit(Resource::Nofile, raised);
     }
+}
+
+/// Whatever our caller had open beside the three streams is for this process alone, not for those that it starts: some of
+/// them outlive it, and would hold the caller's locks and the ends of its pipes. Before there are threads, so that nobody
+/// else starts a process or opens a file meanwhile.
+fn keep_files_to_ourselves() {
+    close_fds::set_fds_cloexec(FIRST_FILE, &[]);
 }
 
 /// A core dump would hold the provider's key. What cannot be set here is not worse than not having tried.

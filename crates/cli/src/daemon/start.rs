@@ -152,7 +152,8 @@ async fn first_line(stdout: tokio::process::ChildStdout) -> std::io::Result<Stri
     Ok(line)
 }
 
-/// The first step, seen from itself: starts the process that stays, which inherits everything, and lets it go.
+/// The first step, seen from itself: starts the process that stays, which inherits the environment and the three streams
+/// but no other file (see [`process::main`]), and lets it go.
 ///
 /// # Errors
 /// `HostIo` when it cannot be started.

@@ -1,10 +1,14 @@
 //! Who starts a daemon, how many there are, and what becomes of it.
 
+use std::fs::File;
+use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
+use std::process::Stdio;
+use std::sync::mpsc;
 
 use rustix::process::{Signal, getsid, kill_process};
 
-use crate::host::{Host, Said};
+use crate::host::{Host, PATIENCE, PROGRAM, Said};
 
 #[test]
 fn twenty_clients_at_once_start_one_daemon() {
@@ -46,6 +50,38 @@ fn it_leaves_its_client_and_keeps_nothing_of_it() {
         (mode("cofferdam.sock"), mode("telemetry/serve.log")),
         (0o600, 0o600)
     );
+}
+
+/// What a shell has open when it calls us: here a lock that it holds, and the pipe that it reads our words from.
+#[test]
+fn it_keeps_no_file_that_its_client_had_open() {
+    const MCP: &str = env!("CARGO_BIN_EXE_cofferdam-mcp");
+    for (program, args) in [(PROGRAM, "ls"), (MCP, "")] {
+        let host = Host::new();
+        let path = host.dir().join("lock");
+        let lock = File::create(&path).unwrap();
+        lock.lock().unwrap();
+        let call = format!("{program} {args} 8>&1 9<&0 </dev/null");
+        // The command would hold it, too.
+        let mut client = {
+            let mut command = host.program("sh", &["-c", &call]);
+            command.stdin(Stdio::from(lock)).spawn().unwrap()
+        };
+        let mut said = client.stdout.take().unwrap();
+        let (ended, end) = mpsc::channel();
+        std::thread::spawn(move || {
+            let _ = ended.send(said.read_to_end(&mut Vec::new()));
+        });
+        assert!(client.wait().unwrap().success());
+        assert!(host.pid().is_some(), "it started a daemon: {program}");
+        let end = end.recv_timeout(PATIENCE);
+        assert!(end.is_ok(), "the pipe does not end while it lives: {program}");
+        let lock = File::open(&path).unwrap().try_lock();
+        assert!(
+            lock.is_ok(),
+            "the lock is held for as long as it lives: {program}"
+        );
+    }
 }
 
 #[test]

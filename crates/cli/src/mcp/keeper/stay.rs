@@ -18,7 +18,8 @@ use crate::console::{Reader, Writer};
 use crate::process;
 use crate::settings::Settings;
 
-/// The first step: starts the process that stays, which inherits everything, and lets it go.
+/// The first step: starts the process that stays, which inherits the environment and the pipes to the server but no other
+/// file (see [`process::main`]), and lets it go.
 ///
 /// # Errors
 /// `HostIo` when it cannot be started.
