@@ -18,6 +18,9 @@ pub struct ServerInfo {
     pub started_at: Timestamp,
     /// A digest of the settings with which it was started: two servers with the same digest behave alike.
     pub settings: String,
+    /// The same without the credentials, for whoever brings none of their own.
+    #[serde(default)]
+    pub settings_without_credentials: String,
     /// Whether a client started it, so that it leaves by itself when it has nothing to do.
     pub auto_started: bool,
     /// Whether it has work under way: a turn, a command, a terminal or a request that is not this one.

@@ -56,6 +56,7 @@ impl ServerControl for Steady {
             pid: std::process::id(),
             started_at: self.started_at,
             settings: "memory".to_owned(),
+            settings_without_credentials: String::new(),
             auto_started: false,
             working: false,
         }

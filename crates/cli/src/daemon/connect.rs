@@ -104,25 +104,22 @@ async fn prepare(
     sessions: &HttpSessions,
     printer: &Printer,
 ) -> Result<()> {
-    let present = place::presence(&starter.socket)? == Presence::Answers;
-    // Whoever brings no credential takes the daemon as it is: somebody else has set it up for them.
-    if present && told.settings.reaches_model() {
+    if place::presence(&starter.socket)? == Presence::Answers {
         let info = sessions.server().await?;
-        let ours = identity::digest(&starter.state, told.settings, told.overrides, told.environment)?;
-        if info.settings == ours && info.version == env!("CARGO_PKG_VERSION") {
-            return Ok(());
+        match judge(told, &starter.state, &info)? {
+            Verdict::Ours => return Ok(()),
+            Verdict::Keep(why) => {
+                warn(&info, why, printer);
+                return Ok(());
+            }
+            Verdict::Replace => {
+                tracing::debug!(
+                    pid = info.pid,
+                    "the daemon was started with other settings and has nothing to do"
+                );
+                stop(&starter.state, sessions).await?;
+            }
         }
-        if !info.auto_started || info.working {
-            warn(&info, &ours, printer);
-            return Ok(());
-        }
-        tracing::debug!(
-            pid = info.pid,
-            "the daemon was started with other settings and has nothing to do"
-        );
-        stop(&starter.state, sessions).await?;
-    } else if present {
-        return Ok(());
     } else if told.needs_model {
         told.settings.require_model()?;
     }
@@ -136,12 +133,49 @@ async fn prepare(
     Ok(())
 }
 
-fn warn(info: &ServerInfo, ours: &str, printer: &Printer) {
-    let what = if info.settings == ours {
-        format!("is of version {}", crate::sanitize::one_line(&info.version))
+/// What a client makes of the daemon that it finds.
+enum Verdict {
+    /// It is the one that the client would start.
+    Ours,
+    /// It is another one, and it stays.
+    Keep(Difference),
+    /// It is another one, and nobody needs it.
+    Replace,
+}
+
+/// In what it is another one.
+#[derive(Clone, Copy)]
+enum Difference {
+    Settings,
+    Version,
+}
+
+fn judge(told: Told<'_>, state: &StateDir, info: &ServerInfo) -> Result<Verdict> {
+    // Whoever brings no credential takes that of the daemon: somebody else has set it up for them.
+    let brings = told.settings.reaches_model();
+    let ours = identity::digests(state, told.settings, told.overrides, told.environment)?;
+    let difference = if !ours.agree_with(info, brings) {
+        Difference::Settings
+    } else if info.version != env!("CARGO_PKG_VERSION") {
+        Difference::Version
     } else {
-        "was started with other settings (keys, policy, engine or MCP servers); they hold, not those of this command"
-            .to_owned()
+        return Ok(Verdict::Ours);
+    };
+    // One that this client would start in its place could not do what is asked of it.
+    let is_of_use = brings || !told.needs_model;
+    if info.auto_started && !info.working && is_of_use {
+        return Ok(Verdict::Replace);
+    }
+    Ok(Verdict::Keep(difference))
+}
+
+fn warn(info: &ServerInfo, difference: Difference, printer: &Printer) {
+    let what = match difference {
+        Difference::Version => format!("is of version {}", crate::sanitize::one_line(&info.version)),
+        Difference::Settings => {
+            "was started with other settings (keys, policy, engine or MCP servers); they hold, not those of this command"
+                .to_owned()
+        }
     };
     print_warning(
         printer,

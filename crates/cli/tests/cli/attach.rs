@@ -32,6 +32,7 @@ impl ServerControl for Control {
             pid: std::process::id(),
             started_at: fixtures::start(),
             settings: String::new(),
+            settings_without_credentials: String::new(),
             auto_started: false,
             working: false,
         }

@@ -71,6 +71,64 @@ fn policies_and_what_they_name_are_settings_too() {
     assert_ne!(pid("b"), second);
 }
 
+/// Runs `args` without any key, with one more variable.
+fn without_key(host: &Host, variable: (&str, &str), args: &[&str]) -> Said {
+    let said = host.run_with(variable, args);
+    assert!(!matches!(said.code, Some(0 | 2)), "{said:?}");
+    said
+}
+
+#[test]
+fn engines_and_policies_are_compared_without_any_key_too() {
+    let host = Host::new();
+    let policy = host.dir().join("policy.toml");
+    std::fs::write(&policy, "[budget.day]\nusd = 1\n").unwrap();
+    let engine = ("DOCKER_HOST", "unix:///nonexistent/other.sock");
+    let policy = ("COFFERDAM_POLICY", policy.to_str().unwrap());
+    for (number, other) in [engine, policy].into_iter().enumerate() {
+        creates(&host, OURS);
+        let first = host.pid().unwrap();
+        // A command that needs the model needs the key that is there, and is told whose settings hold.
+        for args in [&["run", "--empty", "go"][..], &["prompt", "some", "go"]] {
+            let said = without_key(&host, other, args);
+            assert!(
+                said.stderr.contains("was started with other settings"),
+                "{other:?}: {said:?}"
+            );
+            assert_eq!(host.pid(), Some(first), "{number}");
+        }
+        // One that does not need it gets what it was told.
+        let said = without_key(&host, other, &["create", "--empty"]);
+        assert!(!said.stderr.contains("warning"), "{said:?}");
+        let second = host.pid().unwrap();
+        assert_ne!(second, first, "{other:?}");
+        without_key(&host, other, &["create", "--empty"]);
+        assert_eq!(host.pid(), Some(second), "the same settings");
+        // Settings mean nothing to these.
+        without_key(
+            &host,
+            ("DOCKER_HOST", "unix:///elsewhere"),
+            &["exec", "some", "true"],
+        );
+        assert_eq!(host.pid(), Some(second));
+    }
+}
+
+#[test]
+fn where_the_key_of_the_daemon_leads_is_its_own() {
+    let host = Host::new();
+    let mut command = host.command(&["create", "--empty"]);
+    command.envs([OURS, ("ANTHROPIC_BASE_URL", "https://provider.example.com")]);
+    assert_eq!(Said::of(&command.output().unwrap()).code, Some(5));
+    let first = host.pid();
+    let said = host.run(&["create", "--empty"]);
+    assert!(!said.stderr.contains("warning"), "{said:?}");
+    assert_eq!(host.pid(), first);
+    // Whoever brings a key says where it leads, too.
+    creates(&host, OURS);
+    assert_ne!(host.pid(), first);
+}
+
 #[test]
 fn a_prompt_without_any_key_starts_nothing() {
     let host = Host::new();

@@ -79,6 +79,7 @@ impl ServerControl for Control {
             pid: std::process::id(),
             started_at: jiff::Timestamp::now(),
             settings: String::new(),
+            settings_without_credentials: String::new(),
             auto_started: false,
             working: false,
         }
@@ -95,7 +96,7 @@ impl HttpSite {
     async fn open(inner: Box<dyn SessionSite>, way: Way) -> Result<Self, Failure> {
         let directory = inner.state_dir();
         let lock = StateDir::open(&directory)?.lock_serving()?;
-        let key = SecretString::from("a-key-that-an-operator-chose");
+        let key = SecretString::from("a-key-of-thirty-two-characters-or-more");
         let options = HttpOptions {
             operator_key: Some(("operator".to_owned(), key.clone())),
             ..HttpOptions::default()

@@ -50,6 +50,7 @@ impl ServerControl for Control {
             pid: 7,
             started_at: Timestamp::UNIX_EPOCH,
             settings: "s".to_owned(),
+            settings_without_credentials: String::new(),
             auto_started: false,
             working: true,
         }
