@@ -217,6 +217,9 @@ impl Driver {
         if let Err(left) = self.foundation.runtime.remove(&self.container).await {
             tracing::warn!(session = %self.id, error = %left, "a container that failed to start was not removed; the reconciler will");
         }
+        // Whoever repeats the request with its key is told the same.
+        let report = error.report();
+        self.log(EventKind::Problem { error: report }).await;
         let cause = error.to_string();
         if let Err(unsaid) = self.transition(Transition::LaunchFailed { cause }).await {
             tracing::warn!(session = %self.id, error = %unsaid, "the failure could not be recorded");

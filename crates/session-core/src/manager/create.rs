@@ -15,13 +15,14 @@ use crate::budget::Budget;
 use crate::driver::{LaunchPlan, Request};
 use crate::egress::AllowEntry;
 use crate::error::{Error, ErrorKind, Result};
+use crate::event::EventKind;
 use crate::gateway::ProviderAccount;
 use crate::id::{ContainerName, ImageRef, SessionId};
 use crate::mcp::{McpPlan, McpSelection};
 use crate::policy;
 use crate::policy::mounts::JudgedDir;
 use crate::runtime::{HostMount, NetworkMode, ResourceLimits};
-use crate::session::{CreateSession, PermissionMode, SessionInfo, WorkspaceSource};
+use crate::session::{CreateSession, EventQuery, PermissionMode, SessionInfo, WorkspaceSource};
 use crate::state::SessionState;
 use crate::store::{AgentRecord, Inserted, SessionRecord};
 
@@ -134,11 +135,7 @@ impl SessionManager {
             match &info.state {
                 SessionState::Creating => {}
                 SessionState::Failed { cause } => {
-                    return Err(
-                        Error::new(ErrorKind::EngineFailed, "create the session", cause.clone())
-                            .with_context("session", id)
-                            .with_hint("use another idempotency key to try again"),
-                    );
+                    return Err(self.failure_again(id, cause.clone()).await);
                 }
                 _ => return Ok(info),
             }
@@ -147,6 +144,36 @@ impl SessionManager {
                 return Ok(info);
             }
         }
+    }
+
+    /// What a creation failed with, for a request that repeats it.
+    async fn failure_again(&self, id: &SessionId, cause: String) -> Error {
+        let newest = EventQuery {
+            limit: 8,
+            tail: true,
+            ..EventQuery::default()
+        };
+        let told = self.inner.foundation.store.events(id, newest).await;
+        let report = told
+            .into_iter()
+            .flatten()
+            .rev()
+            .find_map(|event| match event.kind {
+                EventKind::Problem { error } if error.message == cause => Some(error),
+                _ => None,
+            });
+        let code = report
+            .as_ref()
+            .map_or(ErrorKind::EngineFailed, |report| report.code);
+        let again = "use another idempotency key to try again";
+        let hint = match report.and_then(|report| report.hint) {
+            Some(hint) => format!("{hint}; then {again}"),
+            None => again.to_owned(),
+        };
+        Error::new(code, "create the session", cause)
+            .with_context("session", id)
+            .with_hint(hint)
+            .with_retryable(false)
     }
 
     fn check_capability(&self, request: &CreateSession) -> Result<()> {

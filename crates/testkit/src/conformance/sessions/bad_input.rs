@@ -114,8 +114,11 @@ async fn a_refused_workspace(stage: Arc<Stage>) -> Outcome {
 async fn an_image_that_does_not_exist(stage: Arc<Stage>) -> Outcome {
     let request = CreateSession {
         image: Some(stage.site.missing_image()),
+        idempotency_key: Some("once-and-again".to_owned()),
         ..stage.site.request()
     };
+    refused_with_hint(stage.api.create(request.clone()).await, ErrorKind::ImageNotFound)?;
+    // Whoever repeats it is told the same, and nothing is tried again.
     refused_with_hint(stage.api.create(request).await, ErrorKind::ImageNotFound)?;
     let all = stage
         .api
