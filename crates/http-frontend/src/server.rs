@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{Method, Uri};
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::any;
 use http_api::SurfaceCode;
@@ -30,8 +30,8 @@ use crate::surface::{self, Gate, Surface};
 use crate::tokens::TokenTable;
 
 const OPERATION: &str = "serve the API";
-/// The shortest secret that somebody may choose, in characters.
-const MIN_KEY: usize = 16;
+/// The shortest secret that somebody may choose, in characters: nobody who tries comes by one in hexadecimal digits.
+const MIN_KEY: usize = 32;
 /// How often the server looks after itself: tokens that were revoked, certificates that were renewed.
 const LOOK: Duration = Duration::from_secs(1);
 /// Every so many looks.
@@ -70,9 +70,9 @@ impl HttpServer {
         }
         Self {
             router,
+            open: state.open().clone(),
             state,
             mounts: Vec::new(),
-            open: Arc::default(),
         }
     }
 
@@ -101,9 +101,18 @@ impl HttpServer {
     /// Serves until `shutdown` completes; then lets what is under way come to its end.
     ///
     /// # Errors
+    /// As [`HttpServer::prepare`].
+    pub async fn serve(self, listeners: Listeners, shutdown: impl Future<Output = ()>) -> Result<()> {
+        self.prepare(listeners)?.run(shutdown).await;
+        Ok(())
+    }
+
+    /// Judges everything that may keep it from serving, so that nobody is told it serves before that is known.
+    ///
+    /// # Errors
     /// `InvalidArgument` for an address beyond loopback that was not asked for, an operator's key that is too short, or a
     /// certificate that cannot be used; `StateDirRefused` or `HostIo` when the tokens cannot be read.
-    pub async fn serve(self, listeners: Listeners, shutdown: impl Future<Output = ()>) -> Result<()> {
+    pub fn prepare(self, listeners: Listeners) -> Result<PreparedServer> {
         let options = self.state.options();
         judge_key(options)?;
         let tokens = Arc::new(TokenTable::new(
@@ -122,31 +131,81 @@ impl HttpServer {
         };
         let router = self
             .router
+            .layer(from_fn_with_state(self.state.clone(), attend))
             .with_state(self.state.clone())
             .layer(from_fn_with_state(surface, surface::pass));
+        Ok(PreparedServer {
+            state: self.state,
+            router,
+            open: self.open,
+            doors,
+            keeper,
+        })
+    }
+}
+
+/// A server that can serve: its settings, keys and certificates are judged, and its listeners are held.
+#[must_use = "nobody is served before it runs"]
+pub struct PreparedServer {
+    state: AppState,
+    router: Router,
+    open: Arc<Open>,
+    doors: Vec<Door>,
+    keeper: Keeper,
+}
+
+impl std::fmt::Debug for PreparedServer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PreparedServer")
+            .field("state", &self.state)
+            .finish_non_exhaustive()
+    }
+}
+
+impl PreparedServer {
+    /// How many connections are open, from now on: a server that nobody talks to may leave.
+    pub fn connections(&self) -> watch::Receiver<usize> {
+        self.open.count()
+    }
+
+    /// Serves until `shutdown` completes; then lets what is under way come to its end.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) {
         let cut = CancellationToken::new();
-        open_doors(doors, &self.state, &router, &self.open, &cut);
+        open_doors(self.doors, &self.state, &self.router, &self.open, &cut);
         let tasks = self.state.tasks();
-        tasks.spawn(keeper.run());
+        tasks.spawn(self.keeper.run());
         shutdown.await;
         self.state.closing().cancel();
         tasks.close();
-        drain(&self.open, options.drain).await;
+        drain(&self.open, self.state.options().drain).await;
         cut.cancel();
         if tokio::time::timeout(GRACE, tasks.wait()).await.is_err() {
             tracing::warn!(left = tasks.len(), "some work did not come to its end in time");
         }
-        Ok(())
     }
 }
 
+/// Counts a request until its answer has gone, or refuses it when the server has already decided to end.
+async fn attend(State(state): State<AppState>, request: Request, next: Next) -> Response {
+    let Some(visit) = state.enter() else {
+        return Failure::from(
+            Error::new(ErrorKind::LinkLost, OPERATION, "the server is about to end").with_retryable(true),
+        )
+        .into_response();
+    };
+    let mut answer = next.run(request).await;
+    // A connection that becomes a WebSocket counts by itself when its answer goes.
+    answer.extensions_mut().insert(Arc::new(visit));
+    answer
+}
+
 fn judge_key(options: &HttpOptions) -> Result<()> {
-    let short = |key: &secrecy::SecretString| key.expose_secret().len() < MIN_KEY;
+    let short = |key: &secrecy::SecretString| key.expose_secret().chars().count() < MIN_KEY;
     if options.operator_key.as_ref().is_some_and(|(_, key)| short(key)) {
         return Err(Error::new(
             ErrorKind::InvalidArgument,
             OPERATION,
-            "the operator's key is shorter than 16 characters",
+            "the operator's key is shorter than 32 characters",
         )
         .with_hint("use 32 random bytes, for example from `openssl rand -hex 32`"));
     }

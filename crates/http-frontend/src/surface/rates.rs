@@ -93,7 +93,7 @@ impl Rates {
         }
     }
 
-    /// How long an address has to wait before a token that somebody may have chosen is looked at.
+    /// How long an address has to wait that presented too many tokens that are none.
     pub(super) fn guessing(&self, from: IpAddr) -> Option<Duration> {
         let guessing = self.guessing.lock().unwrap_or_else(PoisonError::into_inner);
         let until = guessing.get(&network(from))?;
