@@ -21,13 +21,19 @@ use super::{kept, wheels};
 
 /// What cargo has to build for it.
 pub(super) const TARGET: [&str; 4] = ["--package", "http-frontend", "--example", "memory_server"];
-const CONFIG: &str = include_str!("packages/schemathesis.toml");
+const CONFIG: &str = concat!(
+    include_str!("packages/schemathesis.toml"),
+    "\n",
+    include_str!("../../../crates/http-frontend/schemathesis.toml")
+);
 const HOOKS: &str = include_str!("packages/schemathesis_hooks.py");
 /// How many requests of each kind an operation gets at most; the same ones every time. With more it takes minutes.
 const EXAMPLES: &str = "15";
 const SEED: &str = "1";
+/// Operations at once: one that reads a stream waits, and the others go on meanwhile.
+const WORKERS: &str = "4";
 /// In seconds. A stream of events that goes on is read for so long.
-const PATIENCE: &str = "4";
+const PATIENCE: &str = "3";
 /// Several times what it takes.
 const LIMIT: Duration = Duration::from_secs(8 * 60);
 const SHOWN_LINES: usize = 150;
@@ -57,12 +63,9 @@ pub(super) fn check(reporter: &Reporter) -> Result<Tally> {
         .arg("run")
         .arg(format!("{}/v1/openapi.json", text("address")))
         .args(["--header", &format!("Authorization: Bearer {}", text("token"))])
-        .args([
-            "--checks",
-            "all",
-            "--phases",
-            "examples,coverage,fuzzing,stateful",
-        ])
+        // All checks are on without a word; one here would override the file.
+        .args(["--phases", "examples,coverage,fuzzing,stateful"])
+        .args(["--workers", WORKERS])
         .args([
             "--max-examples",
             EXAMPLES,
