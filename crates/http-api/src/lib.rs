@@ -29,7 +29,7 @@ pub use self::egress::DecideEgressBody;
 pub use self::octets::Octets;
 pub use self::problem::{Fact, Problem, SurfaceCode};
 pub use self::secret::SecretText;
-pub use self::server::ServerInfo;
+pub use self::server::{ServerInfo, StopBody};
 pub use self::session::{
     AccountBody, BudgetBody, CreateSessionBody, CredentialsBody, LimitsBody, McpBody, MountBody,
     WorkspaceBody,

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use http_api::{ServerInfo, TokenBody, TokenCreated, TokenInfo, paths};
+use http_api::{ServerInfo, StopBody, TokenBody, TokenCreated, TokenInfo, paths};
 use hyper::Method;
 use secrecy::SecretString;
 use serde::de::DeserializeOwned;
@@ -73,6 +73,16 @@ impl HttpSessions {
     pub async fn stop(&self) -> Result<()> {
         self.tell(Call::new("stop the server", Method::POST, paths::SERVER_STOP))
             .await
+    }
+
+    /// Tells the server to stop if nothing is under way there, which it decides itself.
+    ///
+    /// # Errors
+    /// `Busy` when something is; when it may not be told so by this caller.
+    pub async fn stop_if_idle(&self) -> Result<()> {
+        let body = StopBody { if_idle: true };
+        let call = Call::new("stop the server", Method::POST, paths::SERVER_STOP).json(&body)?;
+        self.tell(call).await
     }
 
     /// The tokens that the server knows.

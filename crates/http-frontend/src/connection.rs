@@ -112,6 +112,18 @@ impl Open {
         self.count.subscribe()
     }
 
+    /// How many of them are WebSockets: somebody's command or terminal.
+    pub(crate) fn streams(&self) -> usize {
+        let all: Vec<_> = {
+            let all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+            all.values().filter_map(Weak::upgrade).collect()
+        };
+        // One that is let go of here takes the lock.
+        all.iter()
+            .filter(|connection| connection.upgraded.load(Ordering::Relaxed))
+            .count()
+    }
+
     /// Cuts those whose last request came with a token that opens nothing any more.
     pub(crate) fn cut_unless(&self, holds: impl Fn(&Identity) -> bool) {
         let all: Vec<_> = {

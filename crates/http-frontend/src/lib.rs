@@ -43,6 +43,6 @@ pub use self::compat::CompatOptions;
 pub use self::listen::{Listeners, ServerSocket, TlsConfig, bind_socket};
 pub use self::mount::Mounted;
 pub use self::options::{HttpOptions, Rate};
-pub use self::server::HttpServer;
+pub use self::server::{HttpServer, PreparedServer};
 pub use self::state::{AppState, ServerControl};
 pub use self::v1::description;

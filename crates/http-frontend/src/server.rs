@@ -15,13 +15,14 @@ use jiff::Timestamp;
 use secrecy::ExposeSecret as _;
 use session_core::api::SessionApi;
 use session_core::error::{Error, ErrorKind, Result};
+use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::accept::{self, Door, Hall};
 use crate::caller::Caller;
 use crate::connection::Open;
-use crate::listen::{self, Certificate, Listeners};
+use crate::listen::{self, Certificate, Listeners, TlsConfig};
 use crate::mount::{Mount, Mounted};
 use crate::options::HttpOptions;
 use crate::problem::Failure;
@@ -114,12 +115,21 @@ impl HttpServer {
     /// certificate that cannot be used; `StateDirRefused` or `HostIo` when the tokens cannot be read.
     pub fn prepare(self, listeners: Listeners) -> Result<PreparedServer> {
         let options = self.state.options();
-        judge_key(options)?;
-        let tokens = Arc::new(TokenTable::new(
-            options.tokens.clone(),
-            options.operator_key.as_ref(),
-        )?);
-        let (doors, certificates) = doors(listeners, options, &tokens)?;
+        let Listeners { unix, tcp } = listeners;
+        let (tokens, mut doors, certificates) = match judge(tcp, options) {
+            Ok(judged) => judged,
+            Err(error) => {
+                // Nobody will listen there.
+                if let Some(socket) = unix {
+                    socket.remove();
+                }
+                return Err(error);
+            }
+        };
+        if let Some(socket) = unix {
+            tracing::info!(path = %socket.path().display(), "listening");
+            doors.push(Door::Socket(socket));
+        }
         let surface = Surface::new(self.state.clone(), tokens.clone(), options);
         let keeper = Keeper {
             state: self.state.clone(),
@@ -212,25 +222,25 @@ fn judge_key(options: &HttpOptions) -> Result<()> {
     Ok(())
 }
 
-fn doors(
-    listeners: Listeners,
-    options: &HttpOptions,
-    tokens: &TokenTable,
-) -> Result<(Vec<Door>, Vec<Arc<Certificate>>)> {
+type Judged = (Arc<TokenTable>, Vec<Door>, Vec<Arc<Certificate>>);
+
+/// What may keep a server from serving: keys, tokens, addresses, certificates.
+fn judge(tcp: Vec<(TcpListener, Option<TlsConfig>)>, options: &HttpOptions) -> Result<Judged> {
+    judge_key(options)?;
+    let tokens = Arc::new(TokenTable::new(
+        options.tokens.clone(),
+        options.operator_key.as_ref(),
+    )?);
     let (mut doors, mut certificates) = (Vec::new(), Vec::new());
-    for (listener, tls) in listeners.tcp {
-        let address = listen::judge(&listener, tls.is_some(), options, tokens)?;
+    for (listener, tls) in tcp {
+        let address = listen::judge(&listener, tls.is_some(), options, &tokens)?;
         tracing::info!(%address, encrypted = tls.is_some(), "listening");
         let tls = tls.map(listen::acceptor).transpose()?;
         let (acceptor, certificate) = tls.unzip();
         certificates.extend(certificate);
         doors.push(Door::Tcp(listener, acceptor));
     }
-    if let Some(socket) = listeners.unix {
-        tracing::info!(path = %socket.path().display(), "listening");
-        doors.push(Door::Socket(socket));
-    }
-    Ok((doors, certificates))
+    Ok((tokens, doors, certificates))
 }
 
 fn open_doors(

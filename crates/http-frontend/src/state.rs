@@ -2,16 +2,17 @@
 
 use std::future::Future;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use http_api::{ServerInfo, SurfaceCode};
 use session_core::api::SessionApi;
-use session_core::error::Result;
+use session_core::error::{Error, ErrorKind, Result};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
+use crate::connection::Open;
 use crate::metrics::Metrics;
 use crate::options::HttpOptions;
 use crate::problem::Failure;
@@ -33,6 +34,32 @@ pub trait ServerControl: Send + Sync {
     async fn ready(&self) -> Result<()>;
 }
 
+/// The requests that are under way, and whether there will be others.
+#[derive(Debug, Default)]
+pub(crate) struct Attendance(Mutex<Attending>);
+
+#[derive(Debug, Default)]
+struct Attending {
+    requests: usize,
+    ending: bool,
+}
+
+/// A request that is under way.
+#[derive(Debug)]
+pub(crate) struct Visit(AppState);
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        self.0.attendance().lock().requests -= 1;
+    }
+}
+
+impl Attendance {
+    fn lock(&self) -> MutexGuard<'_, Attending> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// What handlers share. Cheap to clone.
 #[derive(Clone)]
 pub struct AppState(Arc<Shared>);
@@ -44,6 +71,8 @@ struct Shared {
     metrics: Metrics,
     tasks: TaskTracker,
     closing: CancellationToken,
+    open: Arc<Open>,
+    attendance: Attendance,
 }
 
 impl std::fmt::Debug for AppState {
@@ -67,6 +96,8 @@ impl AppState {
             metrics: Metrics::new(),
             tasks: TaskTracker::new(),
             closing: CancellationToken::new(),
+            open: Arc::default(),
+            attendance: Attendance::default(),
         }))
     }
 
@@ -112,6 +143,44 @@ impl AppState {
     /// `text/event-stream` ends without its handler's doing.
     pub fn closing(&self) -> &CancellationToken {
         &self.0.closing
+    }
+
+    /// The connections.
+    pub(crate) fn open(&self) -> &Arc<Open> {
+        &self.0.open
+    }
+
+    fn attendance(&self) -> &Attendance {
+        &self.0.attendance
+    }
+
+    /// A request begins; `None` when the server has decided to end.
+    pub(crate) fn enter(&self) -> Option<Visit> {
+        let mut attending = self.attendance().lock();
+        if attending.ending {
+            return None;
+        }
+        attending.requests += 1;
+        Some(Visit(self.clone()))
+    }
+
+    /// Asks the process to end, when nothing is under way but the one request that wants it. Decided while no other request
+    /// can begin; those that come later are refused before anything is done for them.
+    ///
+    /// # Errors
+    /// `Busy`.
+    pub(crate) fn stop_if_idle(&self) -> Result<()> {
+        let mut attending = self.attendance().lock();
+        if attending.requests > 1 || self.0.open.streams() > 0 || self.0.control.info().working {
+            return Err(Error::new(
+                ErrorKind::Busy,
+                "stop the server",
+                "it has work under way",
+            ));
+        }
+        attending.ending = true;
+        self.0.control.stop();
+        Ok(())
     }
 
     /// What runs beside requests; the server's end waits for it.

@@ -112,12 +112,23 @@ async fn prepare(
                 warn(&info, why, printer);
                 return Ok(());
             }
-            Verdict::Replace => {
+            Verdict::Replace(why) => {
                 tracing::debug!(
                     pid = info.pid,
                     "the daemon was started with other settings and has nothing to do"
                 );
-                stop(&starter.state, sessions).await?;
+                match sessions.stop_if_idle().await {
+                    // Somebody has begun something since it was asked.
+                    Err(error) if error.kind() == ErrorKind::Busy => {
+                        warn(&info, why, printer);
+                        return Ok(());
+                    }
+                    Err(error) if http_client::is_not_reached(&error) => {}
+                    asked => {
+                        asked?;
+                        is_gone(&starter.state).await?;
+                    }
+                }
             }
         }
     } else if told.needs_model {
@@ -140,7 +151,7 @@ enum Verdict {
     /// It is another one, and it stays.
     Keep(Difference),
     /// It is another one, and nobody needs it.
-    Replace,
+    Replace(Difference),
 }
 
 /// In what it is another one.
@@ -164,7 +175,7 @@ fn judge(told: Told<'_>, state: &StateDir, info: &ServerInfo) -> Result<Verdict>
     // One that this client would start in its place could not do what is asked of it.
     let is_of_use = brings || !told.needs_model;
     if info.auto_started && !info.working && is_of_use {
-        return Ok(Verdict::Replace);
+        return Ok(Verdict::Replace(difference));
     }
     Ok(Verdict::Keep(difference))
 }
@@ -194,6 +205,11 @@ pub async fn stop(state: &StateDir, sessions: &HttpSessions) -> Result<()> {
         Err(error) if http_client::is_not_reached(&error) => return Ok(()),
         asked => asked?,
     }
+    is_gone(state).await
+}
+
+/// Waits until a daemon that was told to end has.
+async fn is_gone(state: &StateDir) -> Result<()> {
     // Its socket goes first, and the right to serve last.
     let gone = async {
         loop {

@@ -2,11 +2,12 @@
 
 use axum::extract::State;
 use axum::http::StatusCode;
-use http_api::ServerInfo;
+use http_api::{ServerInfo, StopBody};
 
-use super::openapi::answers::Basic;
+use super::openapi::answers::{Basic, WithBody};
 use crate::caller::RequireAdmin;
 use crate::json::Json;
+use crate::problem::Failure;
 use crate::state::AppState;
 
 /// What the server says of itself.
@@ -27,9 +28,22 @@ pub(crate) async fn info(State(state): State<AppState>) -> Json<ServerInfo> {
     path = "/v1/server/stop",
     operation_id = "stop_server",
     tag = "server",
-    responses((status = 202, description = "It ends."), Basic)
+    request_body = Option<StopBody>,
+    responses(
+        (status = 202, description = "It ends."),
+        (status = 409, description = "It shall end only when it is idle, and it is not.", body = http_api::Problem, content_type = "application/problem+json"),
+        Basic, WithBody
+    )
 )]
-pub(crate) async fn stop(State(state): State<AppState>, _: RequireAdmin) -> StatusCode {
-    state.control().stop();
-    StatusCode::ACCEPTED
+pub(crate) async fn stop(
+    State(state): State<AppState>,
+    _: RequireAdmin,
+    body: Option<Json<Option<StopBody>>>,
+) -> Result<StatusCode, Failure> {
+    if body.and_then(|Json(body)| body).is_some_and(|body| body.if_idle) {
+        state.stop_if_idle()?;
+    } else {
+        state.control().stop();
+    }
+    Ok(StatusCode::ACCEPTED)
 }

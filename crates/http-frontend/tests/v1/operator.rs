@@ -22,6 +22,42 @@ async fn the_server_says_what_it_is_and_stops_for_those_who_may_do_everything() 
 }
 
 #[tokio::test]
+async fn it_stops_on_condition_when_nothing_is_under_way_and_begins_nothing_after() {
+    let house = House::new().await;
+    let (session, stops) = (house.session().await, || {
+        house.control.stops.load(Ordering::Relaxed)
+    });
+    let stop = async || {
+        house
+            .admin
+            .post("/v1/server/stop", json!({ "if_idle": true }))
+            .await
+    };
+    let refused = stop().await;
+    assert_eq!((refused.status.as_u16(), refused.code().as_str()), (409, "busy"));
+    house.control.idle.store(true, Ordering::Relaxed);
+    // Somebody has come to start a command, and has not said which one.
+    let path = format!("/v1/sessions/{session}/commands/stream");
+    let command = house.admin.socket(&path).await.unwrap();
+    assert_eq!((stop().await.status.as_u16(), stops()), (409, 0));
+    drop(command);
+    let mut stopped = stop().await;
+    while stopped.status == 409 {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        stopped = stop().await;
+    }
+    assert_eq!((stopped.status.as_u16(), stops()), (202, 1));
+    let late = house.admin.post("/v1/sessions", json!({})).await;
+    assert_eq!((late.status.as_u16(), late.code().as_str()), (503, "link_lost"));
+    assert_eq!(late.json()["retryable"], true);
+    let unknown = house
+        .admin
+        .post("/v1/server/stop", json!({ "if_idel": true }))
+        .await;
+    assert_ne!(unknown.status, 202);
+}
+
+#[tokio::test]
 async fn tokens_are_made_listed_and_revoked_by_those_who_may_do_everything() {
     let house = House::new().await;
     let made = house

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -40,6 +40,8 @@ pub(crate) const SOON: Duration = Duration::from_secs(20);
 pub(crate) struct Control {
     /// How often it was told to stop.
     pub(crate) stops: AtomicUsize,
+    /// Whether it has nothing to do.
+    pub(crate) idle: AtomicBool,
 }
 
 #[async_trait]
@@ -52,7 +54,7 @@ impl ServerControl for Control {
             settings: "s".to_owned(),
             settings_without_credentials: String::new(),
             auto_started: false,
-            working: true,
+            working: !self.idle.load(Ordering::Relaxed),
         }
     }
 
