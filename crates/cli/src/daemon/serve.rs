@@ -9,7 +9,8 @@ use http_api::ServerInfo;
 use http_frontend::caller::Caller;
 use http_frontend::tokens::TokenFile;
 use http_frontend::{
-    CompatOptions, HttpOptions, HttpServer, Listeners, Mounted, ServerControl, TlsConfig, bind_socket,
+    CompatOptions, HttpOptions, HttpServer, Listeners, Mounted, PreparedServer, ServerControl, TlsConfig,
+    bind_socket,
 };
 use jiff::Timestamp;
 use mcp_frontend::{McpOptions, McpServer, ServiceOptions, Toolset};
@@ -130,8 +131,7 @@ struct Daemon {
     settings: ServeSettings,
     manager: SessionManager,
     control: Arc<Control>,
-    server: HttpServer,
-    listeners: Listeners,
+    server: PreparedServer,
     addresses: Vec<String>,
     socket: PathBuf,
     /// What makes it the only one. Let go of last.
@@ -164,15 +164,22 @@ impl Daemon {
                 return Err(error);
             }
         };
+        let listeners = Listeners {
+            unix: Some(unix),
+            tcp,
+        };
+        let server = match server.prepare(listeners) {
+            Ok(server) => server,
+            Err(error) => {
+                manager.shutdown().await;
+                return Err(error);
+            }
+        };
         Ok(Self {
             settings,
             manager,
             control,
             server,
-            listeners: Listeners {
-                unix: Some(unix),
-                tcp,
-            },
             addresses,
             socket,
             lock,
@@ -207,7 +214,6 @@ impl Daemon {
             manager,
             control,
             server,
-            listeners,
             socket,
             lock,
             ..
@@ -216,12 +222,9 @@ impl Daemon {
         let connections = server.connections();
         let serving = async {
             let stopped = stop.clone();
-            let served = server
-                .serve(listeners, async move { stopped.cancelled().await })
-                .await;
+            server.run(async move { stopped.cancelled().await }).await;
             stop.cancel();
             manager.shutdown().await;
-            served
         };
         let idle = async {
             if let Some(after) = settings.idle_exit
@@ -236,7 +239,7 @@ impl Daemon {
         let ended = loop {
             // What serves and what watches are kept outside of the loop, and a signal that came is told by its stream once.
             tokio::select! {
-                served = &mut serving => break served.map(|()| ExitStatus::SUCCESS),
+                () = &mut serving => break Ok(ExitStatus::SUCCESS),
                 Some(signal) = interrupts.next() => {
                     if stop.is_cancelled() {
                         return Ok(ExitStatus::of_signal(signal.number()));

@@ -151,6 +151,24 @@ fn a_daemon_that_cannot_serve_says_why_to_its_client() {
     host.until("it has ended", || host.processes().is_empty());
 }
 
+/// What is judged last, when nearly everything is there: nobody is told that it is ready before.
+#[test]
+fn tokens_that_others_may_read_are_told_to_whoever_starts_it() {
+    let host = Host::new();
+    host.ok(&["token", "create", "ci", "--scope", "read"]);
+    let file = host.state().join("keys/tokens.json");
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let said = host.run(&["ls"]);
+    assert_eq!(said.code, Some(11), "{said:?}\n{}", host.log());
+    assert!(said.stderr.contains("tokens"), "{said:?}");
+    assert!(said.stderr.contains("serve.log"), "{said:?}");
+    assert!(!host.log().contains("ready"), "{}", host.log());
+    host.until("it has ended", || host.processes().is_empty());
+    let said = host.run(&["serve"]);
+    assert_eq!((said.code, said.stdout.as_str()), (Some(11), ""), "{said:?}");
+    assert!(!host.socket().exists(), "its socket goes with it");
+}
+
 #[test]
 fn without_a_daemon_nothing_stays_behind() {
     let host = Host::new();
