@@ -77,7 +77,7 @@ impl<T: Serialize> IntoResponse for Json<T> {
 /// Reads `body` whole: at most `limit` bytes, within `patience`.
 ///
 /// # Errors
-/// 400, 408, 413.
+/// 400, 408, 413; 429 and 503 when too much is read at once.
 pub async fn read(mut body: Body, limit: usize, patience: Duration) -> Result<Bytes, Failure> {
     let too_long = || {
         Failure::new(
@@ -141,6 +141,9 @@ pub fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
 fn unreadable(error: &axum::Error) -> Failure {
     if crate::body::is_stall(error) {
         return too_slow();
+    }
+    if let Some(over) = crate::body::overweight(error) {
+        return over.into();
     }
     Failure::new(SurfaceCode::BadRequest, "the body broke off")
 }

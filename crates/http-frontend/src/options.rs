@@ -12,7 +12,7 @@ use crate::tokens::TokenFile;
 pub struct HttpOptions {
     /// The tokens that callers over TCP may have; none from a file when `None`.
     pub tokens: Option<TokenFile>,
-    /// A token with the scope `admin` that the operator chose: its name and the secret, at least 16 characters.
+    /// A token with the scope `admin` that the operator chose: its name and the secret, at least 32 characters.
     pub operator_key: Option<(String, SecretString)>,
     /// Names under which clients may address the server over TCP, with or without a port.
     pub allowed_hosts: Vec<String>,
@@ -24,9 +24,13 @@ pub struct HttpOptions {
     pub max_connections: usize,
     /// Bytes of a JSON body.
     pub max_body: usize,
+    /// Bytes of bodies that are read whole, and of first messages of WebSockets, at once: all callers together.
+    pub max_unread: usize,
+    /// The share of one token in them.
+    pub max_unread_of_one: usize,
     /// How long the header of a request may take to arrive, and a connection may say nothing.
     pub header_timeout: Duration,
-    /// How long a JSON body may take to arrive, and how long any other may stall.
+    /// How long a JSON body or the first message of a WebSocket may take to arrive, and how long any other may stall.
     pub body_timeout: Duration,
     /// How long a client over TCP may take nothing of its answer.
     pub write_timeout: Duration,
@@ -61,6 +65,8 @@ impl Default for HttpOptions {
             allow_remote: false,
             max_connections: 1024,
             max_body: 10 << 20,
+            max_unread: 256 << 20,
+            max_unread_of_one: 64 << 20,
             header_timeout: Duration::from_secs(30),
             body_timeout: Duration::from_secs(30),
             write_timeout: Duration::from_secs(60),

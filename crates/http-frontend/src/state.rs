@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
+use crate::body::Scales;
 use crate::connection::Open;
 use crate::metrics::Metrics;
 use crate::options::HttpOptions;
@@ -69,6 +70,7 @@ struct Shared {
     options: HttpOptions,
     control: Arc<dyn ServerControl>,
     metrics: Metrics,
+    scales: Arc<Scales>,
     tasks: TaskTracker,
     closing: CancellationToken,
     open: Arc<Open>,
@@ -91,6 +93,7 @@ impl AppState {
     ) -> Self {
         Self(Arc::new(Shared {
             api,
+            scales: Scales::new(&options),
             options,
             control,
             metrics: Metrics::new(),
@@ -137,6 +140,11 @@ impl AppState {
     /// What is counted.
     pub fn metrics(&self) -> &Metrics {
         &self.0.metrics
+    }
+
+    /// What requests hold that are being read.
+    pub(crate) fn scales(&self) -> &Arc<Scales> {
+        &self.0.scales
     }
 
     /// Fires when the server ends: what streams without an end of its own shall end then. A body that is

@@ -26,7 +26,7 @@ use tracing::Instrument as _;
 
 use self::gate::Admitted;
 use self::record::Record;
-use crate::body::Stalling;
+use crate::body::{Stalling, Weighed};
 use crate::connection::Connection;
 use crate::options::HttpOptions;
 use crate::problem::Failure;
@@ -77,10 +77,15 @@ pub(crate) async fn pass(State(surface): State<Surface>, mut request: Request, n
             connection.identify(admitted.identity);
             record.caller(&admitted.caller);
             let span = record.span();
+            let load = surface.state.scales().load(&admitted.caller);
             request.extensions_mut().insert(admitted.caller);
             request.extensions_mut().insert(id.clone());
             let patience = surface.state.options().body_timeout;
-            let request = request.map(|body| Stalling::guard(body, patience));
+            let streamed = is_streamed(request.uri().path());
+            let request = request.map(|body| match Stalling::guard(body, patience) {
+                body if streamed => body,
+                body => Weighed::guard(body, load),
+            });
             let handled = AssertUnwindSafe(next.run(request).instrument(span)).catch_unwind();
             // What a handler panicked with is in the log by its hook; it is not for clients.
             let handled = handled.await.unwrap_or_else(|_| {
@@ -97,4 +102,9 @@ pub(crate) async fn pass(State(surface): State<Surface>, mut request: Request, n
     answer::dress(&mut answer, connection.peer, &id, origin);
     record.answered(&answer, began, surface.state.clone());
     answer::watch(answer, record, head, surface.state.closing())
+}
+
+/// Whether what is sent there goes through piece by piece, and nothing of it is kept.
+fn is_streamed(path: &str) -> bool {
+    path.starts_with("/v1/sessions/") && (path.ends_with("/files") || path.ends_with("/stdin"))
 }

@@ -15,7 +15,10 @@ use futures::{SinkExt, StreamExt};
 use http_api::SurfaceCode;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio_tungstenite::tungstenite;
 
+use crate::body::Load;
+use crate::caller::Caller;
 use crate::problem::Failure;
 use crate::state::AppState;
 
@@ -23,10 +26,10 @@ use crate::state::AppState;
 const PING: Duration = Duration::from_secs(30);
 /// After how long without a word it is not.
 const SILENCE: Duration = Duration::from_secs(90);
-/// How long a client may take to say what it wants.
-pub(crate) const FIRST_WORD: Duration = Duration::from_secs(30);
-/// The longest message after the first.
+/// The longest message to a command, the first one included: longer input is sent in pieces.
 const MAX_MESSAGE: usize = 1 << 20;
+/// The longest message to a terminal: nobody types more at once.
+const MAX_TYPED: usize = 256 << 10;
 
 /// A request for a WebSocket, or the refusal of one that is none: told after everything else about it was judged.
 #[derive(Debug)]
@@ -57,16 +60,40 @@ impl Upgrade {
     /// # Errors
     /// 426 when it is none.
     pub(crate) fn wanted(self) -> Result<Wanted, Failure> {
-        self.0.map(Wanted)
+        self.0.map(|upgrade| Wanted {
+            upgrade,
+            longest: MAX_MESSAGE,
+            load: None,
+        })
     }
 }
 
 /// A request for a WebSocket.
-pub(crate) struct Wanted(WebSocketUpgrade);
+pub(crate) struct Wanted {
+    upgrade: WebSocketUpgrade,
+    longest: usize,
+    load: Option<Load>,
+}
 
 impl Wanted {
-    /// Answers the request, and serves the socket to its end or to the server's. The first message may be as long as a
-    /// body.
+    /// For what is typed.
+    pub(crate) fn for_typing(mut self) -> Self {
+        self.longest = MAX_TYPED;
+        self
+    }
+
+    /// With room for a first message, which is held until it has come: what has come of it cannot be seen from here.
+    ///
+    /// # Errors
+    /// 429 or 503 when there is none.
+    pub(crate) fn with_first_word(mut self, state: &AppState, caller: &Caller) -> Result<Self, Failure> {
+        let mut load = state.scales().load(caller);
+        load.add(self.longest)?;
+        self.load = Some(load);
+        Ok(self)
+    }
+
+    /// Answers the request, and serves the socket to its end or to the server's.
     pub(crate) fn serve<F>(
         self,
         state: &AppState,
@@ -78,8 +105,13 @@ impl Wanted {
         let closing = state.closing().clone();
         // The server's end waits for it.
         let counted = state.tasks().token();
-        let longest = state.options().max_body.max(MAX_MESSAGE);
-        self.0
+        let Self {
+            upgrade,
+            longest,
+            load,
+        } = self;
+        let patience = state.options().body_timeout;
+        upgrade
             .max_message_size(longest)
             .max_frame_size(longest)
             .on_upgrade(async move |socket| {
@@ -87,7 +119,12 @@ impl Wanted {
                 let (sink, stream) = socket.split();
                 let socket = Socket {
                     outgoing: Outgoing(sink),
-                    incoming: Incoming(stream),
+                    incoming: Incoming {
+                        stream,
+                        longest,
+                        patience,
+                        load,
+                    },
                 };
                 // Cut at the server's end: what is served has no end of its own.
                 closing.run_until_cancelled(serve(socket)).await;
@@ -168,31 +205,58 @@ pub(crate) enum Word<T> {
 }
 
 /// The direction from the client.
-pub(crate) struct Incoming(SplitStream<WebSocket>);
+pub(crate) struct Incoming {
+    stream: SplitStream<WebSocket>,
+    longest: usize,
+    /// How long the first message may take to arrive.
+    patience: Duration,
+    /// Room for the first message, until it has come.
+    load: Option<Load>,
+}
 
 impl Incoming {
     /// What the client says next; `None` when it is gone, or says nothing for too long although it is asked.
     ///
     /// # Errors
     /// 400 for text that is no frame, 413 for what is too long.
-    pub(crate) async fn next<T: DeserializeOwned>(
-        &mut self,
-        patience: Option<Duration>,
-    ) -> Option<Result<Word<T>, Failure>> {
-        let deadline = patience.unwrap_or(SILENCE);
+    pub(crate) async fn next<T: DeserializeOwned>(&mut self) -> Option<Result<Word<T>, Failure>> {
         loop {
-            // Nothing is lost with a message that has not come.
-            let message = tokio::time::timeout(deadline, self.0.next()).await.ok()??;
-            return Some(match message.ok()? {
+            // Nothing is lost with a message that has not come. A sign of life is one here, whatever it is.
+            let message = tokio::time::timeout(SILENCE, self.stream.next()).await.ok()??;
+            let message = match message {
+                Ok(message) => message,
+                Err(error) => return self.broken(error).map(Err),
+            };
+            return Some(match message {
                 Message::Text(text) => crate::json::parse(text.as_bytes()).map(Word::Frame),
-                Message::Binary(bytes) if bytes.len() > MAX_MESSAGE => Err(Failure::new(
-                    SurfaceCode::PayloadTooLarge,
-                    format!("a binary message is longer than {MAX_MESSAGE} bytes"),
-                )),
                 Message::Binary(bytes) => Ok(Word::Bytes(bytes)),
                 Message::Close(_) => return None,
                 Message::Ping(_) | Message::Pong(_) => continue,
             });
         }
+    }
+
+    /// What the client says first; `None` when it is gone or has not said it in time. Nothing else that it says gives it
+    /// more: an unfinished message holds memory.
+    ///
+    /// # Errors
+    /// As of [`Incoming::next`].
+    pub(crate) async fn first<T: DeserializeOwned>(&mut self) -> Option<Result<Word<T>, Failure>> {
+        // The connection ends with what was read of it.
+        let word = tokio::time::timeout(self.patience, self.next()).await.ok()?;
+        self.load = None;
+        word
+    }
+
+    /// A message that is too long is told; what else broke off has nobody to tell it to.
+    fn broken(&self, error: axum::Error) -> Option<Failure> {
+        let inner = error.into_inner();
+        let long = matches!(inner.downcast_ref(), Some(tungstenite::Error::Capacity(_)));
+        long.then(|| {
+            Failure::new(
+                SurfaceCode::PayloadTooLarge,
+                format!("a message is longer than {} bytes", self.longest),
+            )
+        })
     }
 }

@@ -29,6 +29,8 @@ use testkit::harness::Site;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::protocol::frame::Frame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
@@ -94,6 +96,10 @@ pub(crate) struct Reply {
 
 impl House {
     pub(crate) async fn new() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    pub(crate) async fn with(change: impl FnOnce(&mut HttpOptions)) -> Self {
         let site = Site::new().unwrap();
         let state = StateDir::open(&site.state_dir()).unwrap();
         let tokens = TokenFile::of(&state);
@@ -101,10 +107,11 @@ impl House {
         let manager = SessionManager::open(state, site.options(), engine, site.gateway.clone())
             .await
             .unwrap();
-        let options = HttpOptions {
+        let mut options = HttpOptions {
             tokens: Some(tokens.clone()),
             ..HttpOptions::default()
         };
+        change(&mut options);
         let control = Arc::new(Control::default());
         let server = HttpServer::new(Arc::new(manager), options, control.clone());
         let admin = make_token(&tokens, "admin", Scope::Admin);
@@ -351,6 +358,17 @@ impl Socket {
 
     pub(crate) async fn say(&mut self, frame: Value) {
         self.0.send(Message::text(frame.to_string())).await.unwrap();
+    }
+
+    /// The beginning of a message that does not end.
+    pub(crate) async fn begin(&mut self, text: &'static str) {
+        let frame = Frame::message(text, OpCode::Data(Data::Text), false);
+        self.0.send(Message::Frame(frame)).await.unwrap();
+    }
+
+    /// Whether the connection took a sign of life.
+    pub(crate) async fn ping(&mut self) -> bool {
+        self.0.send(Message::Ping(Bytes::new())).await.is_ok()
     }
 
     pub(crate) async fn write(&mut self, bytes: impl Into<Bytes>) {

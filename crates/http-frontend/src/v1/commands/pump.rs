@@ -162,7 +162,7 @@ async fn listen(
     reaching: &watch::Sender<Reached>,
 ) -> Option<Failure> {
     loop {
-        let fed = match incoming.next::<CommandClientFrame>(None).await? {
+        let fed = match incoming.next::<CommandClientFrame>().await? {
             Ok(Word::Bytes(bytes)) => Feed::Write(bytes),
             Ok(Word::Frame(CommandClientFrame::Eof {})) => Feed::End,
             Ok(Word::Frame(CommandClientFrame::Signal { signal })) => {

@@ -16,11 +16,12 @@ use crate::state::AppState;
 use crate::v1::openapi::answers::{Basic, OfSession, Socketed};
 use crate::v1::query::Query;
 use crate::v1::route::Route;
-use crate::v1::ws::{FIRST_WORD, Incoming, Socket, Upgrade, Word};
+use crate::v1::ws::{Incoming, Socket, Upgrade, Word};
 
 /// Runs a command over a WebSocket. The client's first message is text: `CommandClientFrame` of the type `start`; then
 /// binary messages are standard input. The server answers with `CommandServerFrame` in text, and with output in binary
 /// messages: one byte for the stream (1 standard output, 2 standard error), eight for the position (big-endian), the bytes.
+/// No message is longer than 1 MiB.
 /// A command that is not detached ends with the connection; one that is has its output acknowledged by `ack`.
 #[utoipa::path(
     get,
@@ -32,13 +33,13 @@ use crate::v1::ws::{FIRST_WORD, Incoming, Socket, Upgrade, Word};
 )]
 pub(crate) async fn start(
     State(state): State<AppState>,
-    _: RequireUse,
+    RequireUse(caller): RequireUse,
     upgrade: Upgrade,
     Api(api): Api,
     Route(session): Route<SessionId>,
 ) -> Result<Response, Failure> {
     api.session(&session).await?;
-    let upgrade = upgrade.wanted()?;
+    let upgrade = upgrade.wanted()?.with_first_word(&state, &caller)?;
     let serving = state.clone();
     Ok(upgrade.serve(&state, move |socket| new(serving, api, session, socket)))
 }
@@ -96,7 +97,7 @@ async fn begin(
     session: SessionId,
     incoming: &mut Incoming,
 ) -> Option<Result<Pump, Failure>> {
-    let word = incoming.next::<CommandClientFrame>(Some(FIRST_WORD)).await?;
+    let word = incoming.first::<CommandClientFrame>().await?;
     let body = match word {
         Ok(Word::Frame(CommandClientFrame::Start(body))) => body,
         Ok(_) => {

@@ -45,7 +45,7 @@ pub(crate) async fn attach(
     Query(ScreenQuery { rows, columns }): Query<ScreenQuery>,
 ) -> Result<Response, Failure> {
     api.session(&session).await?;
-    let upgrade = upgrade.wanted()?;
+    let upgrade = upgrade.wanted()?.for_typing();
     let size = TerminalSize { rows, columns };
     let attached = api.attach_terminal(&session, &terminal, size).await?;
     Ok(upgrade.serve(&state, move |socket| serve(attached, socket)))
@@ -111,7 +111,7 @@ async fn listen(
     typing: &mpsc::Sender<Bytes>,
 ) -> Option<Failure> {
     loop {
-        match incoming.next::<TerminalClientFrame>(None).await? {
+        match incoming.next::<TerminalClientFrame>().await? {
             Ok(Word::Bytes(bytes)) => typing.send(bytes).await.ok()?,
             Ok(Word::Frame(TerminalClientFrame::Resize(size))) => {
                 if let Err(error) = control.resize(size.into()).await {
