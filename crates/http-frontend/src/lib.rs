@@ -20,6 +20,7 @@
 //! | `v1`, `compat` | the routes |
 
 mod accept;
+mod beneath;
 mod body;
 pub mod caller;
 mod compat;

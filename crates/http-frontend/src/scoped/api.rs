@@ -1,6 +1,7 @@
 //! Each operation, behind what its caller may do.
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use session_core::api::{ArchiveStream, EventStream, SessionApi};
 use session_core::budget::{Spending, Spent};
 use session_core::command::{CommandRequest, RunningCommand};
@@ -26,7 +27,9 @@ impl SessionApi for Scoped {
         if self.caller.scope() < Scope::Admin {
             // Idempotency keys are those of their owner, so nobody comes by a session of somebody else with one.
             request.owner = Some(self.name().to_owned());
-            request = places::judge(self.projects.clone(), request).await?;
+            let judged_at = Timestamp::now();
+            let (request, handed) = places::judge(self.projects.clone(), request).await?;
+            return self.make(request, handed, judged_at).await;
         } else if request.owner.is_none() {
             request.owner = Some(self.name().to_owned());
         }

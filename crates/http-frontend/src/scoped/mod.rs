@@ -13,11 +13,13 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use session_core::api::SessionApi;
 use session_core::error::{Error, ErrorKind, Result};
 use session_core::id::SessionId;
-use session_core::session::{SessionFilter, SessionInfo};
+use session_core::session::{CreateSession, SessionFilter, SessionInfo};
 
+use self::places::Handed;
 use crate::caller::{Caller, Scope};
 
 pub(crate) use self::refusal::{Forbidden, unsupported};
@@ -49,6 +51,26 @@ impl Scoped {
         } else {
             Err(refusal::forbidden(operation, scope))
         }
+    }
+
+    /// Makes a session, and puts it away again when it got something else of the host than was judged: what another session
+    /// works on may be swapped between the two.
+    async fn make(
+        &self,
+        request: CreateSession,
+        handed: Handed,
+        judged_at: Timestamp,
+    ) -> Result<SessionInfo> {
+        let info = self.api.create(request).await?;
+        if handed.is_of(&info).await {
+            return Ok(info);
+        }
+        tracing::warn!(session = %info.id, "a directory was moved while a session was made of it");
+        // One that was made before, under the same idempotency key, has what was judged then.
+        if info.created_at >= judged_at {
+            self.api.destroy(&info.id).await?;
+        }
+        Err(places::moved())
     }
 
     /// The session, if it exists for the caller.

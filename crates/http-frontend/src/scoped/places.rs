@@ -6,25 +6,64 @@
 use std::path::{Path, PathBuf};
 
 use session_core::error::{Error, ErrorKind, Result};
-use session_core::session::{CreateSession, WorkspaceSource};
+use session_core::session::{CreateSession, SessionInfo, WorkspaceSource};
 
 use super::refusal::Forbidden;
+use crate::beneath::Opened;
+
+/// What a caller handed to a session, as it was when it was judged.
+#[derive(Debug, Default)]
+pub(super) struct Handed {
+    workspace: Option<Opened>,
+    mounts: Vec<Opened>,
+}
+
+impl Handed {
+    /// Whether the session got this and nothing that was put in its place meanwhile.
+    pub(super) async fn is_of(self, session: &SessionInfo) -> bool {
+        if self.workspace.is_none() && self.mounts.is_empty() {
+            return true;
+        }
+        let (workspace, mounts) = (session.workspace.clone(), session.mounts.clone());
+        let compared = tokio::task::spawn_blocking(move || {
+            let workspace = match (&self.workspace, &workspace) {
+                (Some(opened), WorkspaceSource::Mount { path } | WorkspaceSource::Copy { path }) => {
+                    opened.is_at(path)
+                }
+                (Some(_), _) => false,
+                (None, _) => true,
+            };
+            let mut pairs = self.mounts.iter().zip(&mounts);
+            workspace
+                && self.mounts.len() == mounts.len()
+                && pairs.all(|(opened, mount)| opened.is_at(&mount.source))
+        });
+        compared.await.unwrap_or(false)
+    }
+}
 
 /// Refuses a request that names a directory outside of `projects`, and writes the others without links. A directory that is
 /// not there is refused likewise: what exists on the host is not for everybody to find out.
 ///
 /// # Errors
 /// `WorkspaceRefused`.
-pub(super) async fn judge(projects: Option<PathBuf>, mut request: CreateSession) -> Result<CreateSession> {
-    if host_paths(&mut request).next().is_none() {
-        return Ok(request);
+pub(super) async fn judge(
+    projects: Option<PathBuf>,
+    mut request: CreateSession,
+) -> Result<(CreateSession, Handed)> {
+    if workspace(&mut request).is_none() && request.mounts.is_empty() {
+        return Ok((request, Handed::default()));
     }
     let judged = tokio::task::spawn_blocking(move || {
         let root = projects.and_then(|projects| projects.canonicalize().ok());
-        for path in host_paths(&mut request) {
-            *path = within(root.as_deref(), path).ok_or_else(refused)?;
+        let mut handed = Handed::default();
+        if let Some(path) = workspace(&mut request) {
+            handed.workspace = Some(hand(root.as_deref(), path)?);
         }
-        Ok(request)
+        for mount in &mut request.mounts {
+            handed.mounts.push(hand(root.as_deref(), &mut mount.source)?);
+        }
+        Ok((request, handed))
     });
     judged.await.map_err(|died| {
         Error::new(
@@ -36,19 +75,30 @@ pub(super) async fn judge(projects: Option<PathBuf>, mut request: CreateSession)
     })?
 }
 
-fn host_paths(request: &mut CreateSession) -> impl Iterator<Item = &mut PathBuf> {
-    let workspace = match &mut request.workspace {
+fn workspace(request: &mut CreateSession) -> Option<&mut PathBuf> {
+    match &mut request.workspace {
         WorkspaceSource::Mount { path } | WorkspaceSource::Copy { path } => Some(path),
         WorkspaceSource::Empty | WorkspaceSource::Clone { .. } => None,
-    };
-    workspace
-        .into_iter()
-        .chain(request.mounts.iter_mut().map(|mount| &mut mount.source))
+    }
 }
 
-fn within(root: Option<&Path>, path: &Path) -> Option<PathBuf> {
-    let path = path.canonicalize().ok()?;
-    path.starts_with(root?).then_some(path)
+fn hand(root: Option<&Path>, path: &mut PathBuf) -> Result<Opened> {
+    let opened = root
+        .and_then(|root| Opened::find(root, path).ok())
+        .ok_or_else(refused)?;
+    opened.path().clone_into(path);
+    Ok(opened)
+}
+
+/// That a session got something else than was judged.
+pub(super) fn moved() -> Error {
+    Error::new(
+        ErrorKind::WorkspaceRefused,
+        "create the session",
+        "a directory of it was moved while it was made",
+    )
+    .with_hint("try again when nothing else moves the directory")
+    .with_source(Forbidden)
 }
 
 fn refused() -> Error {
@@ -78,7 +128,7 @@ mod tests {
             },
             ..CreateSession::default()
         };
-        let request = judge(projects.map(Path::to_owned), request).await?;
+        let (request, _) = judge(projects.map(Path::to_owned), request).await?;
         Ok(request.workspace)
     }
 

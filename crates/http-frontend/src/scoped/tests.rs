@@ -3,16 +3,18 @@
 use std::sync::Arc;
 
 use futures::StreamExt as _;
+use jiff::Timestamp;
 use session_core::api::SessionApi;
 use session_core::command::CommandRequest;
 use session_core::egress::DecideEgress;
 use session_core::error::{Error, ErrorKind, Result};
 use session_core::id::{CommandId, SessionId, TerminalId, TurnId};
-use session_core::session::{CreateSession, EventQuery, PromptRequest, SessionFilter};
+use session_core::runtime::HostMount;
+use session_core::session::{CreateSession, EventQuery, PromptRequest, SessionFilter, WorkspaceSource};
 use session_core::terminal::{OpenTerminal, TerminalSize};
 use testkit::harness::{ManagerProcess, Site};
 
-use super::Scoped;
+use super::{Scoped, places};
 use crate::caller::{Caller, Scope};
 use crate::problem::Failure;
 
@@ -221,4 +223,67 @@ async fn the_same_key_of_two_callers_makes_two_sessions() {
         ann.create(bad).await.unwrap_err().kind(),
         ErrorKind::InvalidArgument
     );
+}
+
+/// What somebody does between the look at a directory and its use.
+fn swap(project: &std::path::Path, secret: &std::path::Path, with_link: bool) {
+    std::fs::rename(project, project.with_extension("old")).unwrap();
+    if with_link {
+        std::os::unix::fs::symlink(secret, project).unwrap();
+    } else {
+        std::fs::create_dir(project).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_directory_that_is_swapped_while_a_session_is_made_ends_it() {
+    let room = Room::new().await;
+    let ann = room.seen_by("ann", Scope::Use);
+    for (as_mount, swapped) in [
+        (false, None),
+        (true, None),
+        (false, Some(true)),
+        (true, Some(true)),
+        (false, Some(false)),
+    ] {
+        let host = tempfile::tempdir().unwrap();
+        let root = host.path().canonicalize().unwrap();
+        let (projects, secret) = (root.join("projects"), root.join("secret"));
+        let project = projects.join("one");
+        std::fs::create_dir_all(&project).unwrap();
+        std::fs::create_dir(&secret).unwrap();
+        let mut request = CreateSession {
+            owner: Some("ann".to_owned()),
+            ..CreateSession::default()
+        };
+        if as_mount {
+            request.mounts.push(HostMount {
+                source: project.clone(),
+                target: "/data".to_owned(),
+                read_only: true,
+            });
+        } else {
+            request.workspace = WorkspaceSource::Copy {
+                path: project.clone(),
+            };
+        }
+        let judged_at = Timestamp::now();
+        let (request, handed) = places::judge(Some(projects), request).await.unwrap();
+        if let Some(with_link) = swapped {
+            swap(&project, &secret, with_link);
+        }
+        let before = room.manager.list(SessionFilter::default()).await.unwrap().len();
+        let made = ann.make(request, handed, judged_at).await;
+        let after = room.manager.list(SessionFilter::default()).await.unwrap().len();
+        match swapped {
+            None => {
+                made.unwrap();
+                assert_eq!(after, before + 1);
+            }
+            Some(_) => {
+                assert_eq!(Failure::from(made.unwrap_err()).status(), 403);
+                assert_eq!(after, before, "what was made is gone");
+            }
+        }
+    }
 }
