@@ -12,6 +12,7 @@ use session_core::gateway::{
 use session_core::id::SessionId;
 use session_core::mcp::{McpPlan, McpSelection, McpStatus};
 use session_core::runtime::BoxedByteStream;
+use tracing::Instrument as _;
 
 use crate::egress::{EgressConfig, EgressProxy};
 use crate::error::{Chain, GatewayError, GatewayErrorKind};
@@ -99,9 +100,11 @@ impl Gateway for SessionGateway {
     }
 
     fn serve(&self, session: &SessionId, door: &str, tunnel: BoxedByteStream) -> BoxFuture<'static, ()> {
+        // Of the highest level, so that whatever is told of a connection says whose it is.
+        let span = tracing::error_span!("door", %session);
         let session = *session;
         // The core ends a connection by dropping the future, so there is no other signal to wait for.
-        match door {
+        let served: BoxFuture<'static, ()> = match door {
             MODEL_DOOR => {
                 let model = self.model.clone();
                 Box::pin(async move {
@@ -126,11 +129,11 @@ impl Gateway for SessionGateway {
                     }
                 })
             }
-            _ => {
-                tracing::warn!(%session, "a connection came in at a door that does not exist");
-                Box::pin(std::future::ready(()))
-            }
-        }
+            _ => Box::pin(async {
+                tracing::warn!("a connection came in at a door that does not exist");
+            }),
+        };
+        Box::pin(served.instrument(span))
     }
 
     fn usage(&self, session: &SessionId) -> ModelUsage {
@@ -235,5 +238,56 @@ impl From<GatewayError> for Error {
             Some(source) => mapped.with_source(source),
             None => mapped,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use tracing_subscriber::fmt::MakeWriter;
+
+    use super::*;
+    use crate::model::ModelProxyConfig;
+
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl<'a> MakeWriter<'a> for Log {
+        type Writer = Self;
+
+        fn make_writer(&'a self) -> Self {
+            self.clone()
+        }
+    }
+
+    /// At the level of warnings, where spans of lower levels are not there.
+    #[tokio::test]
+    async fn what_is_told_of_a_connection_says_whose_it_is() {
+        let log = Log::default();
+        let subscriber = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .with_max_level(tracing::Level::WARN)
+            .with_writer(log.clone())
+            .finish();
+        let _logging = tracing::subscriber::set_default(subscriber);
+        let gateway = SessionGateway::new(ModelProxyConfig::default());
+        let session = SessionId::generate();
+        let (_inside, tunnel) = tokio::io::duplex(64);
+        gateway.serve(&session, "none\nsuch", Box::new(tunnel)).await;
+        let said = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        assert!(said.contains(&format!("door{{session={session}}}")), "{said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
     }
 }

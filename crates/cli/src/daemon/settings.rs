@@ -15,8 +15,8 @@ use crate::settings::env::{self, Environment};
 use crate::settings::{Overrides, Settings, server};
 
 const OPERATION: &str = "read the settings";
-/// Where it listens and what it met is worth a line, whoever looks at it.
-const USUAL_LOG: &str = "warn,cli=info,http_frontend=info";
+/// Where it listens and what it met is worth a line, whoever looks at it; and what becomes of a request can be followed.
+const USUAL_LOG: &str = "warn,cli=info,http_frontend=info,session_core=info";
 /// Where the projects of the older interface are.
 const DEFAULT_PROJECTS: &str = "./projects";
 /// How long a daemon that a client started has nothing to do before it leaves.
@@ -332,6 +332,12 @@ mod tests {
             let error = resolve(line, &[pair]).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{pair:?}");
         }
+    }
+
+    /// The guide of operations follows requests by these lines; their own test is beside the server's.
+    #[test]
+    fn what_becomes_of_a_request_is_logged_without_being_asked_for() {
+        assert_eq!(USUAL_LOG, "warn,cli=info,http_frontend=info,session_core=info");
     }
 
     #[test]

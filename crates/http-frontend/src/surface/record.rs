@@ -70,7 +70,7 @@ impl Record {
     pub(super) fn span(&self) -> Span {
         tracing::info_span!(
             "request",
-            request = %self.id.0,
+            request_id = %self.id.0,
             session = self.session.map(tracing::field::display),
         )
     }
@@ -96,7 +96,8 @@ impl Watched for Record {
             state.metrics().streams().decrement(1.0);
         }
         tracing::info!(
-            request = %self.id.0,
+            parent: &self.span(),
+            request_id = %self.id.0,
             client_request = self.client_id.as_deref(),
             method = self.method,
             route = self.route,

@@ -11,6 +11,7 @@ mod description;
 mod events;
 mod files;
 mod followed;
+mod followed;
 mod operator;
 mod sessions;
 mod sockets;
