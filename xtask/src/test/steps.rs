@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use xtask::error::{Error, Result};
-use xtask::process::Tool;
+use xtask::process::{Tool, available};
 use xtask::workspace;
 
 use super::Run;
 use super::count::Count;
+use crate::apt;
 use crate::clients;
 use crate::deploy;
 use crate::image;
@@ -125,6 +126,9 @@ pub(super) fn server_image(run: &mut Run<'_>) -> Result<()> {
 pub(super) fn engine_tests(run: &mut Run<'_>) -> Result<()> {
     let engine = run.engine()?;
     clients::install(Some(&engine), run.reporter)?;
+    // The guide of the HTTP API is followed as it stands.
+    let missing = ["curl", "jq"].into_iter().filter(|program| !available(program));
+    apt::install(&missing.collect::<Vec<_>>(), run.reporter)?;
     for name in run.targets()?.engine.clone() {
         let tool = cargo(&["test"])
             .args(EVERYTHING)
