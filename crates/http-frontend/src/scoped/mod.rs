@@ -62,7 +62,7 @@ impl Scoped {
         judged_at: Timestamp,
     ) -> Result<SessionInfo> {
         let info = self.api.create(request).await?;
-        if handed.is_of(&info).await {
+        if handed.reached(&info).await {
             return Ok(info);
         }
         tracing::warn!(session = %info.id, "a directory was moved while a session was made of it");

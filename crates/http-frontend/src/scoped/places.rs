@@ -20,7 +20,7 @@ pub(super) struct Handed {
 
 impl Handed {
     /// Whether the session got this and nothing that was put in its place meanwhile.
-    pub(super) async fn is_of(self, session: &SessionInfo) -> bool {
+    pub(super) async fn reached(self, session: &SessionInfo) -> bool {
         if self.workspace.is_none() && self.mounts.is_empty() {
             return true;
         }
