@@ -76,7 +76,8 @@ async fn a_request_is_followed_to_its_turn_as_the_guide_says() {
     let subscriber = tracing_subscriber::registry()
         .with(USUAL.parse::<Targets>().unwrap())
         .with(form.with_writer(log.clone()));
-    let _logging = tracing::subscriber::set_default(subscriber);
+    // For all threads: what others have found nobody to listen to would stay unheard otherwise.
+    tracing::subscriber::set_global_default(subscriber).unwrap();
 
     let house = House::new().await;
     let secret = "canary-of-this-test-0123456789";
