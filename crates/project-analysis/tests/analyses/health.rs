@@ -1,5 +1,8 @@
 //! Tests, CI, docs, set-up, licence, churn.
 
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
 use project_analysis::AnalysisKind::Health;
 use serde_json::Value;
 
@@ -98,7 +101,8 @@ fn churn_is_what_git_tells() {
     assert_eq!(history["commits_in_last_90_days"], 5);
 }
 
-/// The repository's own configuration names programs in every way that a log can run one.
+/// The repository's own configuration names programs in every way that a log can run one. That a bare `git log` runs them
+/// is seen first: who takes a protection away sees this fail.
 #[test]
 fn nothing_that_a_repository_configures_runs() {
     let dir = project(&[
@@ -109,17 +113,57 @@ fn nothing_that_a_repository_configures_runs() {
     git(root, &["init", "-q"]);
     git(root, &["add", "."]);
     git(root, &["commit", "-q", "-m", "one"]);
-    let ran = root.join("ran");
-    write(
-        root,
-        "evil.sh",
-        format!("#!/bin/sh\ntouch {}\ncat\n", ran.display()),
-    );
-    let evil = root.join("evil.sh");
+    sign_last_commit(root);
+    let ran = configure_evil(root);
+    bare_log(root);
+    assert!(ran.exists(), "a bare log looks at signatures");
+    std::fs::remove_file(&ran).unwrap();
+    let found = look(&dir, Health);
+    assert_eq!(found["churn"]["history"]["commits"], 1, "{}", found["churn"]);
+    assert!(!ran.exists(), "something ran");
+}
+
+#[test]
+fn nothing_that_a_repository_lacks_is_fetched() {
+    let dir = project(&[("a.txt", "0")]);
+    let root = dir.path();
+    git(root, &["init", "-q"]);
+    git(root, &["add", "."]);
+    git(root, &["commit", "-q", "-m", "one"]);
+    let tree = git_says(root, &["rev-parse", "HEAD^{tree}"]);
+    let (first, rest) = tree.trim().split_at(2);
+    std::fs::remove_file(root.join(".git/objects").join(first).join(rest)).unwrap();
+    let ran = configure_evil(root);
+    // Signatures are for the other test.
+    git(root, &["config", "log.showSignature", "false"]);
+    git(root, &["config", "remote.origin.url", "ssh://host.example/x"]);
+    git(root, &["config", "remote.origin.promisor", "true"]);
+    git(root, &["config", "core.repositoryFormatVersion", "1"]);
+    git(root, &["config", "extensions.partialClone", "origin"]);
+    git(root, &["config", "protocol.allow", "always"]);
+    bare_log(root);
+    assert!(ran.exists(), "a bare log fetches");
+    std::fs::remove_file(&ran).unwrap();
+    look(&dir, Health);
+    assert!(!ran.exists(), "something ran");
+}
+
+/// Names a program wherever git may run one; the file that it leaves.
+fn configure_evil(root: &Path) -> PathBuf {
+    let (evil, ran) = (root.join("evil.sh"), root.join("ran"));
+    write(root, "evil.sh", format!("#!/bin/sh\ntouch {}\n", ran.display()));
     std::fs::set_permissions(&evil, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let hooks = root.join("hooks");
+    for hook in ["post-index-change", "reference-transaction", "post-checkout"] {
+        write(root, &format!("hooks/{hook}"), std::fs::read(&evil).unwrap());
+        std::fs::set_permissions(
+            hooks.join(hook),
+            std::os::unix::fs::PermissionsExt::from_mode(0o755),
+        )
+        .unwrap();
+    }
     let evil = evil.display().to_string();
     for key in [
-        "core.fsmonitor",
         "core.pager",
         "pager.log",
         "core.editor",
@@ -130,21 +174,48 @@ fn nothing_that_a_repository_configures_runs() {
         "filter.evil.smudge",
         "filter.evil.clean",
         "gpg.program",
-        "alias.log",
         "credential.helper",
     ] {
-        let value = if key == "alias.log" {
-            format!("!{evil}")
-        } else {
-            evil.clone()
-        };
-        git(root, &["config", key, &value]);
+        git(root, &["config", key, &evil]);
     }
+    git(root, &["config", "alias.log", &format!("!{evil}")]);
     git(root, &["config", "log.showSignature", "true"]);
-    git(root, &["config", "core.hooksPath", root.to_str().unwrap()]);
-    let found = look(&dir, Health);
-    assert_eq!(found["churn"]["history"]["commits"], 1, "{}", found["churn"]);
-    assert!(!ran.exists(), "something ran");
+    git(root, &["config", "core.hooksPath", hooks.to_str().unwrap()]);
+    git(root, &["config", "core.fsmonitor", &evil]);
+    // Setting things up ran nothing of it.
+    assert!(!ran.exists());
+    ran
+}
+
+/// A log as anybody would ask for it. It may fail.
+fn bare_log(root: &Path) {
+    let asked = Command::new("git")
+        .args(["log", "--name-only"])
+        .current_dir(root)
+        .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .env("GIT_CONFIG_NOSYSTEM", "1")
+        .stdin(Stdio::null())
+        .output();
+    asked.unwrap();
+}
+
+fn git_says(root: &Path, args: &[&str]) -> String {
+    let said = Command::new("git").args(args).current_dir(root).output().unwrap();
+    assert!(said.status.success(), "{args:?}");
+    String::from_utf8(said.stdout).unwrap()
+}
+
+/// Gives the last commit a signature that somebody would have to look at.
+fn sign_last_commit(root: &Path) {
+    let commit = git_says(root, &["cat-file", "commit", "HEAD"]);
+    let signature = "gpgsig -----BEGIN PGP SIGNATURE-----\n \n aaaa\n -----END PGP SIGNATURE-----\n";
+    write(
+        root,
+        ".git/signed",
+        commit.replacen("\n\n", &format!("\n{signature}\n"), 1),
+    );
+    let signed = git_says(root, &["hash-object", "-t", "commit", "-w", ".git/signed"]);
+    git(root, &["update-ref", "HEAD", signed.trim()]);
 }
 
 #[test]
