@@ -4,6 +4,7 @@ use http_frontend::caller::Scope;
 use serde_json::json;
 use session_core::api::SessionApi;
 use session_core::session::SessionFilter;
+use testkit::memory::AgentTurn;
 
 use crate::support::House;
 
@@ -51,4 +52,30 @@ async fn who_may_only_look_begins_nothing() {
     let nobody = house.ask("cfd_nothing", "GET", "/health", &[], None).await;
     assert_eq!(nobody.status, 401);
     assert!(house.site.memory.names().is_empty());
+}
+
+#[tokio::test]
+async fn sessions_of_failed_tasks_are_bounded_whoever_made_them() {
+    let house = House::with(|options| {
+        if let Some(compat) = &mut options.compat {
+            compat.keep_failed = 2;
+        }
+    })
+    .await;
+    house.project("thing", &[]);
+    let (alice, bob) = (house.token("alice", Scope::Use), house.token("bob", Scope::Use));
+    for token in [&alice, &alice, &bob, &bob, &alice] {
+        house.site.memory.agents().then(AgentTurn::new().exit(1));
+        let body = json!({ "task_description": "Break", "project_path": "thing" });
+        let reply = house
+            .ask(token, "POST", "/claude-code/execute", &[], Some(body))
+            .await;
+        assert_eq!(reply.status, 500, "{}", reply.body);
+    }
+    let left = house.manager().list(SessionFilter::default()).await.unwrap();
+    let owners: Vec<_> = left
+        .iter()
+        .filter_map(|session| session.owner.as_deref())
+        .collect();
+    assert_eq!(owners, ["alice", "bob"], "the newest two");
 }

@@ -14,6 +14,8 @@ use crate::compat::queue::Priority;
 
 /// So many ended tasks are kept in memory; older ones are looked up in the store.
 const MAX_ENDED: usize = 200;
+/// And so many bytes of what was asked for in them.
+const MAX_ENDED_BYTES: usize = 32 << 20;
 
 /// A task.
 #[derive(Debug)]
@@ -26,6 +28,8 @@ pub(in crate::compat) struct Task {
     pub(in crate::compat) started_at: Timestamp,
     /// The token that asked for it.
     pub(super) owner: Option<String>,
+    /// How long what was asked for is, about.
+    bytes: usize,
     state: watch::Sender<TaskState>,
 }
 
@@ -58,6 +62,7 @@ impl Task {
     pub(super) fn new(id: SessionId, work: TaskWork, owner: Option<&str>) -> Self {
         Self {
             id,
+            bytes: size(&work.description, &work.context),
             description: work.description,
             project_path: work.project_path,
             context: work.context,
@@ -82,6 +87,7 @@ impl Task {
     ) -> Self {
         Self {
             id,
+            bytes: size(&description, &context),
             description,
             project_path,
             context,
@@ -149,6 +155,8 @@ struct State {
     tasks: HashMap<SessionId, Arc<Task>>,
     /// Ended tasks in memory, oldest first.
     ended: VecDeque<SessionId>,
+    /// What was asked for in them, in bytes.
+    ended_bytes: usize,
     /// Ended tasks that are not in memory any more, by owner.
     past: BTreeMap<Option<String>, Counts>,
     /// Failed tasks whose sessions are kept, oldest first.
@@ -186,9 +194,13 @@ impl Tasks {
         let mut state = self.lock();
         task.set(end);
         state.ended.push_back(task.id);
-        while state.ended.len() > MAX_ENDED {
-            let oldest = state.ended.pop_front();
-            if let Some(old) = oldest.and_then(|id| state.tasks.remove(&id)) {
+        state.ended_bytes += task.bytes;
+        while state.ended.len() > MAX_ENDED || state.ended_bytes > MAX_ENDED_BYTES {
+            let Some(oldest) = state.ended.pop_front() else {
+                break;
+            };
+            if let Some(old) = state.tasks.remove(&oldest) {
+                state.ended_bytes -= old.bytes;
                 count(state.past.entry(old.owner.clone()).or_default(), &old.state());
             }
         }
@@ -245,6 +257,10 @@ impl Tasks {
         }
         counts
     }
+}
+
+fn size(description: &str, context: &Value) -> usize {
+    description.len() + context.to_string().len()
 }
 
 fn count(counts: &mut Counts, state: &TaskState) {

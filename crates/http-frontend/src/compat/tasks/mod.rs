@@ -98,6 +98,7 @@ async fn accept(
     let job = run::Job {
         compat: compat.clone(),
         api: caller.view(state),
+        whole: state.whole_api().clone(),
         closing: state.closing().clone(),
         task: task.clone(),
     };

@@ -125,6 +125,7 @@ fn wait_again(
     let job = Job {
         compat: compat.clone(),
         api: caller.view(state),
+        whole: state.whole_api().clone(),
         closing: state.closing().clone(),
         task,
     };
@@ -147,6 +148,7 @@ fn adopt(
             let job = Job {
                 compat: compat.clone(),
                 api: state.whole_api().clone(),
+                whole: state.whole_api().clone(),
                 closing: state.closing().clone(),
                 task,
             };

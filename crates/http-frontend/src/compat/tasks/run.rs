@@ -34,6 +34,8 @@ const DIFF_PATIENCE: Duration = Duration::from_secs(60);
 pub(super) struct Job {
     pub(super) compat: Arc<Compat>,
     pub(super) api: Arc<dyn SessionApi>,
+    /// For what goes beyond its caller: the sessions of others that are kept no longer.
+    pub(super) whole: Arc<dyn SessionApi>,
     pub(super) closing: CancellationToken,
     pub(super) task: Arc<Task>,
 }
@@ -122,7 +124,7 @@ impl Job {
             Some(session) => {
                 let failed = Kept { task, session };
                 if let Some(old) = compat.tasks.keep(failed, compat.options.keep_failed, false) {
-                    put_away(compat, &*self.api, old.task, &old.session).await;
+                    put_away(compat, &*self.whole, old.task, &old.session).await;
                 }
             }
             None => compat.journal.remove(task).await,

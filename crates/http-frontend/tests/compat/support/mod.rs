@@ -241,6 +241,19 @@ impl House {
         }
     }
 
+    /// Waits until so many tasks are told of as completed.
+    pub(crate) async fn completed(&self, wanted: u64) {
+        let begun = tokio::time::Instant::now();
+        loop {
+            let status = self.get("/claude-code/status").await.body;
+            if status["tasks"]["completed"] == wanted {
+                return;
+            }
+            assert!(begun.elapsed() < SOON, "{status}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     /// The server and its manager are killed, and others begin in their place.
     pub(crate) async fn restart(mut self) -> Self {
         // Nothing gets to say farewell.
