@@ -115,7 +115,9 @@ impl Daemon {
         self.sessions.close().await;
         self.run(["serve", "--stop"]).await?;
         let deadline = tokio::time::Instant::now() + PATIENCE;
-        while Path::new("/proc").join(process.to_string()).exists() {
+        let arguments = Path::new("/proc").join(process.to_string()).join("cmdline");
+        // One that ended and that is a child of ours has none, and stays listed until somebody asks how it ended.
+        while std::fs::read(&arguments).is_ok_and(|arguments| !arguments.is_empty()) {
             if tokio::time::Instant::now() > deadline {
                 return Err(Error::new(format!("the daemon, process {process}, does not end")));
             }
