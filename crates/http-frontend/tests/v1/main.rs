@@ -11,7 +11,6 @@ mod description;
 mod events;
 mod files;
 mod followed;
-mod followed;
 mod operator;
 mod sessions;
 mod sockets;
