@@ -1,4 +1,5 @@
 //! Tests, CI, docs, set-up, licence, churn.
+#![expect(clippy::unwrap_used, reason = "what a test cannot set up ends it")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

@@ -125,9 +125,8 @@ async fn there_is_room_for_so_much_and_no_more() {
         .unwrap();
     journal.remove(other).await;
     journal.add(task("three")).await.unwrap();
-    let mut known = journal.0.known();
-    known.sizes.extend((0..MAX_FILES).map(|_| (SessionId::new(), 1)));
-    drop(known);
+    let many = (0..MAX_FILES).map(|_| (SessionId::new(), 1));
+    journal.0.known().sizes.extend(many);
     let refused = journal.add(task("four")).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::LimitExceeded);
 }

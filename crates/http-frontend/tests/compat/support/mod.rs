@@ -1,4 +1,5 @@
 //! A server with a projects directory, over a manager with an engine in memory.
+#![expect(clippy::unwrap_used, reason = "what a test cannot set up ends it")]
 
 mod client;
 
