@@ -91,7 +91,10 @@ async fn look(state: &AppState) -> Result<(), Failure> {
     };
     let sessions = api.list(all).await?;
     for name in STATES {
-        let count = sessions.iter().filter(|info| info.state.name().as_str() == name).count();
+        let count = sessions
+            .iter()
+            .filter(|info| info.state.name().as_str() == name)
+            .count();
         let label = Label::from_static_parts("state", name);
         let count = u32::try_from(count).unwrap_or(u32::MAX);
         metrics.set("cofferdam_sessions", vec![label], f64::from(count));
