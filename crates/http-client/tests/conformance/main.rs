@@ -1,6 +1,6 @@
 //! Both implementations of the lifecycle API are held to the same promises: the suite that managers pass in this process
 //! (`testkit/tests/memory_conformance`, `docker_conformance`) passes through a server and a client, by the Unix socket, by
-//! TCP and by TLS.
+//! TCP and by TLS. On an engine it is a target of its own, `docker_over_http`.
 //!
 //! What cannot be equal:
 //! - An account that comes with a session stays in the memory of the server's process instead of the caller's.
@@ -8,8 +8,6 @@
 //! - A port's connection holds megabytes in the kernels of both hosts. A viewer of a terminal who takes nothing is behind
 //!   only once those are full, so the two tests that wait for that run over the socket alone ([`waits_for_full_buffers`]).
 
-#[cfg(feature = "engine-tests")]
-mod docker;
 #[path = "../../../testkit/tests/memory_conformance/lab.rs"]
 mod lab;
 mod over_http;
@@ -45,11 +43,6 @@ fn main() -> ExitCode {
     let encrypted = conformance::sessions::tests("tls", memory(Way::Tls, None));
     let ports = port.into_iter().chain(encrypted.into_iter().filter(streams));
     tests.extend(ports.filter(|test| !waits_for_full_buffers(test)));
-    #[cfg(feature = "engine-tests")]
-    {
-        let lab = Arc::new(OverHttp::new(docker::DockerSessions, Way::Socket));
-        tests.extend(conformance::sessions::tests("docker", lab));
-    }
     libtest_mimic::run(&arguments, tests).exit_code()
 }
 
