@@ -290,7 +290,11 @@ async fn nobody_waits_and_nothing_is_left() {
         world.site.memory.set_latency(Duration::ZERO);
     }
     let quiet = async {
-        while !world.container(&session).running().is_empty() || world.site.memory.names().len() > 1 {
+        // What was begun may not have come as far as a container yet.
+        while at_work(&manager).await
+            || !world.container(&session).running().is_empty()
+            || world.site.memory.names().len() > 1
+        {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
@@ -302,6 +306,11 @@ async fn nobody_waits_and_nothing_is_left() {
     };
     soon("the end of the sidecars", ended).await;
     world.finish(&manager).await;
+}
+
+async fn at_work(manager: &ManagerProcess) -> bool {
+    let asked = |manager: SessionManager| async move { Ok(manager.at_work()) };
+    manager.run(asked).await.unwrap()
 }
 
 #[tokio::test]
