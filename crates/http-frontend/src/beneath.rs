@@ -9,7 +9,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags, ResolveFlags, fstat, open, openat, openat2, readlink};
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, open, openat, openat2, readlink};
 use rustix::io::{Errno, Result};
 
 const HANDLE: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
@@ -18,6 +18,7 @@ const HANDLE: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXE
 #[derive(Debug)]
 pub(crate) struct Opened {
     path: PathBuf,
+    kind: FileType,
     identity: (u64, u64),
     /// Keeps the inode's number from being given to another.
     _handle: OwnedFd,
@@ -35,6 +36,7 @@ impl Opened {
         let handle = beneath(&root, below)?;
         Ok(Self {
             path: path_of(&handle)?,
+            kind: kind(&handle)?,
             identity: identity(&handle)?,
             _handle: handle,
         })
@@ -43,6 +45,11 @@ impl Opened {
     /// Where it was when it was opened: absolute and without links.
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Whether it is one.
+    pub(crate) fn is_directory(&self) -> bool {
+        self.kind == FileType::Directory
     }
 
     /// Whether this path is its own, and it is there still.
@@ -79,8 +86,8 @@ fn step_by_step(root: &OwnedFd, below: &Path) -> Result<OwnedFd> {
         // A link that is opened so is no directory to go on from; the last one is recognised by its path.
         here = openat(&here, step, HANDLE, Mode::empty())?;
     }
-    match rustix::fs::FileType::from_raw_mode(fstat(&here)?.st_mode) {
-        rustix::fs::FileType::Symlink => Err(Errno::LOOP),
+    match kind(&here)? {
+        FileType::Symlink => Err(Errno::LOOP),
         _ => Ok(here),
     }
 }
@@ -88,6 +95,10 @@ fn step_by_step(root: &OwnedFd, below: &Path) -> Result<OwnedFd> {
 fn path_of(handle: &OwnedFd) -> Result<PathBuf> {
     let link = readlink(format!("/proc/self/fd/{}", handle.as_raw_fd()), Vec::new())?;
     Ok(PathBuf::from(OsString::from_vec(link.into_bytes())))
+}
+
+fn kind(handle: &OwnedFd) -> Result<FileType> {
+    fstat(handle).map(|stat| FileType::from_raw_mode(stat.st_mode))
 }
 
 fn identity(handle: &OwnedFd) -> Result<(u64, u64)> {

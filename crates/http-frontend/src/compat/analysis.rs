@@ -68,7 +68,7 @@ async fn in_session(
 ) -> Result<Value> {
     let options = &compat.options;
     let workspace = WorkspaceSource::Copy {
-        path: project.path.clone(),
+        path: project.path().to_owned(),
     };
     let labels = [
         (labels::KIND, labels::ANALYSIS.to_owned()),

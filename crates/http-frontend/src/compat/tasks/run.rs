@@ -216,7 +216,7 @@ impl Job {
 
     /// A session in the project itself or, where that cannot be, in a copy. The same attempt has the same session.
     async fn create(&self, project: &Project, attempt: u32) -> Result<SessionInfo> {
-        let path = project.path.clone();
+        let path = project.path().to_owned();
         let key = format!("compat-task-{}-{attempt}", self.task.id);
         let mut request = self.request(WorkspaceSource::Mount { path: path.clone() });
         request.idempotency_key = Some(key.clone());
