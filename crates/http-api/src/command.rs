@@ -88,6 +88,7 @@ impl CommandBody {
             } else {
                 OnDisconnect::Cancel
             },
+            idempotency_key: None,
         };
         let data = match self.stdin {
             Stdin::Data(octets) => Some(octets.into()),

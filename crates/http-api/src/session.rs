@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use session_core::egress::AllowEntry;
 use session_core::error::{Error, ErrorKind, Result};
 use session_core::id::ImageRef;
+use session_core::lifetime::{Lifetime, OnInterrupt};
 use session_core::runtime::NetworkMode;
 use session_core::session::{CreateSession, PermissionMode};
 use utoipa::ToSchema;
@@ -114,6 +115,16 @@ pub struct CreateSessionBody {
     /// Starts the agent at once, so that the first prompt does not wait for it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub warm_agent: bool,
+    /// When it ends by itself.
+    #[serde(default, skip_serializing_if = "no_lifetime")]
+    pub lifetime: Lifetime,
+    /// What becomes of it when its container ends although nobody asked for it.
+    #[serde(default, skip_serializing_if = "OnInterrupt::is_stop")]
+    pub on_interrupt: OnInterrupt,
+}
+
+fn no_lifetime(lifetime: &Lifetime) -> bool {
+    *lifetime == Lifetime::default()
 }
 
 impl From<CreateSessionBody> for CreateSession {
@@ -138,6 +149,8 @@ impl From<CreateSessionBody> for CreateSession {
             mcp_config: body.mcp_config,
             mcp: body.mcp.into(),
             warm_agent: body.warm_agent,
+            lifetime: body.lifetime,
+            on_interrupt: body.on_interrupt,
         }
     }
 }
@@ -171,6 +184,8 @@ impl TryFrom<CreateSession> for CreateSessionBody {
             mcp_config: request.mcp_config,
             mcp: request.mcp.into(),
             warm_agent: request.warm_agent,
+            lifetime: request.lifetime,
+            on_interrupt: request.on_interrupt,
         })
     }
 }

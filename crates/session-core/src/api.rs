@@ -8,12 +8,15 @@ use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 
+use crate::audit::{AuditLine, AuditQuery, AuditVerdict};
 use crate::budget::Spent;
+use crate::checkpoint::{Checkpoint, RestoreRequest};
 use crate::command::{CommandEvent, CommandOutput, CommandRequest, OutputStream, RunningCommand};
 use crate::egress::{DecideEgress, EgressDecision, EgressRequest};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, EventKind};
-use crate::id::{CommandId, SessionId, TerminalId, TurnId};
+use crate::garbage::GarbageReport;
+use crate::id::{CheckpointId, CommandId, SessionId, TerminalId, TurnId};
 use crate::mcp::McpStatus;
 use crate::session::{
     CopyReport, CreateSession, EventQuery, PromptRequest, SessionDetails, SessionFilter, SessionInfo,
@@ -28,6 +31,13 @@ pub type EventStream = BoxStream<'static, Result<Event>>;
 
 /// A tar archive as it is read. Ends after the last byte of a complete archive; anything else is an error item.
 pub type ArchiveStream = BoxStream<'static, Result<Bytes>>;
+
+/// Bytes as they are read. Ends after the last one; anything else is an error item.
+pub type ByteStream = BoxStream<'static, Result<Bytes>>;
+
+fn not_here(operation: &'static str, session: &SessionId) -> Error {
+    Error::new(ErrorKind::Unsupported, operation, "not here").with_context("session", session)
+}
 
 /// Everything that can be done with sessions.
 ///
@@ -187,8 +197,86 @@ pub trait SessionApi: Send + Sync {
     /// Freezes the session's processes.
     async fn pause(&self, session: &SessionId) -> Result<()>;
 
-    /// Lets them go on.
+    /// Lets them go on. Brings an `Interrupted` session back: with its workspace and its conversation; what was under way
+    /// when it was interrupted is not run again, turns that waited go on.
     async fn resume(&self, session: &SessionId) -> Result<()>;
+
+    /// Renews the session's lease, from now on for as long as it was given. Without a lease it changes nothing.
+    ///
+    /// # Errors
+    /// `NotFound`; `StateConflict` when the session has ended.
+    async fn renew_lease(&self, session: &SessionId) -> Result<SessionInfo> {
+        Err(not_here("renew the lease", session))
+    }
+
+    /// Keeps the session's uncommitted work now. `None` when nothing differs from how the workspace began.
+    ///
+    /// # Errors
+    /// `StateConflict` when the session cannot be asked.
+    async fn checkpoint(&self, session: &SessionId) -> Result<Option<Checkpoint>> {
+        Err(not_here("take a checkpoint", session))
+    }
+
+    /// The checkpoints of a session, newest first, also of one that has ended.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    async fn checkpoints(&self, session: &SessionId) -> Result<Vec<Checkpoint>> {
+        Err(not_here("list the checkpoints", session))
+    }
+
+    /// The patch of a checkpoint, whole: what a session made, so hostile.
+    ///
+    /// # Errors
+    /// `NotFound`; `StoreFailed` when its content is not what was kept.
+    async fn checkpoint_patch(&self, session: &SessionId, checkpoint: &CheckpointId) -> Result<ByteStream> {
+        let _ = checkpoint;
+        Err(not_here("read the checkpoint", session))
+    }
+
+    /// Brings a checkpoint's work back: into the session itself when it lives and its workspace is as it began, otherwise
+    /// into a new session made as that one was, whose id the answer has.
+    ///
+    /// # Errors
+    /// `NotFound` without a checkpoint; `StateConflict` when the workspace has changes that are not in the checkpoint;
+    /// as [`SessionApi::create`].
+    async fn restore(&self, request: RestoreRequest) -> Result<SessionInfo> {
+        Err(not_here("restore the session's work", &request.session))
+    }
+
+    /// Removes what no session wants, or says what would be removed.
+    ///
+    /// # Errors
+    /// When the engine cannot be listed or the records cannot be read.
+    async fn collect_garbage(&self, dry_run: bool) -> Result<GarbageReport> {
+        let _ = dry_run;
+        Err(Error::new(ErrorKind::Unsupported, "collect garbage", "not here"))
+    }
+
+    /// Lines of the audit log, in ascending order.
+    ///
+    /// # Errors
+    /// As of every method.
+    async fn audit(&self, query: AuditQuery) -> Result<Vec<AuditLine>> {
+        let _ = query;
+        Err(Error::new(
+            ErrorKind::Unsupported,
+            "read the audit log",
+            "not here",
+        ))
+    }
+
+    /// Reads the whole audit log and says whether it is as it was written. Takes as long as the log is long.
+    ///
+    /// # Errors
+    /// As of every method.
+    async fn verify_audit(&self) -> Result<AuditVerdict> {
+        Err(Error::new(
+            ErrorKind::Unsupported,
+            "verify the audit log",
+            "not here",
+        ))
+    }
 
     /// Ends and removes the session. Its history stays readable. Destroying a destroyed session succeeds.
     async fn destroy(&self, session: &SessionId) -> Result<()>;

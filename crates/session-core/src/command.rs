@@ -28,6 +28,9 @@ pub struct CommandRequest {
     pub output_limit: Option<u64>,
     /// What becomes of it when its caller goes away.
     pub on_disconnect: OnDisconnect,
+    /// The same key in the same session gives the same command: a second request does not run a second one, it comes back
+    /// to the first. Needs [`OnDisconnect::Detach`].
+    pub idempotency_key: Option<String>,
 }
 
 impl CommandRequest {
@@ -41,6 +44,7 @@ impl CommandRequest {
             time_limit: None,
             output_limit: None,
             on_disconnect: OnDisconnect::Cancel,
+            idempotency_key: None,
         }
     }
 }

@@ -13,9 +13,10 @@ use crate::budget::BudgetLimit;
 use crate::egress::{DenialReason, HostRule};
 use crate::error::ErrorReport;
 use crate::gateway::ModelFailure;
-use crate::id::{CommandId, SessionId, TurnId};
+use crate::id::{CheckpointId, CommandId, SessionId, TurnId};
+use crate::lifetime::ExpiryCause;
 use crate::mcp::ServerStatus;
-use crate::state::SessionState;
+use crate::state::{InterruptCause, SessionState};
 use crate::turn::TurnOutcome;
 
 /// One fact about a session.
@@ -230,6 +231,28 @@ pub enum EventKind {
         /// Its state since then.
         #[serde(flatten)]
         status: ServerStatus,
+    },
+    /// The session ends by itself.
+    Expired {
+        /// Why.
+        cause: ExpiryCause,
+    },
+    /// The session came back after its container was lost: same workspace, same conversation.
+    Recovered {
+        /// What had happened.
+        cause: InterruptCause,
+        /// Whether the workspace had to be brought back from a checkpoint, and from which.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        checkpoint: Option<CheckpointId>,
+    },
+    /// The uncommitted work was kept.
+    CheckpointTaken {
+        /// As what.
+        checkpoint: CheckpointId,
+        /// How many paths it changes.
+        files: u64,
+        /// The size of the patch in bytes.
+        bytes: u64,
     },
     /// Something failed that no caller waits for.
     Problem {

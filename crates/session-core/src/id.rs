@@ -67,6 +67,12 @@ uuid_id!(
     "terminal id"
 );
 
+uuid_id!(
+    /// Names one checkpoint of a session's work.
+    CheckpointId,
+    "checkpoint id"
+);
+
 /// The name of a session's container, and the prefix of its storage. Derived from the session's id alone, so that
 /// whatever a crash left behind can be found from the record, and the record from what was left.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]

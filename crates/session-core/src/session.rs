@@ -11,6 +11,7 @@ use crate::budget::Budget;
 use crate::egress::AllowEntry;
 use crate::gateway::{ModelUsage, ProviderAccount};
 use crate::id::{ImageRef, SessionId};
+use crate::lifetime::{Lifetime, OnInterrupt};
 use crate::mcp::{McpPlan, McpSelection, McpStatus};
 use crate::runtime::{HostMount, NetworkMode, ResourceLimits, UserIds};
 use crate::state::SessionState;
@@ -58,6 +59,10 @@ pub struct CreateSession {
     pub mcp: McpSelection,
     /// Start the agent at once, so that the first prompt does not wait for it.
     pub warm_agent: bool,
+    /// When it ends by itself.
+    pub lifetime: Lifetime,
+    /// What becomes of it when its container ends although nobody asked for it.
+    pub on_interrupt: OnInterrupt,
 }
 
 /// Where the workspace comes from.
@@ -166,12 +171,25 @@ pub struct SessionInfo {
     /// On whose behalf it was made, when its front end told callers apart.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,
+    /// When it ends by itself.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub lifetime: Lifetime,
+    /// Until when its lease holds, when it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease_until: Option<Timestamp>,
+    /// What becomes of it when its container ends although nobody asked for it.
+    #[serde(default, skip_serializing_if = "OnInterrupt::is_stop")]
+    pub on_interrupt: OnInterrupt,
     /// How many turns it had.
     pub turns: u64,
     /// The number of its latest event.
     pub last_event: u64,
     /// What its turns cost so far in US dollars, as the agent reckons it.
     pub cost_usd: f64,
+}
+
+fn is_default(lifetime: &Lifetime) -> bool {
+    *lifetime == Lifetime::default()
 }
 
 /// A session looked at closely: what it takes an exchange with its container to know.

@@ -1,0 +1,46 @@
+//! What nobody wants any more: found and removed by the reconciler, told by `cofferdam gc`.
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::SessionId;
+
+/// What a run of the reconciler did, or would do.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct GarbageReport {
+    /// Whether nothing was done: it says what would be.
+    pub dry_run: bool,
+    /// What was removed.
+    pub removed: Vec<Garbage>,
+    /// Sessions whose making or end had been broken off, brought to an end.
+    pub finished: Vec<SessionId>,
+    /// What could not be removed now; the next run tries again.
+    pub left: Vec<Garbage>,
+}
+
+/// One thing that no record wants.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Garbage {
+    /// What it is.
+    pub kind: GarbageKind,
+    /// Its name on the engine, or its path below the state directory.
+    pub name: String,
+    /// Why it is garbage, or why it could not be removed.
+    pub reason: String,
+}
+
+/// What kind of thing is garbage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum GarbageKind {
+    Container,
+    Storage,
+    Network,
+    Image,
+    Directory,
+    Socket,
+    Checkpoint,
+}
