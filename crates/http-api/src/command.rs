@@ -60,6 +60,11 @@ pub struct CommandBody {
     /// Whether it goes on when its caller goes away. Its output is kept then and can be read later.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub detach: bool,
+    /// The same key in the same session gives the same command: a second request comes back to the first. Only with
+    /// `detach`. The header `Idempotency-Key` says the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(pattern = "^[!-~]+$", min_length = 1, max_length = 255)]
+    pub idempotency_key: Option<String>,
 }
 
 /// A signal to be sent.
@@ -88,7 +93,7 @@ impl CommandBody {
             } else {
                 OnDisconnect::Cancel
             },
-            idempotency_key: None,
+            idempotency_key: self.idempotency_key,
         };
         let data = match self.stdin {
             Stdin::Data(octets) => Some(octets.into()),
@@ -108,6 +113,7 @@ impl From<CommandRequest> for CommandBody {
             time_limit_ms: request.time_limit.map(to_ms),
             output_limit: request.output_limit.map(safe),
             detach: request.on_disconnect == OnDisconnect::Detach,
+            idempotency_key: request.idempotency_key,
         }
     }
 }

@@ -31,8 +31,8 @@ pub use self::problem::{Fact, Problem, SurfaceCode};
 pub use self::secret::SecretText;
 pub use self::server::{ServerInfo, StopBody};
 pub use self::session::{
-    AccountBody, BudgetBody, CreateSessionBody, CredentialsBody, LimitsBody, McpBody, MountBody,
-    WorkspaceBody,
+    AccountBody, BudgetBody, CreateSessionBody, CredentialsBody, LifetimeBody, LimitsBody, McpBody,
+    MountBody, WorkspaceBody,
 };
 pub use self::terminal::{OpenTerminalBody, ProgramBody, SizeBody, TerminalClientFrame, TerminalServerFrame};
 pub use self::token::{TokenBody, TokenCreated, TokenInfo, TokenScope};

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use session_core::egress::AllowEntry;
 use session_core::error::{Error, ErrorKind, Result};
 use session_core::id::ImageRef;
-use session_core::lifetime::{Lifetime, OnInterrupt};
+use session_core::lifetime::OnInterrupt;
 use session_core::runtime::NetworkMode;
 use session_core::session::{CreateSession, PermissionMode};
 use utoipa::ToSchema;
@@ -23,7 +23,7 @@ use utoipa::ToSchema;
 use crate::object::objects;
 
 pub use self::account::{AccountBody, CredentialsBody};
-pub use self::limits::{BudgetBody, LimitsBody};
+pub use self::limits::{BudgetBody, LifetimeBody, LimitsBody};
 pub use self::mcp::McpBody;
 pub use self::texts::{
     AllowText, Environment, HostRuleText, LabelText, Labels, McpConfig, McpToolText, ToolName,
@@ -116,15 +116,11 @@ pub struct CreateSessionBody {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub warm_agent: bool,
     /// When it ends by itself.
-    #[serde(default, skip_serializing_if = "no_lifetime")]
-    pub lifetime: Lifetime,
+    #[serde(default, skip_serializing_if = "LifetimeBody::is_default")]
+    pub lifetime: LifetimeBody,
     /// What becomes of it when its container ends although nobody asked for it.
     #[serde(default, skip_serializing_if = "OnInterrupt::is_stop")]
     pub on_interrupt: OnInterrupt,
-}
-
-fn no_lifetime(lifetime: &Lifetime) -> bool {
-    *lifetime == Lifetime::default()
 }
 
 impl From<CreateSessionBody> for CreateSession {
@@ -149,7 +145,7 @@ impl From<CreateSessionBody> for CreateSession {
             mcp_config: body.mcp_config,
             mcp: body.mcp.into(),
             warm_agent: body.warm_agent,
-            lifetime: body.lifetime,
+            lifetime: body.lifetime.into(),
             on_interrupt: body.on_interrupt,
         }
     }
@@ -184,7 +180,7 @@ impl TryFrom<CreateSession> for CreateSessionBody {
             mcp_config: request.mcp_config,
             mcp: request.mcp.into(),
             warm_agent: request.warm_agent,
-            lifetime: request.lifetime,
+            lifetime: request.lifetime.into(),
             on_interrupt: request.on_interrupt,
         })
     }

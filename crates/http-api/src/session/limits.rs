@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use session_core::budget::Budget;
+use session_core::lifetime::Lifetime;
 use session_core::runtime::ResourceLimits;
 use utoipa::ToSchema;
 
@@ -127,4 +128,68 @@ impl From<Budget> for BudgetBody {
     }
 }
 
-objects!(LimitsBody, BudgetBody);
+/// When a session ends by itself; never when nothing is said. What it had of unsaved changes stays as its last checkpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(remote = "Self", deny_unknown_fields)]
+#[schema(example = json!({"idle_ms": 1_800_000, "keep_on_failure": true}))]
+pub struct LifetimeBody {
+    /// It is destroyed when it had nothing to do for so many milliseconds. A session that works is never idle: a turn that
+    /// waits or runs, a command, a terminal with somebody at it and a transfer of files are work.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "crate::query::natural"
+    )]
+    #[schema(minimum = 1, maximum = 9_007_199_254_740_991u64)]
+    pub idle_ms: Option<u64>,
+    /// It is destroyed so many milliseconds after it was made, whatever it does.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "crate::query::natural"
+    )]
+    #[schema(minimum = 1, maximum = 9_007_199_254_740_991u64)]
+    pub max_ms: Option<u64>,
+    /// It is destroyed when its lease was not renewed for so many milliseconds.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "crate::query::natural"
+    )]
+    #[schema(minimum = 1, maximum = 9_007_199_254_740_991u64)]
+    pub lease_ms: Option<u64>,
+    /// It is not destroyed for idleness when its last turn failed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub keep_on_failure: bool,
+}
+
+impl LifetimeBody {
+    /// Whether nothing was said.
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl From<LifetimeBody> for Lifetime {
+    fn from(body: LifetimeBody) -> Self {
+        Self {
+            idle_ms: body.idle_ms,
+            max_ms: body.max_ms,
+            lease_ms: body.lease_ms,
+            keep_on_failure: body.keep_on_failure,
+        }
+    }
+}
+
+impl From<Lifetime> for LifetimeBody {
+    fn from(lifetime: Lifetime) -> Self {
+        Self {
+            idle_ms: lifetime.idle_ms.map(safe),
+            max_ms: lifetime.max_ms.map(safe),
+            lease_ms: lifetime.lease_ms.map(safe),
+            keep_on_failure: lifetime.keep_on_failure,
+        }
+    }
+}
+
+objects!(LimitsBody, BudgetBody, LifetimeBody);

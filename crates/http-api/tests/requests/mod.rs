@@ -12,6 +12,7 @@ use session_core::egress::DecideEgress;
 use session_core::error::{Error, ErrorKind};
 use session_core::gateway::{AwsCredentials, BedrockAccount, ProviderAccount};
 use session_core::id::SessionId;
+use session_core::lifetime::{Lifetime, OnInterrupt};
 use session_core::mcp::McpSelection;
 use session_core::runtime::{HostMount, NetworkMode, ResourceLimits};
 use session_core::session::{CreateSession, PermissionMode, PromptRequest, WorkspaceSource};
@@ -80,6 +81,17 @@ fn mcp() -> impl Strategy<Value = McpSelection> {
         })
 }
 
+fn lifetime() -> impl Strategy<Value = Lifetime> {
+    (prop::array::uniform3(number()), any::<bool>()).prop_map(
+        |([idle_ms, max_ms, lease_ms], keep_on_failure)| Lifetime {
+            idle_ms,
+            max_ms,
+            lease_ms,
+            keep_on_failure,
+        },
+    )
+}
+
 /// What has more than a few parts, in two halves: proptest's tuples end at twelve.
 pub(crate) fn create() -> impl Strategy<Value = CreateSession> {
     let text = || option::of(".{0,9}");
@@ -103,11 +115,12 @@ pub(crate) fn create() -> impl Strategy<Value = CreateSession> {
             prop::collection::vec("[a-z]{1,9}(\\.example)?(:443)?", 0..3),
         ),
         (budget(), text(), any::<bool>(), mcp(), any::<bool>()),
-        option::of(map()),
+        (option::of(map()), lifetime(), any::<bool>()),
     );
     (first, second).prop_map(|(first, second)| {
         let ((name, workspace, image, open), (limits, mounts), (model, small_model, env, labels)) = first;
-        let ((owner, account, allow), (budget, idempotency_key, strict, mcp, warm_agent), own) = second;
+        let ((owner, account, allow), (budget, idempotency_key, strict, mcp, warm_agent), rest) = second;
+        let (own, lifetime, comes_back) = rest;
         CreateSession {
             name,
             workspace,
@@ -143,6 +156,12 @@ pub(crate) fn create() -> impl Strategy<Value = CreateSession> {
             mcp_config: own.map(|own| serde_json::json!({ "mcpServers": own })),
             mcp,
             warm_agent,
+            lifetime,
+            on_interrupt: if comes_back {
+                OnInterrupt::Resume
+            } else {
+                OnInterrupt::Stop
+            },
         }
     })
 }
@@ -180,9 +199,10 @@ pub(crate) fn command() -> impl Strategy<Value = CommandRequest> {
         option::of(".{0,9}"),
         limit(),
         (any::<bool>(), number(), any::<bool>()),
+        option::of(".{0,9}"),
     )
         .prop_map(
-            |(argv, env, cwd, time_limit, (stdin, output_limit, detach))| CommandRequest {
+            |(argv, env, cwd, time_limit, (stdin, output_limit, detach), idempotency_key)| CommandRequest {
                 argv,
                 env,
                 cwd,
@@ -194,6 +214,7 @@ pub(crate) fn command() -> impl Strategy<Value = CommandRequest> {
                 } else {
                     OnDisconnect::Cancel
                 },
+                idempotency_key,
             },
         )
 }
