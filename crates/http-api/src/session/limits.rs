@@ -140,7 +140,7 @@ pub struct LifetimeBody {
         skip_serializing_if = "Option::is_none",
         deserialize_with = "crate::query::natural"
     )]
-    #[schema(minimum = 1, maximum = 9_007_199_254_740_991u64)]
+    #[schema(minimum = 1, maximum = 315_360_000_000u64)]
     pub idle_ms: Option<u64>,
     /// It is destroyed so many milliseconds after it was made, whatever it does.
     #[serde(
@@ -148,7 +148,7 @@ pub struct LifetimeBody {
         skip_serializing_if = "Option::is_none",
         deserialize_with = "crate::query::natural"
     )]
-    #[schema(minimum = 1, maximum = 9_007_199_254_740_991u64)]
+    #[schema(minimum = 1, maximum = 315_360_000_000u64)]
     pub max_ms: Option<u64>,
     /// It is destroyed when its lease was not renewed for so many milliseconds.
     #[serde(
@@ -156,7 +156,7 @@ pub struct LifetimeBody {
         skip_serializing_if = "Option::is_none",
         deserialize_with = "crate::query::natural"
     )]
-    #[schema(minimum = 1, maximum = 9_007_199_254_740_991u64)]
+    #[schema(minimum = 1, maximum = 315_360_000_000u64)]
     pub lease_ms: Option<u64>,
     /// It is not destroyed for idleness when its last turn failed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]

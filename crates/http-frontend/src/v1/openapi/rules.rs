@@ -35,11 +35,23 @@ pub(super) fn add(description: &mut Value) {
         ),
         (
             "CommandBody",
-            // Standard input that follows, and nobody to whom it could follow.
-            json!({
-                "properties": {"stdin": {"const": true}, "detach": {"const": false}},
-                "required": ["stdin"],
-            }),
+            json!({"anyOf": [
+                // Standard input that follows, and nobody to whom it could follow.
+                {
+                    "properties": {"stdin": {"const": true}, "detach": {"const": false}},
+                    "required": ["stdin"],
+                },
+                // A key for what cannot be come back to.
+                {
+                    "properties": {"idempotency_key": {"type": "string"}, "detach": {"const": false}},
+                    "required": ["idempotency_key"],
+                },
+                // Input that a second request would write a second time.
+                {
+                    "properties": {"idempotency_key": {"type": "string"}, "stdin": {"type": ["string", "object"]}},
+                    "required": ["idempotency_key", "stdin"],
+                },
+            ]}),
         ),
     ];
     for (schema, never) in rules {

@@ -20,8 +20,9 @@ pub use self::environment::{is_secret_name, looks_secret, validate_env};
 pub use self::paths::{validate_copy_path, validate_cwd, validate_mount_target};
 pub use self::seal::MAX_ALLOW_ENTRIES;
 use crate::agent::MAX_PROMPT_BYTES;
-use crate::command::CommandRequest;
+use crate::command::{CommandRequest, OnDisconnect};
 use crate::error::{Error, ErrorKind, Result};
+use crate::lifetime::Lifetime;
 use crate::runtime::{HostMount, ResourceLimits};
 use crate::session::{CreateSession, PromptRequest};
 
@@ -47,6 +48,9 @@ pub const MEMORY_BYTES: RangeInclusive<u64> = (32 << 20)..=(16 << 40);
 pub const MILLI_CPUS: RangeInclusive<u32> = 10..=1_024_000;
 /// Processes and threads of a session.
 pub const PIDS: RangeInclusive<u32> = 16..=4_194_304;
+
+/// What may be said of a session's lifetime, in milliseconds: at most ten years.
+pub const LIFETIME_MS: RangeInclusive<u64> = 1..=315_360_000_000;
 
 /// Labels under this prefix are ours: they sign what we made.
 const RESERVED_LABELS: &str = "dev.cofferdam.";
@@ -77,6 +81,7 @@ pub fn validate_create(request: &CreateSession) -> Result<()> {
     }
     seal::validate_allow(&request.allow, request.network)?;
     seal::validate_budget(&request.budget)?;
+    validate_lifetime(&request.lifetime)?;
     if let Some(account) = &request.account {
         seal::validate_account(account)?;
     }
@@ -101,7 +106,31 @@ pub fn validate_command(request: &CommandRequest) -> Result<()> {
             bad("a time limit of nothing leaves no time to run").with_hint("leave the limit away for none")
         );
     }
-    Ok(())
+    let Some(key) = &request.idempotency_key else {
+        return Ok(());
+    };
+    if request.on_disconnect != OnDisconnect::Detach {
+        return Err(bad(
+            "an idempotency key is for a command that outlives its caller: another cannot be come back to",
+        )
+        .with_hint("detach the command, or leave the key away"));
+    }
+    validate_idempotency_key(key)
+}
+
+fn validate_lifetime(lifetime: &Lifetime) -> Result<()> {
+    let limits = [
+        ("idle_ms", lifetime.idle_ms),
+        ("max_ms", lifetime.max_ms),
+        ("lease_ms", lifetime.lease_ms),
+    ];
+    let beyond = |limit: Option<u64>| limit.is_some_and(|limit| !LIFETIME_MS.contains(&limit));
+    match limits.into_iter().find(|(_, limit)| beyond(*limit)) {
+        None => Ok(()),
+        Some((name, _)) => Err(bad("a session lives from a millisecond to ten years")
+            .with_context("limit", name)
+            .with_hint("leave the limit away for none")),
+    }
 }
 
 /// Judges a prompt.

@@ -103,6 +103,50 @@ fn names_labels_models_and_keys_are_bounded() {
 }
 
 #[test]
+fn a_lifetime_is_neither_nothing_nor_for_ever() {
+    for limit in [0, LIFETIME_MS.end() + 1, u64::MAX] {
+        let limit = Some(limit);
+        for lifetime in [
+            Lifetime {
+                idle_ms: limit,
+                ..Lifetime::default()
+            },
+            Lifetime {
+                max_ms: limit,
+                ..Lifetime::default()
+            },
+            Lifetime {
+                lease_ms: limit,
+                ..Lifetime::default()
+            },
+        ] {
+            refuse(validate_create(&CreateSession { lifetime, ..create() }));
+        }
+    }
+    let lifetime = Lifetime {
+        idle_ms: Some(1),
+        max_ms: Some(*LIFETIME_MS.end()),
+        lease_ms: Some(60_000),
+        keep_on_failure: true,
+    };
+    validate_create(&CreateSession { lifetime, ..create() }).unwrap();
+}
+
+#[test]
+fn a_key_is_for_a_command_that_can_be_come_back_to() {
+    let keyed = |key: &str, on_disconnect| {
+        validate_command(&CommandRequest {
+            idempotency_key: Some(key.to_owned()),
+            on_disconnect,
+            ..CommandRequest::new(["true"])
+        })
+    };
+    keyed("9b2e", OnDisconnect::Detach).unwrap();
+    refuse(keyed("9b2e", OnDisconnect::Cancel));
+    refuse(keyed("a b", OnDisconnect::Detach));
+}
+
+#[test]
 fn i3_no_credential_gets_into_an_environment_or_an_error() {
     let canary = format!("ghp_{}", "c".repeat(36));
     for (name, value) in [
