@@ -24,7 +24,7 @@ use crate::policy::mounts::JudgedDir;
 use crate::runtime::{HostMount, NetworkMode, ResourceLimits};
 use crate::session::{CreateSession, EventQuery, PermissionMode, SessionInfo, WorkspaceSource};
 use crate::state::SessionState;
-use crate::store::{AgentRecord, Inserted, SessionRecord};
+use crate::store::{AgentRecord, Inserted, RecoveryRecord, SessionRecord, TimerRecord};
 
 /// The directories of a request, opened and judged.
 pub(super) struct Judged {
@@ -257,6 +257,10 @@ impl SessionManager {
             idempotency_key: own_key(request),
             agent: AgentRecord::default(),
             base_tree: None,
+            container_id: None,
+            recovery: RecoveryRecord::default(),
+            timers: TimerRecord::default(),
+            expiry: None,
             info: SessionInfo {
                 id,
                 name: request.name.clone(),

@@ -69,6 +69,7 @@ struct Numbers {
     turns: i64,
     last_event: i64,
     cost_usd: f64,
+    lease_until: Option<i64>,
 }
 
 impl Seen {
@@ -81,7 +82,8 @@ impl Seen {
 
     /// What fails has changed nothing: the next look tries again.
     fn read(&mut self, connection: &Connection) -> Result<(), Failure> {
-        const SQL: &str = "SELECT pk, state, updated_at, turns, last_event, cost_usd FROM session
+        const SQL: &str =
+            "SELECT pk, state, updated_at, turns, last_event, cost_usd, lease_until FROM session
             WHERE ended = 0 ORDER BY pk DESC";
         // One snapshot: the version is that of the rows.
         let snapshot = connection.unchecked_transaction()?;
@@ -115,6 +117,7 @@ impl Seen {
             turns: row.get(3)?,
             last_event: row.get(4)?,
             cost_usd: row.get(5)?,
+            lease_until: row.get(6)?,
         };
         let known = self.rows.get(&pk);
         if let Some(known) = known
@@ -136,6 +139,7 @@ impl Seen {
         info.turns = uint(numbers.turns);
         info.last_event = uint(numbers.last_event);
         info.cost_usd = numbers.cost_usd;
+        info.lease_until = numbers.lease_until.map(stamp);
         Ok(Kept {
             state: state.to_owned(),
             numbers,

@@ -5,11 +5,15 @@
 //! reads (`reader`), so nothing here blocks the async runtime. Events are numbered under the store's lock, so the
 //! numbers have no gaps whoever appends them.
 
+mod audit;
+mod checkpoints;
 mod egress;
 mod error;
 mod events;
 mod follow;
 mod listing;
+mod meta;
+mod quarantine;
 mod reader;
 mod recent;
 mod schema;
@@ -46,7 +50,10 @@ use writer::{Order, Request, Write};
 pub use egress::{MAX_DECISIONS, MAX_WAITING_HOSTS};
 pub use listing::Listing;
 pub use turns::MAX_WAITING_TURNS;
-pub use types::{Accepted, AgentRecord, Batch, Inserted, NewTurn, SessionRecord, TurnUpdate};
+pub use types::{
+    Accepted, AgentRecord, Batch, Inserted, NewTurn, Quarantined, RecoveryRecord, SessionRecord, Standing,
+    TimerRecord, TurnUpdate,
+};
 
 /// An opened store. Cheap to clone; all clones share the threads, which end when the last clone and stream is gone.
 ///
@@ -169,6 +176,19 @@ impl Store {
         self.inner
             .write("change the session's record", move |write| {
                 sessions::commit(write, &session, &batch)
+            })
+            .await
+    }
+
+    /// Saves what the timers of these sessions have counted, all in one transaction. It is no change of theirs: no event
+    /// tells of it, and what ended meanwhile is left out.
+    ///
+    /// # Errors
+    /// As of every method.
+    pub async fn save_timers(&self, timers: Vec<(SessionId, TimerRecord)>) -> Result<()> {
+        self.inner
+            .write("save the sessions' timers", move |write| {
+                sessions::save_timers(write, &timers)
             })
             .await
     }

@@ -15,7 +15,11 @@ use crate::state_dir::StateDir;
 const APPLICATION_ID: i32 = 0x4366_7264;
 
 /// What leads from each version of the schema to the next; the last one leads to ours. Never changed once released.
-const MIGRATIONS: &[&str] = &[include_str!("schema_v1.sql"), include_str!("schema_v2.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("schema_v1.sql"),
+    include_str!("schema_v2.sql"),
+    include_str!("schema_v3.sql"),
+];
 
 /// How long a writer waits for another process.
 const BUSY_PAUSES: [(i32, Duration); 2] = [

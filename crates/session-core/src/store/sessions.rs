@@ -1,13 +1,16 @@
 //! Sessions: their records, and the changes to one that become true together.
 
+use std::time::Duration;
+
+use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::error::{Failure, decode, encode, no_session};
 use super::events::{self, int, stamp, uint};
-use super::types::{AgentRecord, Batch, Inserted, SessionRecord};
+use super::types::{AgentRecord, Batch, Inserted, RecoveryRecord, SessionRecord, TimerRecord};
 use super::writer::Write;
-use super::{egress, turns};
+use super::{audit, egress, turns};
 use crate::error::{Error, ErrorKind};
 use crate::event::{Event, EventKind};
 use crate::id::{ContainerName, SessionId};
@@ -53,8 +56,10 @@ impl Head {
 pub(super) fn insert(write: &Write<'_>, record: &SessionRecord) -> Result<Inserted, Failure> {
     const SQL: &str = "INSERT INTO session (id, info, state, ended, updated_at, turns, last_event, cost_usd, token,
             request_digest, idempotency_key, agent_process, agent_offset, agent_conversation, agent_stdin_key, base_tree,
-            agent_tools, agent_owner)
-        VALUES (?1, ?2, ?3, ?4, ?5, 0, 0, 0, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
+            agent_tools, agent_owner, lease_until, container_id, recovery_attempts, recovery_after, expiry, idle_ms,
+            lived_ms, timers_at)
+        VALUES (?1, ?2, ?3, ?4, ?5, 0, 0, 0, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21,
+            ?22, ?23)";
     if let Some(key) = &record.idempotency_key
         && let Some(existing) = by_key(write.connection, key)?
     {
@@ -81,6 +86,14 @@ pub(super) fn insert(write: &Write<'_>, record: &SessionRecord) -> Result<Insert
         record.base_tree,
         encode(&agent.tools)?,
         int(agent.owner),
+        record.info.lease_until.map(Timestamp::as_microsecond),
+        record.container_id,
+        record.recovery.attempts,
+        record.recovery.not_before.map(Timestamp::as_microsecond),
+        record.expiry.as_ref().map(encode).transpose()?,
+        millis(record.timers.idle),
+        millis(record.timers.lived),
+        record.timers.saved_at.map(Timestamp::as_microsecond),
     ])?;
     Ok(Inserted::New)
 }
@@ -100,7 +113,8 @@ pub(super) fn key_taken(operation: &'static str) -> Failure {
 // `write_record` and `read` know the order.
 const COLUMNS: &str = "info, state, updated_at, turns, last_event, cost_usd, token, request_digest, idempotency_key, \
                        agent_process, agent_offset, agent_conversation, agent_stdin_key, base_tree, \
-                       agent_tools, agent_owner";
+                       agent_tools, agent_owner, lease_until, container_id, recovery_attempts, recovery_after, \
+                       expiry, idle_ms, lived_ms, timers_at";
 
 /// One session.
 pub(super) fn get(connection: &Connection, id: &SessionId) -> Result<Option<SessionRecord>, Failure> {
@@ -152,6 +166,8 @@ fn read(row: &Row<'_>) -> Result<SessionRecord, Failure> {
     info.turns = uint(row.get(3)?);
     info.last_event = uint(row.get(4)?);
     info.cost_usd = row.get(5)?;
+    info.lease_until = row.get::<_, Option<i64>>(16)?.map(stamp);
+    let expiry: Option<String> = row.get(20)?;
     Ok(SessionRecord {
         container: ContainerName::of(&info.id),
         info,
@@ -167,6 +183,17 @@ fn read(row: &Row<'_>) -> Result<SessionRecord, Failure> {
             owner: uint(row.get(15)?),
         },
         base_tree: row.get(13)?,
+        container_id: row.get(17)?,
+        recovery: RecoveryRecord {
+            attempts: row.get(18)?,
+            not_before: row.get::<_, Option<i64>>(19)?.map(stamp),
+        },
+        expiry: expiry.map(|cause| decode("expiry", &cause)).transpose()?,
+        timers: TimerRecord {
+            idle: Duration::from_millis(uint(row.get(21)?)),
+            lived: Duration::from_millis(uint(row.get(22)?)),
+            saved_at: row.get::<_, Option<i64>>(23)?.map(stamp),
+        },
     })
 }
 
@@ -198,6 +225,9 @@ pub(super) fn commit(write: &mut Write<'_>, id: &SessionId, batch: &Batch) -> Re
     if let Some(agent) = &batch.agent {
         store_agent(write, &head, agent)?;
     }
+    for entry in &batch.audit {
+        audit::append(write, entry)?;
+    }
     if batch.state.as_ref().is_some_and(SessionState::has_ended) {
         egress::forget_requests(write, &head)?;
     }
@@ -224,8 +254,11 @@ fn expect_state(head: &Head, expected: Option<StateName>) -> Result<(), Failure>
 
 fn store_head(write: &Write<'_>, head: &Head, batch: &Batch, cost_usd: f64) -> Result<(), Failure> {
     const SQL: &str = "UPDATE session SET last_event = ?2, updated_at = ?3, state = coalesce(?4, state),
-            ended = coalesce(?5, ended), cost_usd = cost_usd + ?6, base_tree = coalesce(?7, base_tree)
+            ended = coalesce(?5, ended), cost_usd = cost_usd + ?6, base_tree = coalesce(?7, base_tree),
+            container_id = coalesce(?8, container_id), lease_until = coalesce(?9, lease_until),
+            expiry = coalesce(?10, expiry)
         WHERE pk = ?1";
+    const RECOVERY: &str = "UPDATE session SET recovery_attempts = ?2, recovery_after = ?3 WHERE pk = ?1";
     write.connection.prepare_cached(SQL)?.execute(params![
         head.pk,
         int(head.last_event),
@@ -234,7 +267,17 @@ fn store_head(write: &Write<'_>, head: &Head, batch: &Batch, cost_usd: f64) -> R
         batch.state.as_ref().map(SessionState::has_ended),
         cost_usd,
         batch.base_tree,
+        batch.container_id,
+        batch.lease_until.map(Timestamp::as_microsecond),
+        batch.expiry.as_ref().map(encode).transpose()?,
     ])?;
+    if let Some(recovery) = &batch.recovery {
+        write.connection.prepare_cached(RECOVERY)?.execute(params![
+            head.pk,
+            recovery.attempts,
+            recovery.not_before.map(Timestamp::as_microsecond),
+        ])?;
+    }
     Ok(())
 }
 
@@ -266,4 +309,23 @@ pub(super) fn take_agent(write: &Write<'_>, id: &SessionId) -> Result<Option<Ses
     const SQL: &str = "UPDATE session SET agent_owner = agent_owner + 1 WHERE id = ?1";
     write.connection.prepare_cached(SQL)?.execute([id.to_string()])?;
     get(write.connection, id)
+}
+
+/// Saves what the timers of these sessions have counted. Those that are not there any more are left out.
+pub(super) fn save_timers(write: &Write<'_>, timers: &[(SessionId, TimerRecord)]) -> Result<(), Failure> {
+    const SQL: &str = "UPDATE session SET idle_ms = ?2, lived_ms = ?3, timers_at = ?4 WHERE id = ?1";
+    for (id, timer) in timers {
+        write.connection.prepare_cached(SQL)?.execute(params![
+            id.to_string(),
+            millis(timer.idle),
+            millis(timer.lived),
+            timer.saved_at.unwrap_or(write.now).as_microsecond(),
+        ])?;
+    }
+    Ok(())
+}
+
+/// A span as it is kept.
+fn millis(span: Duration) -> i64 {
+    i64::try_from(span.as_millis()).unwrap_or(i64::MAX)
 }

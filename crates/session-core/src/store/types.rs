@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use secrecy::SecretString;
 
+use crate::audit::AuditEntry;
 use crate::event::EventKind;
-use crate::id::{ContainerName, TurnId};
+use crate::id::{ContainerName, SessionId, TurnId};
+use crate::lifetime::ExpiryCause;
 use crate::session::SessionInfo;
 use crate::state::{SessionState, StateName};
 use crate::turn::{TurnInfo, TurnOutcome, TurnStatus};
@@ -27,6 +30,35 @@ pub struct SessionRecord {
     pub agent: AgentRecord,
     /// The tree with which the workspace is compared.
     pub base_tree: Option<String>,
+    /// The engine's own id of the container: what it is under whatever name.
+    pub container_id: Option<String>,
+    /// How it is brought back after its container was lost.
+    pub recovery: RecoveryRecord,
+    /// What its timers had counted when they were saved.
+    pub timers: TimerRecord,
+    /// Why it ends by itself, from the moment at which that was decided.
+    pub expiry: Option<ExpiryCause>,
+}
+
+/// How often it was tried to bring a session back since it was well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RecoveryRecord {
+    /// So often.
+    pub attempts: u32,
+    /// It is not tried again before.
+    pub not_before: Option<Timestamp>,
+}
+
+/// What a session's timers had counted. They count by a clock that never jumps; what passed while nobody counted has to
+/// be judged with care from [`TimerRecord::saved_at`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TimerRecord {
+    /// For how long it had nothing to do.
+    pub idle: Duration,
+    /// For how long it lived.
+    pub lived: Duration,
+    /// When this was saved; `None` when it never was.
+    pub saved_at: Option<Timestamp>,
 }
 
 /// Where the conversation with a session's agent stands.
@@ -105,6 +137,16 @@ pub struct Batch {
     pub agent: Option<AgentRecord>,
     /// The tree with which the workspace is compared.
     pub base_tree: Option<String>,
+    /// The engine's own id of the container.
+    pub container_id: Option<String>,
+    /// How the session is brought back.
+    pub recovery: Option<RecoveryRecord>,
+    /// Until when its lease holds.
+    pub lease_until: Option<Timestamp>,
+    /// Why it ends by itself.
+    pub expiry: Option<ExpiryCause>,
+    /// Lines of the audit log that tell of this.
+    pub audit: Vec<AuditEntry>,
     /// Nothing is changed when the stored state is not this one: then another process was faster.
     pub expect_state: Option<StateName>,
     /// Nothing is changed when the turn of [`Batch::turn`] is somewhere else: then it was started or ended meanwhile.
@@ -123,4 +165,41 @@ pub struct TurnUpdate {
     pub status: TurnStatus,
     /// How it ended; required with an ended status.
     pub outcome: Option<TurnOutcome>,
+}
+
+/// What the store has of a session: enough to know whether its container is wanted, also when its record cannot be read.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Standing {
+    /// There is no record, and never was.
+    Absent,
+    /// It has this state.
+    Known(SessionState),
+    /// There is a record that cannot be read: whatever belongs to it is left alone.
+    Unreadable,
+}
+
+impl Standing {
+    /// Whether a container of the session may be wanted. One of an unreadable record is.
+    pub fn may_have_container(&self) -> bool {
+        match self {
+            Self::Absent => false,
+            Self::Known(state) => state.may_have_container(),
+            Self::Unreadable => true,
+        }
+    }
+}
+
+/// A record that could not be read and was put aside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Quarantined {
+    /// The table it was in.
+    pub table: String,
+    /// Its session, when that can be told.
+    pub session: Option<SessionId>,
+    /// Why it could not be read.
+    pub reason: String,
+    /// When it was put aside.
+    pub at: Timestamp,
+    /// What it was, as JSON. May hold secrets of the session.
+    pub record: String,
 }

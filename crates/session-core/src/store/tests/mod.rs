@@ -78,6 +78,10 @@ fn record() -> SessionRecord {
         idempotency_key: None,
         agent: AgentRecord::default(),
         base_tree: None,
+        container_id: None,
+        recovery: RecoveryRecord::default(),
+        timers: TimerRecord::default(),
+        expiry: None,
     }
 }
 

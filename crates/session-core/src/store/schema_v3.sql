@@ -1,0 +1,69 @@
+-- Until when a session's lease holds.
+ALTER TABLE session ADD COLUMN lease_until INTEGER;
+-- What its timers had counted when they were saved, and when that was.
+ALTER TABLE session ADD COLUMN idle_ms INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE session ADD COLUMN lived_ms INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE session ADD COLUMN timers_at INTEGER;
+-- Why it ends by itself, from the moment at which that was decided.
+ALTER TABLE session ADD COLUMN expiry TEXT;
+-- The engine's own id of its container, under whatever name.
+ALTER TABLE session ADD COLUMN container_id TEXT;
+-- How often it was tried to bring the session back since it was well, and when it may be tried again.
+ALTER TABLE session ADD COLUMN recovery_attempts INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE session ADD COLUMN recovery_after INTEGER;
+-- Its record could not be read; why is in the table of that name. Nothing is done with it any more.
+ALTER TABLE session ADD COLUMN quarantined INTEGER NOT NULL DEFAULT 0;
+
+CREATE TABLE checkpoint (
+    pk INTEGER PRIMARY KEY,
+    session INTEGER NOT NULL REFERENCES session (pk),
+    id TEXT NOT NULL UNIQUE,
+    turn TEXT,
+    cause TEXT NOT NULL,
+    at INTEGER NOT NULL,
+    base TEXT NOT NULL,
+    -- Names the file with its content, which several may share.
+    sha256 TEXT NOT NULL,
+    bytes INTEGER NOT NULL,
+    files INTEGER NOT NULL
+) STRICT;
+
+CREATE INDEX checkpoint_of_session ON checkpoint (session, pk);
+CREATE INDEX checkpoint_by_content ON checkpoint (sha256);
+
+-- One line for each change and each refusal. Only ever appended to.
+CREATE TABLE audit (
+    -- From 1, without gaps.
+    seq INTEGER PRIMARY KEY,
+    at INTEGER NOT NULL,
+    actor TEXT NOT NULL,
+    action TEXT NOT NULL,
+    -- The id: a line outlives whatever it tells of.
+    session TEXT,
+    decision TEXT NOT NULL,
+    rule TEXT,
+    detail TEXT,
+    -- SHA-256 over the hash before and this line.
+    hash TEXT NOT NULL
+) STRICT;
+
+CREATE INDEX audit_of_session ON audit (session, seq) WHERE session IS NOT NULL;
+
+-- Records that could not be read, as they were.
+CREATE TABLE quarantine (
+    pk INTEGER PRIMARY KEY,
+    -- The table and the key of the row.
+    source TEXT NOT NULL,
+    source_pk INTEGER NOT NULL,
+    -- As its row says, whatever that is.
+    session TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    at INTEGER NOT NULL,
+    -- The row, a JSON object.
+    record TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE meta (
+    key TEXT PRIMARY KEY,
+    value TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
