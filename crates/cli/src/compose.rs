@@ -174,7 +174,7 @@ pub async fn manage(
     settings: &Settings,
     state_dir: StateDir,
 ) -> Result<(SessionManager, Option<McpGateway>)> {
-    let runtime = Arc::new(runtime(settings)?);
+    let runtime = runtime(settings)?;
     let gateway = settings.gateway.build().with_mcp(mcp_config(&settings.mcp));
     let servers = gateway.mcp().cloned();
     let mut options = ManagerOptions::new(Local.default_image(settings)?, host_paths(settings));
@@ -189,16 +189,20 @@ pub async fn manage(
     Ok((manager, servers))
 }
 
-fn runtime(settings: &Settings) -> Result<DockerRuntime> {
-    DockerRuntime::connect(DockerOptions {
+fn runtime(settings: &Settings) -> Result<Arc<dyn ContainerRuntime>> {
+    #[cfg(feature = "faults")]
+    if let Some(socket) = &settings.test_engine {
+        return Ok(Arc::new(engine_rpc::RemoteRuntime::connect(socket)?));
+    }
+    Ok(Arc::new(DockerRuntime::connect(DockerOptions {
         host: settings.docker_host.clone(),
         shares_files: settings.host_mounts,
         ..DockerOptions::default()
-    })
+    })?))
 }
 
 fn guarded(settings: &Settings) -> Result<Guarded> {
-    Ok(Guarded::new(Arc::new(runtime(settings)?), TimeLimits::default()))
+    Ok(Guarded::new(runtime(settings)?, TimeLimits::default()))
 }
 
 /// What of this host is never handed to a session.

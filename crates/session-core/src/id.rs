@@ -75,9 +75,24 @@ uuid_id!(
 
 /// The name of a session's container, and the prefix of its storage. Derived from the session's id alone, so that
 /// whatever a crash left behind can be found from the record, and the record from what was left.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
-#[serde(transparent)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String")]
 pub struct ContainerName(String);
+
+impl TryFrom<String> for ContainerName {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self, Error> {
+        let session = Self::session(&text).map(|session| Self::of(&session));
+        session.ok_or_else(|| {
+            Error::new(
+                ErrorKind::InvalidArgument,
+                "read a container's name",
+                "this is no name of ours",
+            )
+        })
+    }
+}
 
 impl ContainerName {
     const PREFIX: &'static str = "cofferdam-";

@@ -9,6 +9,7 @@ use std::fmt;
 
 use hmac::{Hmac, KeyInit, Mac};
 use secrecy::{ExposeSecret, SecretSlice};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::id::SessionId;
@@ -21,7 +22,8 @@ pub const OWNER: &str = "dev.cofferdam.owner";
 pub const SIGNATURE: &str = "dev.cofferdam.signature";
 
 /// Names a state directory on an engine: a digest of its signing key, so it reveals nothing and cannot be chosen.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct OwnerId(String);
 
 impl OwnerId {

@@ -22,6 +22,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("http-client", &["session-core", "http-api"]),
     ("http-frontend", &["session-core", "http-api"]),
     ("project-analysis", &[]),
+    // The runtime trait between two processes, for tests of what survives; `cli` has it with the feature `faults` alone.
+    ("engine-rpc", &["session-core"]),
     (
         "cli",
         &[
@@ -33,6 +35,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "http-api",
             "http-frontend",
             "http-client",
+            "engine-rpc",
         ],
     ),
     ("testkit", &["session-core", "session-link", "project-analysis"]),
@@ -44,6 +47,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "session-gateway",
             "runtime-docker",
             "http-client",
+            "engine-rpc",
             "testkit",
         ],
     ),

@@ -206,6 +206,10 @@ registry! {
         "The time zone in which times are shown.",
 }
 
+/// The socket of an engine of tests. Not registered: no program that anybody uses reads it.
+#[cfg(feature = "faults")]
+pub(crate) const TEST_ENGINE: &str = "COFFERDAM_TEST_ENGINE";
+
 /// Variables that name a file or folder. A daemon that a client starts works in another directory, so it is told them whole.
 pub const PATHS: &[EnvVar] = &[
     COFFERDAM_POLICY,

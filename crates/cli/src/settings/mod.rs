@@ -32,6 +32,9 @@ pub struct Settings {
     pub home: Option<PathBuf>,
     /// The engine's address; its default when `None`.
     pub docker_host: Option<String>,
+    /// The socket of an engine of tests, which takes the place of the real one.
+    #[cfg(feature = "faults")]
+    pub test_engine: Option<PathBuf>,
     /// Whether the engine has the same files as this process.
     pub host_mounts: bool,
     /// Where an engine without root has its socket.
@@ -109,6 +112,8 @@ impl Settings {
             state_dir,
             home,
             docker_host: environment.text(env::DOCKER_HOST)?,
+            #[cfg(feature = "faults")]
+            test_engine: environment.named(env::TEST_ENGINE).map(PathBuf::from),
             runtime_dir: environment.get(env::XDG_RUNTIME_DIR).map(PathBuf::from),
             gateway,
             credential,

@@ -9,7 +9,7 @@ use crate::id::{ContainerName, SessionId};
 
 /// Everything that decides how a session's container is launched. Built by the manager from the caller's request
 /// alone; nothing in it comes from an image, a project's files or an agent (I5).
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ContainerSpec {
     /// The container's name.
     pub name: ContainerName,
@@ -100,7 +100,7 @@ impl Default for ResourceLimits {
 }
 
 /// What stands at `/workspace`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum WorkspaceVolume {
     /// Empty storage of the session, owned by the user inside, removed with the container.
     Scratch,

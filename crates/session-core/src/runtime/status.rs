@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::id::{ContainerName, ImageRef};
 
 /// An image from which containers can be launched now.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PreparedImage {
     /// The reference that was asked for.
     pub requested: ImageRef,
@@ -62,7 +62,7 @@ impl ContainerStatus {
 }
 
 /// Something on the engine that bears an owner's label.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OwnedResource {
     /// The container's name; for storage without a container, the name of the container that it belonged to.
     pub name: ContainerName,
@@ -73,7 +73,7 @@ pub struct OwnedResource {
 }
 
 /// A fact about a container, as it happens.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContainerEvent {
     /// The container.
     pub name: ContainerName,
@@ -82,7 +82,7 @@ pub struct ContainerEvent {
 }
 
 /// What can happen to a container.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ContainerEventKind {
     /// It runs.
     Started,
