@@ -1,6 +1,18 @@
 //! The audit log: one line for each change and each refusal, chained by hash.
 //!
 //! A line is durable before what it tells of is acknowledged. Texts that came from outside stay one escaped line.
+//! [`Audited`] writes what a caller does; the store writes, by itself, what becomes of sessions and what is denied at
+//! their doors.
+
+pub(crate) mod act;
+mod api;
+mod audited;
+mod log;
+#[cfg(test)]
+mod tests;
+
+pub use audited::Audited;
+pub use log::AuditLog;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};

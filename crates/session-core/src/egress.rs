@@ -69,6 +69,15 @@ pub struct DecideEgress {
     pub allow: bool,
 }
 
+impl EgressDecision {
+    /// The decision in words: `allow example.com:443 for all`.
+    pub(crate) fn verdict(&self) -> String {
+        let allow = if self.allow { "allow" } else { "refuse" };
+        let scope = if self.session.is_none() { " for all" } else { "" };
+        format!("{allow} {}{scope}", self.rule)
+    }
+}
+
 impl DecideEgress {
     /// The decision, as it is kept since `at`.
     pub fn given(&self, at: Timestamp) -> EgressDecision {

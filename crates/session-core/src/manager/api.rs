@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use super::SessionManager;
 use super::programs::is_sidecar;
 use crate::api::{ArchiveStream, EventStream, SessionApi};
+use crate::audit::{AuditLine, AuditQuery, AuditVerdict};
 use crate::budget::Spent;
 use crate::command::{CommandRequest, RunningCommand};
 use crate::driver::Request;
@@ -258,6 +259,14 @@ impl SessionApi for SessionManager {
         };
         let record = self.record(session, "look at the session's MCP servers").await?;
         Ok(self.mcp_of(&record).await?.unwrap_or_default())
+    }
+
+    async fn audit(&self, query: AuditQuery) -> Result<Vec<AuditLine>> {
+        self.inner.foundation.store.audit_lines(query).await
+    }
+
+    async fn verify_audit(&self) -> Result<AuditVerdict> {
+        self.inner.foundation.store.verify_audit().await
     }
 
     async fn pause(&self, session: &SessionId) -> Result<()> {

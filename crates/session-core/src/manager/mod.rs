@@ -27,6 +27,7 @@ use tokio_util::task::TaskTracker;
 pub use self::reconcile::Reconciled;
 use crate::activity::WatchdogPolicy;
 use crate::agent::{AgentDriver, ClaudeCode};
+use crate::audit::AuditLog;
 use crate::driver::{DriverHandle, Foundation, Request};
 use crate::egress::Presets;
 use crate::error::{Error, ErrorKind, Result};
@@ -109,6 +110,7 @@ pub struct SessionManager {
 struct Inner {
     options: ManagerOptions,
     foundation: Foundation,
+    audit: AuditLog,
     drivers: Mutex<HashMap<SessionId, DriverHandle>>,
     /// Accounts of single sessions, in memory only.
     accounts: Mutex<HashMap<SessionId, ProviderAccount>>,
@@ -178,6 +180,7 @@ impl SessionManager {
         let manager = Self {
             inner: Arc::new(Inner {
                 options,
+                audit: AuditLog::new(foundation.store.clone()),
                 foundation,
                 drivers: Mutex::default(),
                 accounts: Mutex::default(),
@@ -196,6 +199,11 @@ impl SessionManager {
             manager.supervise();
         }
         Ok(manager)
+    }
+
+    /// Where front ends write what their callers do; see [`crate::audit::Audited`].
+    pub fn audit_log(&self) -> AuditLog {
+        self.inner.audit.clone()
     }
 
     /// Whether the engine works, and what it cannot promise.

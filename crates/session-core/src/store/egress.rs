@@ -5,12 +5,13 @@
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
-use super::Store;
 use super::error::{Failure, no_session};
 use super::events::{self, int, stamp, uint};
 use super::sessions::Head;
 use super::turns;
 use super::writer::Write;
+use super::{Store, audit};
+use crate::audit::act::Due;
 use crate::egress::{DecideEgress, EgressDecision, EgressRequest, HostPattern, HostRule};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::EventKind;
@@ -52,7 +53,13 @@ impl Store {
     /// `NotFound`; `StateConflict` for a session that has ended; `LimitExceeded` beyond [`MAX_DECISIONS`].
     pub async fn decide_egress(&self, decision: DecideEgress) -> Result<EgressDecision> {
         self.inner
-            .write(DECIDING, move |write| decide(write, &decision))
+            .write_told(DECIDING, Due::now(), move |write, due| {
+                let decided = decide(write, &decision)?;
+                if let Some(due) = due {
+                    audit::append(write, &due.entry(decided.session, Some(decided.verdict())))?;
+                }
+                Ok(decided)
+            })
             .await
     }
 

@@ -11,6 +11,7 @@ use super::follow::News;
 use super::recent::Stored;
 use super::sessions::Head;
 use super::writer::Write;
+use super::{audit, told};
 use crate::event::{Event, EventKind};
 use crate::id::{SessionId, TurnId};
 use crate::mcp::ServerStatus;
@@ -49,6 +50,9 @@ pub(super) fn append(
         kind,
     ])?;
     head.last_event = event.seq;
+    if let Some(line) = told::of_event(&event.session, &event.kind) {
+        audit::append(write, &line)?;
+    }
     write.appended(&event, kind.len());
     Ok(event)
 }

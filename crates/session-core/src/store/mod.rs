@@ -21,6 +21,7 @@ mod sessions;
 mod spending;
 #[cfg(test)]
 mod tests;
+mod told;
 mod turns;
 mod types;
 mod writer;
@@ -34,6 +35,7 @@ use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::api::EventStream;
+use crate::audit::act::Due;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
 use crate::id::{SessionId, TurnId};
@@ -123,9 +125,15 @@ impl Store {
     /// # Errors
     /// `IdempotencyMismatch` when the key was used with another digest.
     pub async fn insert_session(&self, record: SessionRecord) -> Result<Inserted> {
+        let due = Due::now();
         self.inner
-            .write("record the session", move |write| {
-                sessions::insert(write, &record)
+            .write_told("record the session", due, move |write, due| {
+                let inserted = sessions::insert(write, &record)?;
+                if let (Some(due), Inserted::New) = (due, &inserted) {
+                    let image = format!("image {}", record.info.image.as_str());
+                    audit::append(write, &due.entry(Some(record.info.id), Some(image)))?;
+                }
+                Ok(inserted)
             })
             .await
     }
@@ -219,9 +227,15 @@ impl Store {
     /// state permits no prompt; `LimitExceeded` when [`MAX_WAITING_TURNS`] wait already.
     pub async fn insert_turn(&self, session: &SessionId, turn: NewTurn) -> Result<Accepted> {
         let session = *session;
+        let due = Due::now();
         self.inner
-            .write("accept the prompt", move |write| {
-                turns::insert(write, &session, &turn)
+            .write_told("accept the prompt", due, move |write, due| {
+                let accepted = turns::insert(write, &session, &turn)?;
+                if let (Some(due), Accepted::New(turn)) = (due, &accepted) {
+                    let which = format!("turn {}", turn.id);
+                    audit::append(write, &due.entry(Some(session), Some(which)))?;
+                }
+                Ok(accepted)
             })
             .await
     }
@@ -349,6 +363,22 @@ impl Inner {
         let (order, answer) = Request::order(operation, work);
         self.writer.send(order).await.map_err(|_| closed(operation))?;
         answer.await.map_err(|_| closed(operation))?
+    }
+
+    /// [`Self::write`] for a change that somebody makes: `work` appends the line that is due, if one is.
+    async fn write_told<T, F>(&self, operation: &'static str, due: Option<Due>, mut work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnMut(&mut Write<'_>, Option<&Due>) -> Result<T, Failure> + Send + 'static,
+    {
+        let told = due.clone();
+        let done = self
+            .write(operation, move |write| work(write, due.as_ref()))
+            .await?;
+        if let Some(due) = told {
+            due.told();
+        }
+        Ok(done)
     }
 
     /// Has `work` done by the reader.

@@ -1,0 +1,1 @@
+//! What callers do, and what the log says of it.
