@@ -10,3 +10,4 @@ pub mod ledger;
 pub mod mcp;
 pub mod memory;
 pub mod model;
+pub mod second_engine;
