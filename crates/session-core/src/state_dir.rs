@@ -11,6 +11,7 @@
 //!     agent.lock               held by the process that talks to the agent
 //!     egress.lock              held by the process that serves the way out of programs that are not the agent's
 //!     sidecar.lock             held by the process that wants it, when it is a sidecar
+//!     work.lock                shared by whoever works in it, when it ends by itself after idleness
 //!     link/                    0755, shown inside the container, whose init watches it; its parents are 0700
 //! ```
 //!
@@ -22,6 +23,7 @@ mod private;
 mod serving;
 #[cfg(test)]
 mod tests;
+mod work;
 
 use std::fmt;
 use std::fs::DirBuilder;
@@ -36,6 +38,7 @@ use rustix::io::Errno;
 
 pub use self::private::{FileLock, FileStamp, PrivateDir};
 pub use self::serving::ServingLock;
+pub use self::work::{WorkLock, WorkStamp};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::SessionId;
 use files::{OPEN_DIR, PRIVATE_DIR, PRIVATE_FILE, Refusal};
@@ -44,6 +47,7 @@ const KEY_LEN: usize = 32;
 const LINK_DIR_MODE: Mode = Mode::from_raw_mode(0o755);
 /// How often those who lock and those who remove may get in each other's way before one gives up.
 const LOCK_ATTEMPTS: usize = 16;
+const EXCLUSIVE: FlockOperation = FlockOperation::NonBlockingLockExclusive;
 
 /// An opened state directory. Cheap to clone.
 #[derive(Clone)]
@@ -214,7 +218,7 @@ impl StateDir {
     /// # Errors
     /// `StateDirRefused`, `HostIo`.
     pub fn try_lock_agent(&self, session: &SessionId) -> Result<Option<AgentLock>> {
-        let file = self.try_lock("lock the session's agent", session, "agent.lock")?;
+        let file = self.try_lock("lock the session's agent", session, "agent.lock", EXCLUSIVE)?;
         Ok(file.map(|file| AgentLock { _file: file }))
     }
 
@@ -223,7 +227,7 @@ impl StateDir {
     /// # Errors
     /// `StateDirRefused`, `HostIo`.
     pub fn try_lock_egress(&self, session: &SessionId) -> Result<Option<EgressLock>> {
-        let file = self.try_lock("lock the session's way out", session, "egress.lock")?;
+        let file = self.try_lock("lock the session's way out", session, "egress.lock", EXCLUSIVE)?;
         Ok(file.map(|file| EgressLock { _file: file }))
     }
 
@@ -232,7 +236,7 @@ impl StateDir {
     /// # Errors
     /// `StateDirRefused`, `HostIo`.
     pub fn try_lock_sidecar(&self, session: &SessionId) -> Result<Option<SidecarLock>> {
-        let file = self.try_lock("lock the sidecar", session, "sidecar.lock")?;
+        let file = self.try_lock("lock the sidecar", session, "sidecar.lock", EXCLUSIVE)?;
         Ok(file.map(|file| SidecarLock { _file: file }))
     }
 
@@ -241,6 +245,7 @@ impl StateDir {
         operation: &'static str,
         session: &SessionId,
         name: &'static str,
+        how: FlockOperation,
     ) -> Result<Option<OwnedFd>> {
         let path = self.session_dir(session).join(name);
         let failed = |errno: Errno| io_error(operation, &path, errno.into());
@@ -252,7 +257,7 @@ impl StateDir {
                 Err(Errno::NOENT) => continue,
                 file => file.map_err(failed)?,
             };
-            match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            match rustix::fs::flock(&file, how) {
                 Ok(()) => {}
                 Err(Errno::WOULDBLOCK) => return Ok(None),
                 Err(errno) => return Err(failed(errno)),

@@ -228,7 +228,10 @@ impl Daemon {
         };
         let idle = async {
             if let Some(after) = settings.idle_exit
-                && idle::leave_when_idle(after, &socket, connections, || manager.at_work()).await
+                && idle::leave_when_idle(after, &socket, connections, || {
+                    manager.at_work() || manager.keeps_time()
+                })
+                .await
             {
                 tracing::info!("nothing to do any more");
                 stop.cancel();

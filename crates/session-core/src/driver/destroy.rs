@@ -1,9 +1,12 @@
-//! How a session ends.
+//! How a session ends: because somebody asked, or by itself.
 //!
 //! The record says `Destroying` before anything is removed: whoever finds it later, this process or another, goes on.
 
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
+use crate::event::EventKind;
+use crate::lifetime::ExpiryCause;
 use crate::state::{SessionState, Transition};
+use crate::store::Batch;
 
 use super::Driver;
 
@@ -12,6 +15,38 @@ impl Driver {
         if self.transition(Transition::DestroyAsked).await? == SessionState::Destroyed {
             return Ok(());
         }
+        self.take_down().await
+    }
+
+    /// Ends the session by itself. Answers whether it did: not one that is being made, and not for idleness when a turn
+    /// waits or runs.
+    pub(super) async fn expire(&mut self, cause: ExpiryCause) -> Result<bool> {
+        let record = self.record().await?;
+        if matches!(record.info.state, SessionState::Creating) || record.info.state.has_ended() {
+            return Ok(false);
+        }
+        let state = record.info.state.after(Transition::DestroyAsked)?;
+        // One transaction tells why, makes the end certain, and sees every prompt that was accepted before it.
+        let batch = Batch {
+            events: vec![(None, EventKind::Expired { cause })],
+            state: Some(state),
+            expiry: Some(cause),
+            expect_state: Some(record.info.state.name()),
+            expect_no_turns: cause == ExpiryCause::Idle,
+            ..Batch::default()
+        };
+        match self.foundation.store.commit(&self.id, batch).await {
+            Ok(_) => {}
+            // It works, or another process was faster: looked at again, from there.
+            Err(error) if error.kind() == ErrorKind::StateConflict => return Ok(false),
+            Err(error) => return Err(error),
+        }
+        tracing::info!(session = %self.id, ?cause, "the session ends by itself");
+        self.take_down().await?;
+        Ok(true)
+    }
+
+    async fn take_down(&mut self) -> Result<()> {
         self.cancel_turns_of_destroyed_session().await?;
         self.agent = None;
         self.interface = None;

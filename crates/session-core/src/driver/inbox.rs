@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use tokio::sync::mpsc;
 
 use super::{QUEUE, Request};
+use crate::lifetime::ExpiryCause;
 
 /// Requests in the order in which they came, except those that cannot wait.
 pub(super) struct Inbox {
@@ -61,6 +62,7 @@ impl Request {
                 | Self::Pause(_)
                 | Self::Resume(_)
                 | Self::Destroy(_)
+                | Self::Expire(ExpiryCause::MaximumLife | ExpiryCause::LeaseLapsed, _)
                 | Self::Container(_)
         )
     }

@@ -65,6 +65,7 @@ use crate::event::EventKind;
 use crate::gateway::{Admission, Gateway, ProviderAccount};
 use crate::id::{ContainerName, SessionId, TurnId};
 use crate::label::Signer;
+use crate::lifetime::ExpiryCause;
 use crate::runtime::{ContainerEventKind, ContainerRuntime};
 use crate::session::Carrier;
 use crate::state::{SessionState, Transition};
@@ -121,6 +122,8 @@ pub(crate) enum Request {
     Pause(Answer<()>),
     Resume(Answer<()>),
     Destroy(Answer<()>),
+    /// It has outlived what it was given; answers whether it ended.
+    Expire(ExpiryCause, Answer<bool>),
     /// The engine reported a fact.
     Container(ContainerEventKind),
     /// Somebody wants the truth about the container.
@@ -288,6 +291,11 @@ impl Driver {
             Request::Destroy(answer) => {
                 let outcome = self.destroy().await;
                 self.ended = outcome.is_ok();
+                let _ = answer.send(outcome);
+            }
+            Request::Expire(cause, answer) => {
+                let outcome = self.expire(cause).await;
+                self.ended = matches!(outcome, Ok(true));
                 let _ = answer.send(outcome);
             }
             Request::Container(event) => self.container_event(event).await,

@@ -279,6 +279,10 @@ impl SessionApi for SessionManager {
         self.driver(&record).ask(Request::Resume).await
     }
 
+    async fn renew_lease(&self, session: &SessionId) -> Result<SessionInfo> {
+        self.renew(session).await
+    }
+
     async fn destroy(&self, session: &SessionId) -> Result<()> {
         self.destroy_session(session).await
     }

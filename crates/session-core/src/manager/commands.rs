@@ -19,6 +19,7 @@ use session_link::{
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::SessionManager;
+use super::lifetimes::AtWork;
 use crate::ambient::Ambient;
 use crate::command::{
     CommandControl, CommandEvent, CommandExit, CommandRequest, ExitCause, OnDisconnect, OutputStream,
@@ -50,6 +51,7 @@ impl SessionManager {
         policy::limits::validate_command(&request)?;
         let record = self.record(session, OPERATION).await?;
         record.info.state.permits(Operation::Command)?;
+        let work = self.begin_work(&record, OPERATION).await?;
         let id = CommandId::new();
         let (link, ambient) = self.driver(&record).link_for_programs(&record).await?;
         let spec = spawn_spec(process_id(&id)?, &record.info, &request, &ambient);
@@ -66,7 +68,8 @@ impl SessionManager {
                 argv: logged(&request.argv),
             },
         );
-        Ok(self.running(*session, id, link, process, request.on_disconnect, 0))
+        let how = (request.on_disconnect, 0);
+        Ok(self.running(*session, id, (link, process), how, work))
     }
 
     pub(super) async fn attach_to_command(
@@ -78,6 +81,7 @@ impl SessionManager {
         let operation = "attach to a command";
         let record = self.record(session, operation).await?;
         record.info.state.permits(Operation::Command)?;
+        let work = self.begin_work(&record, operation).await?;
         let (link, _) = self.driver(&record).link().await?;
         let process = link
             .attach(&process_id(command)?, offset)
@@ -89,17 +93,17 @@ impl SessionManager {
                         "a command is forgotten once its end was read, and when its session's container ends",
                     )
             })?;
-        Ok(self.running(*session, *command, link, process, OnDisconnect::Detach, offset))
+        let how = (OnDisconnect::Detach, offset);
+        Ok(self.running(*session, *command, (link, process), how, work))
     }
 
     fn running(
         &self,
         session: SessionId,
         id: CommandId,
-        link: Link,
-        process: Process,
-        on_disconnect: OnDisconnect,
-        offset: u64,
+        (link, process): (Link, Process),
+        (on_disconnect, offset): (OnDisconnect, u64),
+        work: AtWork,
     ) -> RunningCommand {
         let (reader, writer) = process.into_split();
         let watcher = Watcher {
@@ -111,7 +115,7 @@ impl SessionManager {
             on_disconnect,
             end: offset,
             done: false,
-            at_work: self.inner.foundation.work.token(),
+            at_work: Some((self.inner.foundation.work.token(), work)),
         };
         let events = stream::unfold(watcher, |mut watcher| async move {
             let event = watcher.next().await?;
@@ -149,7 +153,8 @@ struct Watcher {
     on_disconnect: OnDisconnect,
     end: u64,
     done: bool,
-    at_work: TaskTrackerToken,
+    /// Taken by whoever goes on holding it.
+    at_work: Option<(TaskTrackerToken, AtWork)>,
 }
 
 impl Watcher {
@@ -228,10 +233,13 @@ impl Drop for Watcher {
         let (link, id) = (self.link.clone(), self.reader.id().clone());
         if self.on_disconnect == OnDisconnect::Detach {
             let stop = self.manager.inner.shutdown.clone();
-            let running = while_running(link, id, self.at_work.clone());
+            let at_work = self.at_work.take();
             self.manager.inner.tasks.spawn(async move {
+                let ended = until_ended(&link, std::slice::from_ref(&id));
                 // Both arms only look; the command goes on whatever becomes of this task.
-                tokio::select! { () = stop.cancelled() => {}, () = running => {} }
+                tokio::select! { () = stop.cancelled() => {}, () = ended => {} }
+                // This process served its way out until now.
+                drop(at_work);
             });
             return;
         }
@@ -243,16 +251,15 @@ impl Drop for Watcher {
     }
 }
 
-/// Holds `at_work` for as long as a command runs that nobody watches: this process serves its way out.
-async fn while_running(link: Link, id: ProcessId, at_work: TaskTrackerToken) {
+/// Waits until none of these commands runs any more, or nobody can tell.
+pub(super) async fn until_ended(link: &Link, commands: &[ProcessId]) {
     while let Ok(processes) = link.processes().await
         && processes
             .iter()
-            .any(|process| process.id == id && process.state == ProcessState::Running)
+            .any(|process| process.state == ProcessState::Running && commands.contains(&process.id))
     {
         tokio::time::sleep(LOOK_EVERY).await;
     }
-    drop(at_work);
 }
 
 struct Control {

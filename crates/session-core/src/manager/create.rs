@@ -10,7 +10,7 @@ use secrecy::SecretString;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use super::SessionManager;
+use super::{SessionManager, lifetimes};
 use crate::budget::Budget;
 use crate::driver::{LaunchPlan, Request};
 use crate::egress::AllowEntry;
@@ -18,13 +18,14 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::EventKind;
 use crate::gateway::ProviderAccount;
 use crate::id::{ContainerName, ImageRef, SessionId};
+use crate::lifetime::{Lifetime, OnInterrupt};
 use crate::mcp::{McpPlan, McpSelection};
 use crate::policy;
 use crate::policy::mounts::JudgedDir;
 use crate::runtime::{HostMount, NetworkMode, ResourceLimits};
 use crate::session::{CreateSession, EventQuery, PermissionMode, SessionInfo, WorkspaceSource};
 use crate::state::SessionState;
-use crate::store::{AgentRecord, Inserted, RecoveryRecord, SessionRecord, TimerRecord};
+use crate::store::{AgentRecord, Inserted, RecoveryRecord, SessionRecord};
 
 /// The directories of a request, opened and judged.
 pub(super) struct Judged {
@@ -259,7 +260,7 @@ impl SessionManager {
             base_tree: None,
             container_id: None,
             recovery: RecoveryRecord::default(),
-            timers: TimerRecord::default(),
+            timers: None,
             expiry: None,
             info: SessionInfo {
                 id,
@@ -292,7 +293,7 @@ impl SessionManager {
                 labels: request.labels.clone(),
                 owner: request.owner.clone(),
                 lifetime: request.lifetime,
-                lease_until: None,
+                lease_until: request.lifetime.lease_ms.map(lifetimes::lease_until),
                 on_interrupt: request.on_interrupt,
                 turns: 0,
                 last_event: 0,
@@ -353,6 +354,10 @@ struct Sameness<'r> {
     budget: Budget,
     #[serde(skip_serializing_if = "McpSelection::is_default")]
     mcp: &'r McpSelection,
+    #[serde(skip_serializing_if = "has_no_limit")]
+    lifetime: Lifetime,
+    #[serde(skip_serializing_if = "OnInterrupt::is_stop")]
+    on_interrupt: OnInterrupt,
     /// The region of a Bedrock account, which need not be named.
     #[serde(skip_serializing_if = "Option::is_none")]
     bedrock: Option<&'r Option<String>>,
@@ -377,12 +382,18 @@ impl<'r> Sameness<'r> {
             allow: &request.allow,
             budget: request.budget,
             mcp: &request.mcp,
+            lifetime: request.lifetime,
+            on_interrupt: request.on_interrupt,
             bedrock: match &request.account {
                 Some(ProviderAccount::Bedrock(account)) => Some(&account.region),
                 Some(ProviderAccount::ApiKey(_)) | None => None,
             },
         }
     }
+}
+
+fn has_no_limit(lifetime: &Lifetime) -> bool {
+    *lifetime == Lifetime::default()
 }
 
 fn digest(request: &CreateSession) -> Result<String> {
@@ -458,6 +469,17 @@ mod tests {
                     servers: vec!["git".parse().unwrap()],
                     ..McpSelection::default()
                 },
+                ..plain()
+            },
+            CreateSession {
+                lifetime: Lifetime {
+                    idle_ms: Some(1),
+                    ..Lifetime::default()
+                },
+                ..plain()
+            },
+            CreateSession {
+                on_interrupt: OnInterrupt::Resume,
                 ..plain()
             },
             CreateSession {

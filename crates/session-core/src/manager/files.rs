@@ -6,6 +6,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::SessionManager;
 use super::commands::inside;
+use super::lifetimes::AtWork;
 use crate::api::ArchiveStream;
 use crate::driver::send_archive;
 use crate::error::Result;
@@ -28,6 +29,7 @@ impl SessionManager {
         policy::limits::validate_copy_path(dest)?;
         let record = self.record(session, operation).await?;
         record.info.state.permits(Operation::Files)?;
+        let _work = self.begin_work(&record, operation).await?;
         let (link, _) = self.driver(&record).link().await?;
         let path = inside(dest);
         let report = send_archive(&link, &path, archive, operation).await?;
@@ -49,6 +51,7 @@ impl SessionManager {
         policy::limits::validate_copy_path(path)?;
         let record = self.record(session, operation).await?;
         record.info.state.permits(Operation::Files)?;
+        let work = self.begin_work(&record, operation).await?;
         let (link, _) = self.driver(&record).link().await?;
         let path = inside(path);
         let copy = link
@@ -56,7 +59,7 @@ impl SessionManager {
             .await
             .map_err(|error| from_link(operation, error))?;
         let reading = Reading {
-            _at_work: self.inner.foundation.work.token(),
+            _at_work: (self.inner.foundation.work.token(), work),
             manager: self.clone(),
             session: *session,
             path,
@@ -80,7 +83,7 @@ impl SessionManager {
 }
 
 struct Reading {
-    _at_work: TaskTrackerToken,
+    _at_work: (TaskTrackerToken, AtWork),
     manager: SessionManager,
     session: SessionId,
     path: String,

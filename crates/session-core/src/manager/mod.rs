@@ -9,12 +9,14 @@ mod commands;
 mod create;
 mod diff;
 mod files;
+mod lifetimes;
 mod mcp;
 mod programs;
 mod reconcile;
 mod terminals;
 
 use std::collections::HashMap;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -124,6 +126,8 @@ struct Inner {
     /// Small things that were begun and that nobody waits for: notes in the log, processes to forget.
     errands: TaskTracker,
     terminals: terminals::Terminals,
+    /// How many sessions this process will end by itself.
+    timed: AtomicUsize,
     shutdown: CancellationToken,
 }
 
@@ -190,6 +194,7 @@ impl SessionManager {
                 sidecars: Arc::new(Semaphore::new(programs::MAX_SIDECARS)),
                 errands: TaskTracker::new(),
                 terminals: terminals::Terminals::new(&shutdown),
+                timed: AtomicUsize::new(0),
                 shutdown,
             }),
         };
@@ -328,6 +333,12 @@ impl SessionManager {
             let stop = watching.inner.shutdown.clone();
             // Both arms only wait or read; what they lead to runs in the sessions' own tasks.
             tokio::select! { () = stop.cancelled() => {}, () = watching.watch() => {} }
+        });
+        let keeping = self.clone();
+        self.inner.tasks.spawn(async move {
+            let stop = keeping.inner.shutdown.clone();
+            // What is counted is stored every few seconds, and what is begun runs in tasks of its own.
+            tokio::select! { () = stop.cancelled() => {}, () = keeping.keep_time() => {} }
         });
         let reconciling = self.clone();
         self.inner.tasks.spawn(async move {

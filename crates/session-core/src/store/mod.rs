@@ -54,7 +54,7 @@ pub use listing::Listing;
 pub use turns::MAX_WAITING_TURNS;
 pub use types::{
     Accepted, AgentRecord, Batch, Inserted, NewTurn, Quarantined, RecoveryRecord, SessionRecord, Standing,
-    TimerRecord, TurnUpdate,
+    TurnUpdate,
 };
 
 /// An opened store. Cheap to clone; all clones share the threads, which end when the last clone and stream is gone.
@@ -193,7 +193,7 @@ impl Store {
     ///
     /// # Errors
     /// As of every method.
-    pub async fn save_timers(&self, timers: Vec<(SessionId, TimerRecord)>) -> Result<()> {
+    pub async fn save_timers(&self, timers: Vec<(SessionId, String)>) -> Result<()> {
         self.inner
             .write("save the sessions' timers", move |write| {
                 sessions::save_timers(write, &timers)

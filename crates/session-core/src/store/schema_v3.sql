@@ -1,9 +1,7 @@
 -- Until when a session's lease holds.
 ALTER TABLE session ADD COLUMN lease_until INTEGER;
--- What its timers had counted when they were saved, and when that was.
-ALTER TABLE session ADD COLUMN idle_ms INTEGER NOT NULL DEFAULT 0;
-ALTER TABLE session ADD COLUMN lived_ms INTEGER NOT NULL DEFAULT 0;
-ALTER TABLE session ADD COLUMN timers_at INTEGER;
+-- What its timers had counted when they were saved, as their keeper writes it; of sessions with a limit alone.
+ALTER TABLE session ADD COLUMN timers TEXT;
 -- Why it ends by itself, from the moment at which that was decided.
 ALTER TABLE session ADD COLUMN expiry TEXT;
 -- The engine's own id of its container, under whatever name.

@@ -1,14 +1,12 @@
 //! Sessions: their records, and the changes to one that become true together.
 
-use std::time::Duration;
-
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::error::{Failure, decode, encode, no_session};
 use super::events::{self, int, stamp, uint};
-use super::types::{AgentRecord, Batch, Inserted, RecoveryRecord, SessionRecord, TimerRecord};
+use super::types::{AgentRecord, Batch, Inserted, RecoveryRecord, SessionRecord};
 use super::writer::Write;
 use super::{audit, egress, turns};
 use crate::error::{Error, ErrorKind};
@@ -56,10 +54,8 @@ impl Head {
 pub(super) fn insert(write: &Write<'_>, record: &SessionRecord) -> Result<Inserted, Failure> {
     const SQL: &str = "INSERT INTO session (id, info, state, ended, updated_at, turns, last_event, cost_usd, token,
             request_digest, idempotency_key, agent_process, agent_offset, agent_conversation, agent_stdin_key, base_tree,
-            agent_tools, agent_owner, lease_until, container_id, recovery_attempts, recovery_after, expiry, idle_ms,
-            lived_ms, timers_at)
-        VALUES (?1, ?2, ?3, ?4, ?5, 0, 0, 0, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21,
-            ?22, ?23)";
+            agent_tools, agent_owner, lease_until, container_id, recovery_attempts, recovery_after, expiry, timers)
+        VALUES (?1, ?2, ?3, ?4, ?5, 0, 0, 0, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21)";
     if let Some(key) = &record.idempotency_key
         && let Some(existing) = by_key(write.connection, key)?
     {
@@ -91,9 +87,7 @@ pub(super) fn insert(write: &Write<'_>, record: &SessionRecord) -> Result<Insert
         record.recovery.attempts,
         record.recovery.not_before.map(Timestamp::as_microsecond),
         record.expiry.as_ref().map(encode).transpose()?,
-        millis(record.timers.idle),
-        millis(record.timers.lived),
-        record.timers.saved_at.map(Timestamp::as_microsecond),
+        record.timers,
     ])?;
     Ok(Inserted::New)
 }
@@ -114,7 +108,7 @@ pub(super) fn key_taken(operation: &'static str) -> Failure {
 const COLUMNS: &str = "info, state, updated_at, turns, last_event, cost_usd, token, request_digest, idempotency_key, \
                        agent_process, agent_offset, agent_conversation, agent_stdin_key, base_tree, \
                        agent_tools, agent_owner, lease_until, container_id, recovery_attempts, recovery_after, \
-                       expiry, idle_ms, lived_ms, timers_at";
+                       expiry, timers";
 
 /// One session.
 pub(super) fn get(connection: &Connection, id: &SessionId) -> Result<Option<SessionRecord>, Failure> {
@@ -189,11 +183,7 @@ fn read(row: &Row<'_>) -> Result<SessionRecord, Failure> {
             not_before: row.get::<_, Option<i64>>(19)?.map(stamp),
         },
         expiry: expiry.map(|cause| decode("expiry", &cause)).transpose()?,
-        timers: TimerRecord {
-            idle: Duration::from_millis(uint(row.get(21)?)),
-            lived: Duration::from_millis(uint(row.get(22)?)),
-            saved_at: row.get::<_, Option<i64>>(23)?.map(stamp),
-        },
+        timers: row.get(21)?,
     })
 }
 
@@ -201,6 +191,9 @@ fn read(row: &Row<'_>) -> Result<SessionRecord, Failure> {
 pub(super) fn commit(write: &mut Write<'_>, id: &SessionId, batch: &Batch) -> Result<Vec<Event>, Failure> {
     let mut head = Head::find(write.connection, id)?.ok_or_else(|| no_session(CHANGING, id))?;
     expect_state(&head, batch.expect_state)?;
+    if batch.expect_no_turns {
+        turns::expect_none(write, &head)?;
+    }
     let change = batch
         .turn
         .as_ref()
@@ -312,20 +305,13 @@ pub(super) fn take_agent(write: &Write<'_>, id: &SessionId) -> Result<Option<Ses
 }
 
 /// Saves what the timers of these sessions have counted. Those that are not there any more are left out.
-pub(super) fn save_timers(write: &Write<'_>, timers: &[(SessionId, TimerRecord)]) -> Result<(), Failure> {
-    const SQL: &str = "UPDATE session SET idle_ms = ?2, lived_ms = ?3, timers_at = ?4 WHERE id = ?1";
-    for (id, timer) in timers {
-        write.connection.prepare_cached(SQL)?.execute(params![
-            id.to_string(),
-            millis(timer.idle),
-            millis(timer.lived),
-            timer.saved_at.unwrap_or(write.now).as_microsecond(),
-        ])?;
+pub(super) fn save_timers(write: &Write<'_>, timers: &[(SessionId, String)]) -> Result<(), Failure> {
+    const SQL: &str = "UPDATE session SET timers = ?2 WHERE id = ?1 AND ended = 0";
+    for (id, counted) in timers {
+        write
+            .connection
+            .prepare_cached(SQL)?
+            .execute(params![id.to_string(), counted])?;
     }
     Ok(())
-}
-
-/// A span as it is kept.
-fn millis(span: Duration) -> i64 {
-    i64::try_from(span.as_millis()).unwrap_or(i64::MAX)
 }

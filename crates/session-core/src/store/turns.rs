@@ -205,6 +205,28 @@ fn check_start(
     Ok(())
 }
 
+/// Refuses when a turn waits or runs.
+pub(super) fn expect_none(write: &Write<'_>, head: &Head) -> Result<(), Failure> {
+    const SQL: &str =
+        "SELECT EXISTS (SELECT 1 FROM turn WHERE session = ?1 AND status IN ('queued', 'running'))";
+    let works: bool = write
+        .connection
+        .prepare_cached(SQL)?
+        .query_row([head.pk], |row| row.get(0))?;
+    if !works {
+        return Ok(());
+    }
+    Err(Failure::Refused(
+        Error::new(
+            ErrorKind::StateConflict,
+            "change the session's record",
+            "a turn waits or runs",
+        )
+        .with_context("session", head.id)
+        .with_hint("wait until the session has nothing to do"),
+    ))
+}
+
 fn conflict(head: &Head, turn: &TurnId, message: &'static str) -> Failure {
     Failure::Refused(
         Error::new(ErrorKind::StateConflict, UPDATING, message)

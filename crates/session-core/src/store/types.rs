@@ -35,7 +35,8 @@ pub struct SessionRecord {
     /// How it is brought back after its container was lost.
     pub recovery: RecoveryRecord,
     /// What its timers had counted when they were saved.
-    pub timers: TimerRecord,
+    /// Only their keeper knows how to read it.
+    pub timers: Option<String>,
     /// Why it ends by itself, from the moment at which that was decided.
     pub expiry: Option<ExpiryCause>,
 }
@@ -47,18 +48,6 @@ pub struct RecoveryRecord {
     pub attempts: u32,
     /// It is not tried again before.
     pub not_before: Option<Timestamp>,
-}
-
-/// What a session's timers had counted. They count by a clock that never jumps; what passed while nobody counted has to
-/// be judged with care from [`TimerRecord::saved_at`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct TimerRecord {
-    /// For how long it had nothing to do.
-    pub idle: Duration,
-    /// For how long it lived.
-    pub lived: Duration,
-    /// When this was saved; `None` when it never was.
-    pub saved_at: Option<Timestamp>,
 }
 
 /// Where the conversation with a session's agent stands.
@@ -149,6 +138,8 @@ pub struct Batch {
     pub audit: Vec<AuditEntry>,
     /// Nothing is changed when the stored state is not this one: then another process was faster.
     pub expect_state: Option<StateName>,
+    /// Nothing is changed when a turn waits or runs.
+    pub expect_no_turns: bool,
     /// Nothing is changed when the turn of [`Batch::turn`] is somewhere else: then it was started or ended meanwhile.
     pub expect_turn: Option<TurnStatus>,
 }

@@ -63,6 +63,7 @@ impl SessionManager {
         }
         let record = self.record(session, OPEN).await?;
         record.info.state.permits(Operation::Command)?;
+        let _work = self.begin_work(&record, OPEN).await?;
         self.find_terminals(&record).await?;
         let agents = request.program == TerminalProgram::Agent;
         if agents && is_sidecar(&record.info) {
@@ -118,6 +119,7 @@ impl SessionManager {
     ) -> Result<AttachedTerminal> {
         let operation = "attach to a terminal";
         let record = self.record(session, operation).await?;
+        let work = self.begin_work(&record, operation).await?;
         let hub = match self.inner.terminals.get(*session, *terminal) {
             Some(hub) => Some(hub),
             None => {
@@ -127,7 +129,7 @@ impl SessionManager {
             }
         };
         match hub {
-            Some(hub) => viewer::sit(&hub, size),
+            Some(hub) => viewer::sit(&hub, size, work),
             None => Err(
                 Error::new(ErrorKind::NotFound, operation, "there is no such terminal")
                     .with_context("session", session)

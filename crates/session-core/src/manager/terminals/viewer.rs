@@ -7,6 +7,7 @@ use bytes::Bytes;
 use futures::stream;
 use tokio::sync::watch;
 
+use super::super::lifetimes::AtWork;
 use super::hub::{Hub, window};
 use super::screen::{Over, Place, Sight};
 use crate::error::{Error, ErrorKind, Result};
@@ -17,6 +18,8 @@ use crate::terminal::{AttachedTerminal, MAX_VIEWERS, TerminalControl, TerminalEv
 struct Seat {
     hub: Arc<Hub>,
     number: u64,
+    /// Somebody who looks at a terminal works in its session.
+    _work: AtWork,
 }
 
 impl Drop for Seat {
@@ -29,7 +32,7 @@ impl Drop for Seat {
 ///
 /// # Errors
 /// `InvalidArgument` for a size that cannot be, `LimitExceeded` when there are too many.
-pub(super) fn sit(hub: &Arc<Hub>, size: TerminalSize) -> Result<AttachedTerminal> {
+pub(super) fn sit(hub: &Arc<Hub>, size: TerminalSize, work: AtWork) -> Result<AttachedTerminal> {
     window(size)?;
     let (number, place) = hub.seat(|screen| screen.sit(size)).ok_or_else(|| {
         Error::new(
@@ -43,6 +46,7 @@ pub(super) fn sit(hub: &Arc<Hub>, size: TerminalSize) -> Result<AttachedTerminal
     let seat = Arc::new(Seat {
         hub: hub.clone(),
         number,
+        _work: work,
     });
     let view = View {
         happened: hub.happened(),

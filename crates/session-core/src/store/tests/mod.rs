@@ -80,7 +80,7 @@ fn record() -> SessionRecord {
         base_tree: None,
         container_id: None,
         recovery: RecoveryRecord::default(),
-        timers: TimerRecord::default(),
+        timers: None,
         expiry: None,
     }
 }
