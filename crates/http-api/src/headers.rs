@@ -15,5 +15,7 @@ pub const JSON: &str = "application/json";
 pub const TAR: &str = "application/x-tar";
 /// Bytes.
 pub const OCTETS: &str = "application/octet-stream";
+/// A patch, as git writes one. What a session made: hostile.
+pub const PATCH: &str = "text/x-diff";
 /// Server-sent events.
 pub const EVENT_STREAM: &str = "text/event-stream";

@@ -5,6 +5,7 @@
 //! is the core's type as serde writes it, or one of the few that only the wire has. Every type carries its schema, so the
 //! description of the API cannot differ from what is read and written.
 
+pub mod checkpoint;
 pub mod command;
 pub mod egress;
 pub mod headers;
@@ -21,6 +22,7 @@ pub mod terminal;
 pub mod token;
 pub mod turn;
 
+pub use self::checkpoint::RestoreBody;
 pub use self::command::{
     CommandAccepted, CommandAnswer, CommandBody, CommandClientFrame, CommandNotice, CommandServerFrame,
     OutputFrame, SignalBody, Stdin,
@@ -29,7 +31,7 @@ pub use self::egress::DecideEgressBody;
 pub use self::octets::Octets;
 pub use self::problem::{Fact, Problem, SurfaceCode};
 pub use self::secret::SecretText;
-pub use self::server::{ServerInfo, StopBody};
+pub use self::server::{GarbageBody, ServerInfo, StopBody};
 pub use self::session::{
     AccountBody, BudgetBody, CreateSessionBody, CredentialsBody, LifetimeBody, LimitsBody, McpBody,
     MountBody, WorkspaceBody,

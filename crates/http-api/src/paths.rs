@@ -1,16 +1,23 @@
 //! Addresses, as a client writes them.
 
-use session_core::id::{CommandId, SessionId, TerminalId, TurnId};
+use session_core::audit::AuditQuery;
+use session_core::id::{CheckpointId, CommandId, SessionId, TerminalId, TurnId};
 use session_core::session::{EventQuery, SessionFilter};
 use session_core::terminal::TerminalSize;
 use url::form_urlencoded::{Serializer, byte_serialize};
 
-use crate::query::EventsQuery;
+use crate::query::{AuditLinesQuery, EventsQuery};
 
 /// The server's description of itself.
 pub const SERVER: &str = "/v1/server";
 /// Stops the server.
 pub const SERVER_STOP: &str = "/v1/server/stop";
+/// Removes what no session wants.
+pub const GARBAGE: &str = "/v1/server/gc";
+/// Lines of the audit log.
+pub const AUDIT: &str = "/v1/audit";
+/// Whether the audit log is as it was written.
+pub const AUDIT_VERIFY: &str = "/v1/audit/verify";
 /// The description of the API.
 pub const OPENAPI: &str = "/v1/openapi.json";
 /// Whether the process is alive.
@@ -65,6 +72,26 @@ pub fn pause(session: &SessionId) -> String {
 /// Lets it go on.
 pub fn resume(session: &SessionId) -> String {
     below(session, "resume")
+}
+
+/// Renews a session's lease.
+pub fn lease(session: &SessionId) -> String {
+    below(session, "lease")
+}
+
+/// The checkpoints of a session.
+pub fn checkpoints(session: &SessionId) -> String {
+    below(session, "checkpoints")
+}
+
+/// The patch of a checkpoint.
+pub fn checkpoint_patch(session: &SessionId, checkpoint: &CheckpointId) -> String {
+    format!("{}/{checkpoint}/patch", checkpoints(session))
+}
+
+/// Brings a session's work back.
+pub fn restore(session: &SessionId) -> String {
+    below(session, "restore")
 }
 
 /// Interrupts all turns of a session.
@@ -160,6 +187,21 @@ pub fn terminal_stream(session: &SessionId, terminal: &TerminalId, size: Termina
         "{}/{terminal}/stream?rows={rows}&columns={columns}",
         terminals(session)
     )
+}
+
+/// Lines of the audit log.
+pub fn audit(query: AuditQuery) -> String {
+    let AuditLinesQuery {
+        after,
+        limit,
+        tail,
+        session,
+    } = query.into();
+    let lines = format!("{AUDIT}?after={after}&limit={limit}&tail={tail}");
+    match session {
+        Some(session) => format!("{lines}&session={session}"),
+        None => lines,
+    }
 }
 
 /// One of the addresses that are about one session or about all.

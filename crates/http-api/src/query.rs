@@ -5,12 +5,15 @@ use std::time::Duration;
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
+use session_core::audit::AuditQuery;
 use session_core::id::SessionId;
 use session_core::session::EventQuery;
 use utoipa::IntoParams;
 
 /// The most events of a page; the same as the core's own bound.
 pub const MAX_EVENTS: usize = 10_000;
+/// The most lines of the audit log in one answer; the same as the core's own bound.
+pub const MAX_AUDIT_LINES: usize = 10_000;
 /// How many events a page has when nobody says.
 pub const DEFAULT_EVENTS: usize = 1_000;
 /// The longest that a request waits for the outcome of a turn, in milliseconds.
@@ -96,6 +99,55 @@ impl From<EventQuery> for EventsQuery {
             after: query.after,
             limit: query.limit.clamp(1, MAX_EVENTS) as u64,
             tail: query.tail,
+        }
+    }
+}
+
+/// Which lines of the audit log to read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct AuditLinesQuery {
+    /// Only lines after this number.
+    #[serde(default)]
+    #[param(minimum = 0, maximum = 9_007_199_254_740_991u64)]
+    pub after: u64,
+    /// At most so many.
+    #[serde(default = "default_events")]
+    #[param(minimum = 1, maximum = 10_000, default = 1_000)]
+    pub limit: u64,
+    /// The newest instead of the oldest, still in ascending order.
+    #[serde(default)]
+    pub tail: bool,
+    /// Only those of this session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[param(value_type = Option<String>, format = Uuid, nullable = false)]
+    pub session: Option<SessionId>,
+}
+
+impl From<AuditLinesQuery> for AuditQuery {
+    fn from(query: AuditLinesQuery) -> Self {
+        Self {
+            after: query.after,
+            limit: usize::try_from(query.limit).unwrap_or(usize::MAX),
+            tail: query.tail,
+            session: query.session,
+        }
+    }
+}
+
+impl From<AuditQuery> for AuditLinesQuery {
+    fn from(query: AuditQuery) -> Self {
+        let limit = match query.limit {
+            // As many as there may be.
+            0 => MAX_AUDIT_LINES,
+            limit => limit.min(MAX_AUDIT_LINES),
+        };
+        Self {
+            after: safe(query.after),
+            limit: limit as u64,
+            tail: query.tail,
+            session: query.session,
         }
     }
 }

@@ -4,6 +4,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::object::objects;
+
 /// How a server shall stop.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -11,6 +13,16 @@ pub struct StopBody {
     /// Only when nothing is under way: decided by the server at the moment when it stops taking requests.
     #[serde(default)]
     pub if_idle: bool,
+}
+
+/// How what no session wants shall be removed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(remote = "Self", deny_unknown_fields)]
+#[schema(example = json!({"dry_run": true}))]
+pub struct GarbageBody {
+    /// Only says what would be removed.
+    #[serde(default)]
+    pub dry_run: bool,
 }
 
 /// The server that answers.
@@ -35,3 +47,5 @@ pub struct ServerInfo {
     /// Whether it has work under way: a turn, a command, a terminal or a request that is not this one.
     pub working: bool,
 }
+
+objects!(GarbageBody);

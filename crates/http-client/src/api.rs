@@ -6,17 +6,21 @@
 
 use async_trait::async_trait;
 use http_api::{
-    CreateSessionBody, DecideEgressBody, Interrupted, OpenTerminalBody, PromptBody, headers, paths,
+    CreateSessionBody, DecideEgressBody, GarbageBody, Interrupted, OpenTerminalBody, PromptBody, RestoreBody,
+    headers, paths,
 };
 use hyper::Method;
 use hyper::header::{HeaderName, HeaderValue};
-use session_core::api::{ArchiveStream, EventStream, SessionApi};
+use session_core::api::{ArchiveStream, ByteStream, EventStream, SessionApi};
+use session_core::audit::{AuditLine, AuditQuery, AuditVerdict};
 use session_core::budget::Spent;
+use session_core::checkpoint::{Checkpoint, RestoreRequest};
 use session_core::command::{CommandRequest, RunningCommand};
 use session_core::egress::{DecideEgress, EgressDecision, EgressRequest};
 use session_core::error::{Error, ErrorKind, Result};
 use session_core::event::Event;
-use session_core::id::{CommandId, SessionId, TerminalId, TurnId};
+use session_core::garbage::GarbageReport;
+use session_core::id::{CheckpointId, CommandId, SessionId, TerminalId, TurnId};
 use session_core::mcp::McpStatus;
 use session_core::session::{
     CopyReport, CreateSession, EventQuery, PromptRequest, SessionDetails, SessionFilter, SessionInfo,
@@ -177,6 +181,55 @@ impl SessionApi for HttpSessions {
     async fn resume(&self, session: &SessionId) -> Result<()> {
         let call = harmless("resume the session", Method::POST, paths::resume(session));
         self.tell(call.patience(Patience::Long)).await
+    }
+
+    async fn renew_lease(&self, session: &SessionId) -> Result<SessionInfo> {
+        self.ask(harmless("renew the lease", Method::POST, paths::lease(session)))
+            .await
+    }
+
+    async fn checkpoint(&self, session: &SessionId) -> Result<Option<Checkpoint>> {
+        let call = harmless("take a checkpoint", Method::POST, paths::checkpoints(session));
+        self.ask_maybe(call.patience(Patience::Endless)).await
+    }
+
+    async fn checkpoints(&self, session: &SessionId) -> Result<Vec<Checkpoint>> {
+        self.ask(Call::get("list the checkpoints", paths::checkpoints(session)))
+            .await
+    }
+
+    async fn checkpoint_patch(&self, session: &SessionId, checkpoint: &CheckpointId) -> Result<ByteStream> {
+        let target = paths::checkpoint_patch(session, checkpoint);
+        files::download(
+            self.transport.clone(),
+            "read the checkpoint",
+            target,
+            headers::PATCH,
+        )
+        .await
+    }
+
+    async fn restore(&self, request: RestoreRequest) -> Result<SessionInfo> {
+        let target = paths::restore(&request.session);
+        let mut body = RestoreBody::from(request);
+        let key = body.idempotency_key.take();
+        let call = Call::new("restore the session's work", Method::POST, target).patience(Patience::Endless);
+        self.ask(keyed(call, key)?.json(&body)?).await
+    }
+
+    async fn collect_garbage(&self, dry_run: bool) -> Result<GarbageReport> {
+        let call = harmless("collect garbage", Method::POST, paths::GARBAGE).patience(Patience::Endless);
+        self.ask(call.json(&GarbageBody { dry_run })?).await
+    }
+
+    async fn audit(&self, query: AuditQuery) -> Result<Vec<AuditLine>> {
+        self.ask(Call::get("read the audit log", paths::audit(query)))
+            .await
+    }
+
+    async fn verify_audit(&self) -> Result<AuditVerdict> {
+        let call = Call::get("verify the audit log", paths::AUDIT_VERIFY);
+        self.ask(call.patience(Patience::Endless)).await
     }
 
     async fn destroy(&self, session: &SessionId) -> Result<()> {

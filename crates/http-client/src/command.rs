@@ -14,7 +14,7 @@ use futures::{StreamExt, stream};
 use http_api::{CommandBody, CommandClientFrame, CommandServerFrame, OutputFrame, SignalBody, paths};
 use hyper::Method;
 use session_core::command::{CommandControl, CommandEvent, CommandRequest, OnDisconnect, RunningCommand};
-use session_core::error::Result;
+use session_core::error::{Error, Result};
 use session_core::id::{CommandId, SessionId};
 use tokio_tungstenite::tungstenite;
 
@@ -35,12 +35,14 @@ pub(crate) async fn run(
     // Before megabytes of arguments that nobody takes are sent.
     session_core::policy::limits::validate_command(&request)?;
     let acknowledges = request.on_disconnect == OnDisconnect::Detach;
+    // Whoever asks again with the same key comes back to what began.
+    let keyed = request.idempotency_key.is_some();
     let (writer, reader) = socket::open(&transport, OPERATION, paths::command_stream(&session)).await?;
     let start = CommandClientFrame::Start(CommandBody::from(request));
     if let Err(error) = writer.tell(&start).await {
-        return Err(reader.asked().broken(error).with_retryable(false));
+        return Err(doubtful(reader.asked().broken(error), keyed));
     }
-    started(transport, session, writer, reader, acknowledges).await
+    started(transport, session, writer, reader, acknowledges, keyed).await
 }
 
 /// Comes back to a command.
@@ -52,7 +54,7 @@ pub(crate) async fn attach(
 ) -> Result<RunningCommand> {
     let target = paths::attach_command(&session, &command, offset);
     let (writer, reader) = socket::open(&transport, "attach to a command", target).await?;
-    started(transport, session, writer, reader, true).await
+    started(transport, session, writer, reader, true, false).await
 }
 
 async fn started(
@@ -61,10 +63,11 @@ async fn started(
     writer: Arc<Writer>,
     mut reader: Reader,
     acknowledges: bool,
+    harmless: bool,
 ) -> Result<RunningCommand> {
     let first = reader.first().await;
     // Whether it began is not known then, and it ends with the connection unless it outlives its caller.
-    let command = match first.map_err(|error| error.with_retryable(false))? {
+    let command = match first.map_err(|error| doubtful(error, harmless))? {
         Said::Text(text) => match reader.understand(&text)? {
             CommandServerFrame::Started { command } => command,
             CommandServerFrame::Error { problem } => return Err(reader.problem(problem)),
@@ -94,6 +97,15 @@ async fn started(
         events: events.fuse().boxed(),
         control: Box::new(control),
     })
+}
+
+/// What may have begun is not begun again, unless asking again is harmless.
+fn doubtful(error: Error, harmless: bool) -> Error {
+    if harmless {
+        error
+    } else {
+        error.with_retryable(false)
+    }
 }
 
 /// Reads the events.

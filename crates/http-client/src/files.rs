@@ -1,4 +1,4 @@
-//! Archives in and out, as streams: neither side holds more of one than a few pieces.
+//! Archives in and out, and patches, as streams: neither side holds more of one than a few pieces.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use http_body_util::BodyExt;
 use hyper::Method;
 use hyper::body::Incoming;
 use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
-use session_core::api::ArchiveStream;
+use session_core::api::{ArchiveStream, ByteStream};
 use session_core::error::{Error, Result};
 use session_core::id::SessionId;
 use session_core::session::CopyReport;
@@ -18,7 +18,7 @@ use session_core::session::CopyReport;
 use crate::answer;
 use crate::transport::{BodyError, Call, Patience, Transport};
 
-/// How long an archive that comes out may pause. The server packs a directory of any size without one.
+/// How long what comes out may pause. The server packs a directory of any size without one.
 const STALL: Duration = Duration::from_secs(300);
 
 /// Sends an archive. When its stream fails the upload is aborted, so that the server sees a body that broke off and
@@ -60,19 +60,29 @@ fn take(failure: &Mutex<Option<Error>>) -> Option<Error> {
     failure.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
-/// Receives an archive. What the caller does not read waits at the server.
+/// Receives an archive.
 pub(crate) async fn copy_out(
     transport: Arc<Transport>,
     session: &SessionId,
     path: &str,
 ) -> Result<ArchiveStream> {
-    let operation = "copy files out of the session";
-    let call = Call::get(operation, paths::files(session, path))
-        .header(ACCEPT, HeaderValue::from_static(headers::TAR))
+    let target = paths::files(session, path);
+    download(transport, "copy files out of the session", target, headers::TAR).await
+}
+
+/// Receives bytes of a type. What the caller does not read waits at the server.
+pub(crate) async fn download(
+    transport: Arc<Transport>,
+    operation: &'static str,
+    target: String,
+    media_type: &'static str,
+) -> Result<ByteStream> {
+    let call = Call::get(operation, target)
+        .header(ACCEPT, HeaderValue::from_static(media_type))
         .patience(Patience::Long);
     let response = transport.send(call).await?;
-    answer::expect_type(transport.asked(operation), &response, headers::TAR)?;
-    let archive = stream::unfold(Some((response.into_body(), transport)), move |state| async move {
+    answer::expect_type(transport.asked(operation), &response, media_type)?;
+    let bytes = stream::unfold(Some((response.into_body(), transport)), move |state| async move {
         let (mut body, transport) = state?;
         match next(&mut body).await {
             Ok(Some(piece)) => Some((Ok(piece), Some((body, transport)))),
@@ -80,7 +90,7 @@ pub(crate) async fn copy_out(
             Err(source) => Some((Err(transport.asked(operation).broken(source)), None)),
         }
     });
-    Ok(archive.fuse().boxed())
+    Ok(bytes.fuse().boxed())
 }
 
 /// The next piece; `None` at the end that the server meant.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use http_api::{ServerInfo, StopBody, TokenBody, TokenCreated, TokenInfo, paths};
-use hyper::Method;
+use hyper::{Method, StatusCode};
 use secrecy::SecretString;
 use serde::de::DeserializeOwned;
 use session_core::error::Result;
@@ -120,6 +120,18 @@ impl HttpSessions {
     /// An answer of JSON.
     pub(crate) async fn ask<T: DeserializeOwned>(&self, call: Call) -> Result<T> {
         ask(&self.transport, call).await
+    }
+
+    /// An answer of JSON, or none where there is nothing to tell.
+    pub(crate) async fn ask_maybe<T: DeserializeOwned>(&self, call: Call) -> Result<Option<T>> {
+        let operation = call.operation;
+        let response = self.transport.send(call).await?;
+        let asked = self.transport.asked(operation);
+        if response.status() == StatusCode::NO_CONTENT {
+            answer::nothing(asked, response).await?;
+            return Ok(None);
+        }
+        answer::json(asked, response).await.map(Some)
     }
 
     /// An answer without content.

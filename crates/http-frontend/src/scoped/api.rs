@@ -2,13 +2,16 @@
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use session_core::api::{ArchiveStream, EventStream, SessionApi};
+use session_core::api::{ArchiveStream, ByteStream, EventStream, SessionApi};
+use session_core::audit::{AuditLine, AuditQuery, AuditVerdict};
 use session_core::budget::{Spending, Spent};
+use session_core::checkpoint::{Checkpoint, RestoreRequest};
 use session_core::command::{CommandRequest, RunningCommand};
 use session_core::egress::{DecideEgress, EgressDecision, EgressRequest};
 use session_core::error::Result;
 use session_core::event::Event;
-use session_core::id::{CommandId, SessionId, TerminalId, TurnId};
+use session_core::garbage::GarbageReport;
+use session_core::id::{CheckpointId, CommandId, SessionId, TerminalId, TurnId};
 use session_core::mcp::McpStatus;
 use session_core::session::{
     CopyReport, CreateSession, EventQuery, PromptRequest, SessionDetails, SessionFilter, SessionInfo,
@@ -215,6 +218,56 @@ impl SessionApi for Scoped {
     async fn resume(&self, session: &SessionId) -> Result<()> {
         self.check_change("resume the session", session).await?;
         self.api.resume(session).await
+    }
+
+    async fn renew_lease(&self, session: &SessionId) -> Result<SessionInfo> {
+        self.check_change("renew the lease", session).await?;
+        self.api.renew_lease(session).await
+    }
+
+    async fn checkpoint(&self, session: &SessionId) -> Result<Option<Checkpoint>> {
+        self.check_change("take a checkpoint", session).await?;
+        self.api.checkpoint(session).await
+    }
+
+    async fn checkpoints(&self, session: &SessionId) -> Result<Vec<Checkpoint>> {
+        self.check(session).await?;
+        self.api.checkpoints(session).await
+    }
+
+    async fn checkpoint_patch(&self, session: &SessionId, checkpoint: &CheckpointId) -> Result<ByteStream> {
+        self.check(session).await?;
+        self.api.checkpoint_patch(session, checkpoint).await
+    }
+
+    /// What is made is made as that session was, directories of the host included: they are judged as if they were asked
+    /// for.
+    async fn restore(&self, mut request: RestoreRequest) -> Result<SessionInfo> {
+        self.check_change("restore the session's work", &request.session)
+            .await?;
+        if self.caller.scope() < Scope::Admin {
+            request.owner = Some(self.name().to_owned());
+            return self.bring_back(request).await;
+        } else if request.owner.is_none() {
+            request.owner = Some(self.name().to_owned());
+        }
+        self.api.restore(request).await
+    }
+
+    /// What all sessions left behind is the operator's.
+    async fn collect_garbage(&self, dry_run: bool) -> Result<GarbageReport> {
+        self.may("collect garbage", Scope::Admin)?;
+        self.api.collect_garbage(dry_run).await
+    }
+
+    async fn audit(&self, query: AuditQuery) -> Result<Vec<AuditLine>> {
+        self.may("read the audit log", Scope::Admin)?;
+        self.api.audit(query).await
+    }
+
+    async fn verify_audit(&self) -> Result<AuditVerdict> {
+        self.may("verify the audit log", Scope::Admin)?;
+        self.api.verify_audit().await
     }
 
     async fn destroy(&self, session: &SessionId) -> Result<()> {

@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use session_core::api::SessionApi;
+use session_core::checkpoint::RestoreRequest;
 use session_core::error::{Error, ErrorKind, Result};
 use session_core::id::SessionId;
 use session_core::session::{CreateSession, SessionFilter, SessionInfo};
@@ -62,6 +63,36 @@ impl Scoped {
         judged_at: Timestamp,
     ) -> Result<SessionInfo> {
         let info = self.api.create(request).await?;
+        self.keep_if_judged(info, handed, judged_at).await
+    }
+
+    /// The same for a session that is made as another one was.
+    async fn bring_back(&self, request: RestoreRequest) -> Result<SessionInfo> {
+        let judged_at = Timestamp::now();
+        let before = self.api.session(&request.session).await?;
+        let asked = CreateSession {
+            workspace: before.workspace.clone(),
+            mounts: before.mounts.clone(),
+            ..CreateSession::default()
+        };
+        let (judged, handed) = places::judge(self.projects.clone(), asked).await?;
+        // What is made has the directories of the record, so they have to be what was judged.
+        if judged.workspace != before.workspace || judged.mounts != before.mounts {
+            return Err(places::moved());
+        }
+        let info = self.api.restore(request).await?;
+        if info.id == before.id {
+            return Ok(info);
+        }
+        self.keep_if_judged(info, handed, judged_at).await
+    }
+
+    async fn keep_if_judged(
+        &self,
+        info: SessionInfo,
+        handed: Handed,
+        judged_at: Timestamp,
+    ) -> Result<SessionInfo> {
         if handed.reached(&info).await {
             return Ok(info);
         }

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use futures::StreamExt as _;
 use jiff::Timestamp;
 use session_core::api::SessionApi;
+use session_core::audit::AuditQuery;
+use session_core::checkpoint::RestoreRequest;
 use session_core::command::CommandRequest;
 use session_core::egress::DecideEgress;
 use session_core::error::{Error, ErrorKind, Result};
-use session_core::id::{CommandId, SessionId, TerminalId, TurnId};
+use session_core::id::{CheckpointId, CommandId, SessionId, TerminalId, TurnId};
 use session_core::runtime::HostMount;
 use session_core::session::{CreateSession, EventQuery, PromptRequest, SessionFilter, WorkspaceSource};
 use session_core::terminal::{OpenTerminal, TerminalSize};
@@ -52,6 +54,15 @@ fn decision(session: Option<SessionId>) -> DecideEgress {
     }
 }
 
+fn restore(session: SessionId) -> RestoreRequest {
+    RestoreRequest {
+        session,
+        checkpoint: None,
+        owner: None,
+        idempotency_key: None,
+    }
+}
+
 /// What comes of looking at a session in every way that there is.
 async fn looks(api: &dyn SessionApi, id: &SessionId) -> Vec<(&'static str, Result<()>)> {
     vec![
@@ -70,6 +81,11 @@ async fn looks(api: &dyn SessionApi, id: &SessionId) -> Vec<(&'static str, Resul
         ("egress_requests", api.egress_requests(Some(id)).await.map(drop)),
         ("egress_decisions", api.egress_decisions(Some(id)).await.map(drop)),
         ("usage", api.usage(Some(id)).await.map(drop)),
+        ("checkpoints", api.checkpoints(id).await.map(drop)),
+        (
+            "checkpoint_patch",
+            api.checkpoint_patch(id, &CheckpointId::new()).await.map(drop),
+        ),
         ("mcp_status", api.mcp_status(Some(id)).await.map(drop)),
     ]
 }
@@ -113,6 +129,9 @@ async fn changes(api: &dyn SessionApi, id: &SessionId) -> Vec<(&'static str, Res
         ),
         ("pause", api.pause(id).await),
         ("resume", api.resume(id).await),
+        ("renew_lease", api.renew_lease(id).await.map(drop)),
+        ("checkpoint", api.checkpoint(id).await.map(drop)),
+        ("restore", api.restore(restore(*id)).await.map(drop)),
         ("destroy", api.destroy(id).await),
     ]
 }
@@ -168,6 +187,21 @@ async fn who_may_only_look_changes_nothing_in_any_operation() {
     assert_eq!(Failure::from(decided).status(), 403);
     assert_eq!(api.list(SessionFilter::default()).await.unwrap().len(), 1);
     assert!(api.usage(None).await.is_ok());
+}
+
+#[tokio::test]
+async fn what_is_about_all_sessions_together_is_the_operators() {
+    let room = Room::new().await;
+    for scope in [Scope::Read, Scope::Use] {
+        let api = room.seen_by("ann", scope);
+        for outcome in [
+            api.collect_garbage(true).await.map(drop),
+            api.audit(AuditQuery::default()).await.map(drop),
+            api.verify_audit().await.map(drop),
+        ] {
+            assert_eq!(Failure::from(outcome.unwrap_err()).status(), 403, "{scope:?}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -2,14 +2,16 @@
 //!
 //! | module | what it serves |
 //! |---|---|
-//! | `sessions`, `turns`, `events`, `commands`, `files`, `terminals` | one session and what is in it |
+//! | `sessions`, `checkpoints`, `turns`, `events`, `commands`, `files`, `terminals` | one session and what is in it |
 //! | `egress`, `usage`, `mcp` | what is about one session or about all |
-//! | `tokens`, `server` | the server itself |
+//! | `tokens`, `server`, `audit` | the server itself |
 //! | `openapi` | the description of all that, made of the same definitions |
 //!
 //! What changes something runs to its end, whatever becomes of the connection that asked for it; what only looks ends
 //! with it. A command that was not detached is the exception that its caller asks for: it ends with its connection.
 
+mod audit;
+mod checkpoints;
 mod commands;
 mod egress;
 mod events;
@@ -52,6 +54,10 @@ fn described() -> OpenApiRouter<AppState> {
         .routes(routes!(sessions::pause))
         .routes(routes!(sessions::resume))
         .routes(routes!(sessions::interrupt))
+        .routes(routes!(sessions::renew_lease))
+        .routes(routes!(checkpoints::list, checkpoints::take))
+        .routes(routes!(checkpoints::patch))
+        .routes(routes!(checkpoints::restore))
         .routes(routes!(turns::list, turns::prompt))
         .routes(routes!(turns::get))
         .routes(routes!(turns::interrupt))
@@ -76,4 +82,7 @@ fn described() -> OpenApiRouter<AppState> {
         .routes(routes!(tokens::revoke))
         .routes(routes!(server::info))
         .routes(routes!(server::stop))
+        .routes(routes!(server::collect_garbage))
+        .routes(routes!(audit::lines))
+        .routes(routes!(audit::verify))
 }

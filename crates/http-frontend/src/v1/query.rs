@@ -5,8 +5,8 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use http_api::SurfaceCode;
 use http_api::query::{
-    AfterQuery, EventsQuery, MAX_EVENTS, MAX_SAFE, MAX_WAIT_MS, OfSessionQuery, OffsetQuery, PathQuery,
-    ScreenQuery, StdinQuery, WaitQuery,
+    AfterQuery, AuditLinesQuery, EventsQuery, MAX_AUDIT_LINES, MAX_EVENTS, MAX_SAFE, MAX_WAIT_MS,
+    OfSessionQuery, OffsetQuery, PathQuery, ScreenQuery, StdinQuery, WaitQuery,
 };
 use serde::de::DeserializeOwned;
 
@@ -61,6 +61,13 @@ fn beyond(name: &str, value: u64, low: u64, high: u64) -> Option<String> {
 impl Bounded for EventsQuery {
     fn flaw(&self) -> Option<String> {
         beyond("after", self.after, 0, MAX_SAFE).or_else(|| beyond("limit", self.limit, 1, MAX_EVENTS as u64))
+    }
+}
+
+impl Bounded for AuditLinesQuery {
+    fn flaw(&self) -> Option<String> {
+        beyond("after", self.after, 0, MAX_SAFE)
+            .or_else(|| beyond("limit", self.limit, 1, MAX_AUDIT_LINES as u64))
     }
 }
 

@@ -2,10 +2,11 @@
 
 use axum::extract::State;
 use axum::http::StatusCode;
-use http_api::{ServerInfo, StopBody};
+use http_api::{GarbageBody, ServerInfo, StopBody};
+use session_core::garbage::GarbageReport;
 
 use super::openapi::answers::{Basic, WithBody};
-use crate::caller::RequireAdmin;
+use crate::caller::{Api, RequireAdmin};
 use crate::json::Json;
 use crate::problem::Failure;
 use crate::state::AppState;
@@ -46,4 +47,31 @@ pub(crate) async fn stop(
         state.control().stop();
     }
     Ok(StatusCode::ACCEPTED)
+}
+
+/// Removes what no session wants, or says what would be removed: containers, storage and files of ours without a record.
+/// Nothing that this server did not sign for is touched.
+#[utoipa::path(
+    post,
+    path = "/v1/server/gc",
+    operation_id = "collect_garbage",
+    tag = "server",
+    request_body = Option<GarbageBody>,
+    responses(
+        (status = 200, description = "What was done, or would be.", body = GarbageReport),
+        (status = 502, description = "The engine failed.", body = http_api::Problem, content_type = "application/problem+json"),
+        Basic, WithBody
+    )
+)]
+pub(crate) async fn collect_garbage(
+    State(state): State<AppState>,
+    _: RequireAdmin,
+    Api(api): Api,
+    body: Option<Json<GarbageBody>>,
+) -> Result<Json<GarbageReport>, Failure> {
+    let dry_run = body.is_some_and(|Json(body)| body.dry_run);
+    let report = state
+        .detached(async move { api.collect_garbage(dry_run).await })
+        .await?;
+    Ok(Json(report))
 }

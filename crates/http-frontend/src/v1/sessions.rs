@@ -104,7 +104,7 @@ pub(crate) async fn create(
 }
 
 /// Whoever makes sessions for nobody but themselves cannot say otherwise.
-fn judge_owner(caller: &Caller, owner: Option<&str>) -> Result<(), Failure> {
+pub(super) fn judge_owner(caller: &Caller, owner: Option<&str>) -> Result<(), Failure> {
     if caller.scope() == Scope::Admin || owner.is_none() || owner == caller.name() {
         return Ok(());
     }
@@ -185,7 +185,28 @@ pub(crate) async fn pause(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Lets them go on.
+/// Renews a session's lease, from now on for as long as it was given. Without a lease it changes nothing.
+#[utoipa::path(
+    post,
+    path = "/v1/sessions/{session}/lease",
+    operation_id = "renew_lease",
+    tag = "sessions",
+    params(("session" = SessionId, Path, description = "The session.")),
+    responses((status = 200, description = "The session; `lease_until` says until when.", body = SessionInfo), Basic, OfSession)
+)]
+pub(crate) async fn renew_lease(
+    State(state): State<AppState>,
+    _: RequireUse,
+    Api(api): Api,
+    Route(session): Route<SessionId>,
+) -> Result<Json<SessionInfo>, Failure> {
+    let info = state
+        .detached(async move { api.renew_lease(&session).await })
+        .await?;
+    Ok(Json(info))
+}
+
+/// Lets them go on. Brings an interrupted session back, with its workspace and its conversation.
 #[utoipa::path(
     post,
     path = "/v1/sessions/{session}/resume",

@@ -1,7 +1,7 @@
 //! A command in one request: to its end, or detached.
 
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures::StreamExt;
@@ -16,6 +16,7 @@ use crate::caller::{Api, RequireUse};
 use crate::json::Json;
 use crate::problem::Failure;
 use crate::state::AppState;
+use crate::v1::idempotency;
 use crate::v1::openapi::answers::{Basic, OfSession, WithBody};
 use crate::v1::route::Route;
 
@@ -29,7 +30,11 @@ const ANSWER_LIMIT: usize = 1 << 20;
     path = "/v1/sessions/{session}/commands",
     operation_id = "run_command",
     tag = "commands",
-    params(("session" = SessionId, Path, description = "The session.")),
+    params(
+        ("session" = SessionId, Path, description = "The session."),
+        ("Idempotency-Key" = Option<String>, Header, description = "The same key gives the same command; of a detached one.",
+            pattern = "^[!-~]+$", min_length = 1, max_length = 255, nullable = false)
+    ),
     request_body = CommandBody,
     responses(
         (status = 200, description = "It ended.", body = CommandAnswer),
@@ -42,8 +47,10 @@ pub(crate) async fn run(
     _: RequireUse,
     Api(api): Api,
     Route(session): Route<SessionId>,
-    Json(body): Json<CommandBody>,
+    headers: HeaderMap,
+    Json(mut body): Json<CommandBody>,
 ) -> Result<Response, Failure> {
+    body.idempotency_key = idempotency::key(&headers, body.idempotency_key)?;
     if body.stdin == Stdin::Open && !body.detach {
         return Err(Failure::new(
             SurfaceCode::BadRequest,
@@ -51,6 +58,7 @@ pub(crate) async fn run(
         )
         .with_hint("send it as `stdin`, or set `detach`"));
     }
+    judge_input(&body)?;
     let (request, stdin) = body.into_request();
     let detach = request.on_disconnect == OnDisconnect::Detach;
     // Started to the end even if the caller leaves: then nobody takes what was started, and dropping it ends it.
@@ -66,6 +74,18 @@ pub(crate) async fn run(
     }
     let output = to_the_end(running, stdin.map(Bytes::from), session).await?;
     Ok(Json(CommandAnswer::new(command, output)).into_response())
+}
+
+/// A second request with the same key comes back to the command, and would write its input a second time.
+pub(super) fn judge_input(body: &CommandBody) -> Result<(), Failure> {
+    if body.idempotency_key.is_none() || !matches!(body.stdin, Stdin::Data(_)) {
+        return Ok(());
+    }
+    Err(Failure::new(
+        SurfaceCode::BadRequest,
+        "a command with an idempotency key cannot bring its standard input along",
+    )
+    .with_hint("let it read a file, or set `stdin` to true and write the input once it runs"))
 }
 
 /// Writes what came along to a command that nobody watches, for as long as it takes the input.

@@ -10,6 +10,7 @@ use session_core::id::{CommandId, SessionId};
 use std::sync::Arc;
 
 use super::pump::{Pump, Start};
+use super::run::judge_input;
 use crate::caller::{Api, RequireUse};
 use crate::problem::Failure;
 use crate::state::AppState;
@@ -115,6 +116,7 @@ async fn launch(
     session: SessionId,
     body: CommandBody,
 ) -> Result<Pump, Failure> {
+    judge_input(&body)?;
     let (request, stdin) = body.into_request();
     let acknowledged = request.on_disconnect == OnDisconnect::Detach;
     let running = state

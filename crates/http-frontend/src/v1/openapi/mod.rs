@@ -39,6 +39,7 @@ use crate::state::AppState;
     security(("token" = [])),
     tags(
         (name = "sessions", description = "A container, a workspace and an agent's conversation under one id."),
+        (name = "checkpoints", description = "Uncommitted work, kept where no container can lose it."),
         (name = "turns", description = "Prompts, and everything up to their results."),
         (name = "events", description = "Facts about a session, numbered without gaps."),
         (name = "commands", description = "Programs in a session that are not its agent."),
@@ -48,6 +49,7 @@ use crate::state::AppState;
         (name = "usage", description = "What was used of the model."),
         (name = "mcp", description = "MCP servers."),
         (name = "tokens", description = "Who may do what."),
+        (name = "audit", description = "Who changed what, and who was refused."),
         (name = "server", description = "The server itself.")
     )
 )]
