@@ -3,6 +3,7 @@
 //! ```text
 //! <state>/                     0700, ours, never a symlink
 //!   store.db                   0600, what is known about sessions
+//!   audit.head                 0600, where the audit log ended last
 //!   serve.lock                 held by the process that serves the directory
 //!   cofferdam.sock             where that process listens
 //!   keys/                      0700, what is secret
@@ -19,6 +20,7 @@
 //! or that is a symlink is refused (CVE-2026-46406). It is opened once; what is below it is reached through that handle.
 
 mod files;
+mod head;
 mod private;
 mod serving;
 #[cfg(test)]

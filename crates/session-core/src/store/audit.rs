@@ -6,15 +6,16 @@
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use sha2::{Digest as _, Sha256};
 
-use super::Store;
 use super::error::{Failure, decode, encode};
 use super::events::{MAX_PAGE, int, stamp, uint};
 use super::writer::Write;
+use super::{Store, anchor};
 use crate::audit::{AuditEntry, AuditLine, AuditQuery, AuditVerdict};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 
 const APPENDING: &str = "write to the audit log";
 const READING: &str = "read the audit log";
+const VERIFYING: &str = "verify the audit log";
 
 /// What the first line is chained to.
 const GENESIS: &str = "0000000000000000000000000000000000000000000000000000000000000000";
@@ -66,13 +67,17 @@ impl Store {
     /// # Errors
     /// As of every method.
     pub async fn verify_audit(&self) -> Result<AuditVerdict> {
+        // Before the lines: it never names one that is not there yet.
+        let anchored = self.inner.anchor.read().map_err(|source| {
+            Error::new(ErrorKind::HostIo, VERIFYING, "where it ended last cannot be read").with_source(source)
+        })?;
         let mut head = ChainHead::default();
         loop {
             let from = head.clone();
             // In parts, so that nobody else who reads waits for the whole.
             let part = self
                 .inner
-                .read(READING, move |connection| verify_part(connection, from))
+                .read(VERIFYING, move |connection| verify_part(connection, from))
                 .await?;
             match part {
                 Part::Whole(next) if next.seq == head.seq => break,
@@ -85,10 +90,14 @@ impl Store {
                 }
             }
         }
-        Ok(AuditVerdict {
-            lines: head.seq,
-            broken_at: None,
-        })
+        let lines = head.seq;
+        let broken_at = self
+            .inner
+            .read(VERIFYING, move |connection| {
+                Ok(anchor::judge(connection, &anchored, lines)?)
+            })
+            .await?;
+        Ok(AuditVerdict { lines, broken_at })
     }
 }
 
@@ -120,6 +129,7 @@ pub(super) fn append(write: &mut Write<'_>, entry: &AuditEntry) -> Result<AuditL
         line.detail,
         line.hash,
     ])?;
+    write.audited = true;
     Ok(line)
 }
 
@@ -156,7 +166,7 @@ fn chained(before: &str, line: &AuditLine) -> Result<String, Failure> {
     Ok(hex(&Sha256::digest(canonical)))
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
     let mut text = String::with_capacity(bytes.len() * 2);
     for byte in bytes {

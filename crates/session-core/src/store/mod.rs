@@ -5,6 +5,7 @@
 //! reads (`reader`), so nothing here blocks the async runtime. Events are numbered under the store's lock, so the
 //! numbers have no gaps whoever appends them.
 
+mod anchor;
 mod audit;
 mod checkpoints;
 mod egress;
@@ -43,6 +44,7 @@ use crate::mcp::ServerStatus;
 use crate::session::{EventQuery, SessionFilter};
 use crate::state_dir::StateDir;
 use crate::turn::TurnInfo;
+use anchor::Anchor;
 use error::Failure;
 use follow::Hub;
 use reader::{Query, Reader};
@@ -72,6 +74,7 @@ struct Inner {
     /// Started by the first query.
     reader: OnceLock<mpsc::Sender<Query>>,
     hub: Arc<Hub>,
+    anchor: Arc<Anchor>,
     waiting: Arc<listing::Waiting>,
 }
 
@@ -95,11 +98,16 @@ impl Store {
         let hub = Arc::new(Hub::default());
         let path = dir.store_path();
         let (dir, served, file) = (dir.clone(), hub.clone(), path.clone());
-        let serve = move || match schema::open(&dir) {
-            Ok(connection) => {
+        let open = move || {
+            let connection = schema::open(&dir)?;
+            let anchor = Arc::new(Anchor::open(&dir, &connection)?);
+            Ok((connection, anchor))
+        };
+        let serve = move || match open() {
+            Ok((connection, anchor)) => {
                 // Nobody who waits for it has gone away with the inbox still open.
-                let _ = ready.send(Ok(()));
-                writer::serve(connection, inbox, &served, &file);
+                let _ = ready.send(Ok(anchor.clone()));
+                writer::serve(connection, inbox, &served, &anchor, &file);
             }
             Err(error) => drop(ready.send(Err(error))),
         };
@@ -107,12 +115,13 @@ impl Store {
             .name("store-writer".to_owned())
             .spawn(serve)
             .map_err(|source| no_thread(OPERATION, source))?;
-        opened.await.unwrap_or_else(|_| Err(closed(OPERATION)))?;
+        let anchor = opened.await.unwrap_or_else(|_| Err(closed(OPERATION)))?;
         let inner = Inner {
             path,
             writer: orders,
             reader: OnceLock::new(),
             hub,
+            anchor,
             waiting: Arc::default(),
         };
         Ok(Self {

@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
+use super::anchor::Anchor;
 use super::error::{Failure, is_busy, storage_error};
 use super::follow::{Hub, News};
 use super::recent::Stored;
@@ -28,6 +29,8 @@ pub(super) struct Write<'c> {
     pub(super) now: Timestamp,
     hub: &'c Hub,
     appended: Vec<News>,
+    /// Whether the audit log has grown.
+    pub(super) audited: bool,
 }
 
 impl Write<'_> {
@@ -116,7 +119,13 @@ where
 }
 
 /// Serves until it is told to close or nobody can tell it anything any more.
-pub(super) fn serve(connection: Connection, mut inbox: mpsc::Receiver<Order>, hub: &Hub, path: &Path) {
+pub(super) fn serve(
+    connection: Connection,
+    mut inbox: mpsc::Receiver<Order>,
+    hub: &Hub,
+    anchor: &Anchor,
+    path: &Path,
+) {
     let mut group = Vec::with_capacity(QUEUE);
     let mut open = true;
     while open && let Some(first) = inbox.blocking_recv() {
@@ -127,7 +136,7 @@ pub(super) fn serve(connection: Connection, mut inbox: mpsc::Receiver<Order>, hu
         {
             open = admit(next, &mut group);
         }
-        settle(&connection, &mut group, hub, path);
+        settle(&connection, &mut group, hub, anchor, path);
     }
     if let Err((_, error)) = connection.close() {
         tracing::debug!(%error, "the store was not closed cleanly; it is recovered when it is opened");
@@ -144,10 +153,19 @@ fn admit(order: Order, group: &mut Vec<Box<dyn Change>>) -> bool {
     }
 }
 
-fn settle(connection: &Connection, group: &mut Vec<Box<dyn Change>>, hub: &Hub, path: &Path) {
+fn settle(
+    connection: &Connection,
+    group: &mut Vec<Box<dyn Change>>,
+    hub: &Hub,
+    anchor: &Anchor,
+    path: &Path,
+) {
     match together(connection, group, hub) {
-        Ok(news) => {
-            hub.publish(news);
+        Ok(done) => {
+            if done.audited {
+                anchor.advance(connection);
+            }
+            hub.publish(done.news);
             group.drain(..).for_each(|change| change.answer(Ok(()), path));
         }
         Err(error) if group.len() <= 1 || is_busy(&error) => {
@@ -159,25 +177,34 @@ fn settle(connection: &Connection, group: &mut Vec<Box<dyn Change>>, hub: &Hub, 
         Err(_) => {
             for change in group.drain(..) {
                 let mut alone = vec![change];
-                settle(connection, &mut alone, hub, path);
+                settle(connection, &mut alone, hub, anchor, path);
             }
         }
     }
 }
 
-/// Makes all changes of a group in one transaction. Answers with the new events of sessions.
+/// What a transaction brought about.
+#[derive(Default)]
+struct Done {
+    /// The new events of sessions.
+    news: Vec<News>,
+    /// Whether the audit log has grown.
+    audited: bool,
+}
+
+/// Makes all changes of a group in one transaction.
 fn together(
     connection: &Connection,
     group: &mut [Box<dyn Change>],
     hub: &Hub,
-) -> Result<Vec<News>, rusqlite::Error> {
+) -> Result<Done, rusqlite::Error> {
     if group.is_empty() {
-        return Ok(Vec::new());
+        return Ok(Done::default());
     }
     run(connection, "BEGIN IMMEDIATE")?;
-    let outcome = attempt_each(connection, group, hub).and_then(|appended| {
+    let outcome = attempt_each(connection, group, hub).and_then(|done| {
         run(connection, "COMMIT")?;
-        Ok(appended)
+        Ok(done)
     });
     if outcome.is_err() && !connection.is_autocommit() {
         // A failure of this changes nothing: the next transaction cannot begin and says so.
@@ -190,13 +217,14 @@ fn attempt_each(
     connection: &Connection,
     group: &mut [Box<dyn Change>],
     hub: &Hub,
-) -> Result<Vec<News>, rusqlite::Error> {
+) -> Result<Done, rusqlite::Error> {
     let now = Timestamp::now();
     let mut write = Write {
         connection,
         now: Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now),
         hub,
         appended: Vec::new(),
+        audited: false,
     };
     for change in group {
         run(connection, "SAVEPOINT change")?;
@@ -207,7 +235,10 @@ fn attempt_each(
         }
         run(connection, "RELEASE change")?;
     }
-    Ok(write.appended)
+    Ok(Done {
+        news: write.appended,
+        audited: write.audited,
+    })
 }
 
 fn run(connection: &Connection, sql: &str) -> Result<(), rusqlite::Error> {

@@ -1,5 +1,6 @@
 //! The store as its callers see it: one file, several handles, several processes, and what may happen to them.
 
+mod audit;
 mod crash;
 mod egress;
 mod faults;

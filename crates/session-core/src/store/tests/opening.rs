@@ -31,10 +31,11 @@ async fn a_new_store_is_whole_ours_alone_and_leaves_no_draft() {
         let entry = entry.unwrap();
         let name = entry.file_name().into_string().unwrap();
         assert!(
-            ["store.db", "store.db-wal", "store.db-shm"].contains(&name.as_str()),
+            ["store.db", "store.db-wal", "store.db-shm", "audit.head", "keys"].contains(&name.as_str()),
             "{name}"
         );
-        assert_eq!(entry.metadata().unwrap().mode() & 0o777, 0o600, "{name}");
+        let mode = if name == "keys" { 0o700 } else { 0o600 };
+        assert_eq!(entry.metadata().unwrap().mode() & 0o777, mode, "{name}");
     }
     store.verify().await.unwrap();
 }
