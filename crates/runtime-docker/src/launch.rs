@@ -6,16 +6,20 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bollard::models::ContainerCreateBody;
-use bollard::query_parameters::{CreateContainerOptionsBuilder, StartContainerOptions};
+use bollard::query_parameters::{
+    CreateContainerOptionsBuilder, InspectContainerOptions, RenameContainerOptionsBuilder,
+    StartContainerOptions,
+};
 use session_core::error::{Error, ErrorKind, Result};
-use session_core::id::ContainerName;
-use session_core::runtime::ContainerSpec;
+use session_core::id::{ContainerId, ContainerName};
+use session_core::runtime::{ContainerSpec, Storage, WorkspaceVolume};
 
 use crate::client::Handles;
-use crate::error::{About, failed, status};
+use crate::error::{About, failed, is_absent, status};
 use crate::hardening::{Surroundings, create_body};
+use crate::names::{home_volume, workspace_volume};
 use crate::prepare::Ready;
-use crate::remove::{remove_by_id, remove_storage};
+use crate::remove::{own_volume, remove_by_id, remove_storage};
 
 const OPERATION: &str = "launch the container";
 
@@ -47,7 +51,8 @@ impl Launcher {
         spec: &ContainerSpec,
         image: &str,
         ready: &Ready,
-    ) -> Result<()> {
+    ) -> Result<ContainerId> {
+        check_storage(engine, spec).await?;
         let hosts = ready
             .toolbox
             .hosts
@@ -61,10 +66,9 @@ impl Launcher {
             isolation: self.isolation.as_deref(),
         };
         let body = Box::new(create_body(spec, &surroundings)?);
-        let launched = create_and_start(engine, &spec.name, body).await;
-        let Some(hosts) = hosts else { return launched };
-        match launched {
-            Err(error) if refuses(&error, hosts) => {
+        let launched = create_and_start(engine, spec, body).await;
+        let id = match (launched, hosts) {
+            (Err(error), Some(hosts)) if refuses(&error, hosts) => {
                 self.hides_volumes.store(true, Ordering::Relaxed);
                 let body = Box::new(create_body(
                     spec,
@@ -73,10 +77,11 @@ impl Launcher {
                         ..surroundings
                     },
                 )?);
-                create_and_start(engine, &spec.name, body).await
+                create_and_start(engine, spec, body).await?
             }
-            launched => launched,
-        }
+            (launched, _) => launched?,
+        };
+        id.parse()
     }
 }
 
@@ -88,25 +93,48 @@ fn refuses(error: &Error, path: &str) -> bool {
     ) && error.context().iter().any(|(_, value)| value.contains(path))
 }
 
+/// Storage under our name that is not ours is never used, and storage that must be there is not made.
+async fn check_storage(engine: &Handles, spec: &ContainerSpec) -> Result<()> {
+    if spec.storage == Storage::Fresh {
+        return Ok(());
+    }
+    let (_home, workspace) = futures::try_join!(
+        own_volume(engine, &spec.name, home_volume(&spec.name)),
+        own_volume(engine, &spec.name, workspace_volume(&spec.name)),
+    )?;
+    let on_host = matches!(spec.workspace, WorkspaceVolume::Host { .. });
+    if spec.storage == Storage::Kept && !on_host && workspace.is_none() {
+        return Err(Error::new(
+            ErrorKind::WorkspaceMissing,
+            OPERATION,
+            "the storage with its workspace is gone",
+        )
+        .with_context("container", &spec.name));
+    }
+    Ok(())
+}
+
 async fn create_and_start(
     engine: &Handles,
-    name: &ContainerName,
+    spec: &ContainerSpec,
     body: Box<ContainerCreateBody>,
-) -> Result<()> {
-    let id = create(engine, name, body).await?;
+) -> Result<String> {
+    let name = &spec.name;
+    let id = create(engine, spec, body).await?;
     let started = engine
         .slow
         .start_container(&id, None::<StartContainerOptions>)
         .await;
-    let Err(error) = started else { return Ok(()) };
+    let Err(error) = started else { return Ok(id) };
     let error = failed(OPERATION, About::Container(name.as_str()), error);
-    Err(match undo(engine, name, &id).await {
+    Err(match undo(engine, spec, &id).await {
         Ok(()) => error,
         Err(left) => error.with_context("left_behind", left),
     })
 }
 
-async fn create(engine: &Handles, name: &ContainerName, body: Box<ContainerCreateBody>) -> Result<String> {
+async fn create(engine: &Handles, spec: &ContainerSpec, body: Box<ContainerCreateBody>) -> Result<String> {
+    let name = &spec.name;
     let options = CreateContainerOptionsBuilder::default()
         .name(name.as_str())
         .build();
@@ -116,7 +144,7 @@ async fn create(engine: &Handles, name: &ContainerName, body: Box<ContainerCreat
             // The name is taken: whatever storage there is belongs to the one that has it.
             let conflict = status(&error) == Some(409);
             let error = failed(OPERATION, About::Container(name.as_str()), error);
-            if conflict {
+            if conflict || spec.storage != Storage::Fresh {
                 return Err(error);
             }
             // An engine makes the volumes of a container before it looks at the rest.
@@ -128,7 +156,67 @@ async fn create(engine: &Handles, name: &ContainerName, body: Box<ContainerCreat
     }
 }
 
-async fn undo(engine: &Handles, name: &ContainerName, id: &str) -> Result<(), Error> {
+async fn undo(engine: &Handles, spec: &ContainerSpec, id: &str) -> Result<(), Error> {
     remove_by_id(engine, id).await?;
-    remove_storage(engine, name).await
+    match spec.storage {
+        Storage::Fresh => remove_storage(engine, &spec.name).await,
+        Storage::Kept | Storage::Mended => Ok(()),
+    }
+}
+
+/// Starts a container again that has ended.
+pub(crate) async fn start(engine: &Handles, name: &ContainerName) -> Result<()> {
+    const OPERATION: &str = "start the container again";
+    let started = engine
+        .slow
+        .start_container(name.as_str(), None::<StartContainerOptions>)
+        .await;
+    match started {
+        Ok(()) => Ok(()),
+        // It runs.
+        Err(error) if status(&error) == Some(304) => Ok(()),
+        Err(error) if is_absent(&error) => {
+            Err(
+                Error::new(ErrorKind::ContainerLost, OPERATION, "there is no such container")
+                    .with_context("container", name)
+                    .with_source(error),
+            )
+        }
+        Err(error) => Err(failed(OPERATION, About::Container(name.as_str()), error)),
+    }
+}
+
+/// Gives a container its name back.
+pub(crate) async fn rename(engine: &Handles, id: &ContainerId, name: &ContainerName) -> Result<()> {
+    const OPERATION: &str = "give the container its name back";
+    let options = RenameContainerOptionsBuilder::default()
+        .name(name.as_str())
+        .build();
+    let Err(error) = engine.slow.rename_container(id.as_str(), options).await else {
+        return Ok(());
+    };
+    if is_absent(&error) {
+        return Err(
+            Error::new(ErrorKind::ContainerLost, OPERATION, "there is no such container")
+                .with_context("id", id)
+                .with_source(error),
+        );
+    }
+    // Engines refuse a name that the container has already: who bears it tells what the refusal meant.
+    let bearer = engine
+        .quick
+        .inspect_container(name.as_str(), None::<InspectContainerOptions>)
+        .await;
+    match bearer {
+        Ok(found) if found.id.as_deref() == Some(id.as_str()) => Ok(()),
+        Ok(_) => Err(Error::new(
+            ErrorKind::StateConflict,
+            OPERATION,
+            "another container bears its name",
+        )
+        .with_context("container", name)
+        .with_hint("rename or remove that one by hand")
+        .with_source(error)),
+        Err(_) => Err(failed(OPERATION, About::Container(name.as_str()), error)),
+    }
 }

@@ -26,6 +26,7 @@ mod names;
 mod prepare;
 mod remove;
 mod runtime;
+mod since;
 mod stale;
 mod status;
 mod watch;

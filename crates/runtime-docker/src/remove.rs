@@ -40,6 +40,14 @@ pub(crate) async fn remove(engine: &Handles, name: &ContainerName) -> Result<()>
     Ok(())
 }
 
+/// Removes the container and leaves its storage.
+pub(crate) async fn discard(engine: &Handles, name: &ContainerName) -> Result<()> {
+    match own_container(engine, name).await? {
+        Some(id) => remove_by_id(engine, &id).await,
+        None => Ok(()),
+    }
+}
+
 /// Removes the storage of a container that is gone or was never made.
 pub(crate) async fn remove_storage(engine: &Handles, name: &ContainerName) -> Result<()> {
     futures::try_join!(
@@ -125,7 +133,11 @@ async fn own_container(engine: &Handles, name: &ContainerName) -> Result<Option<
 }
 
 /// The volume's name again, when it is there and ours.
-async fn own_volume(engine: &Handles, name: &ContainerName, volume: String) -> Result<Option<String>> {
+pub(crate) async fn own_volume(
+    engine: &Handles,
+    name: &ContainerName,
+    volume: String,
+) -> Result<Option<String>> {
     match engine.quick.inspect_volume(&volume).await {
         Ok(found) if names::claims(&found.labels, name) => Ok(Some(volume)),
         Ok(_) => Err(foreign(About::Volume(&volume))),

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 use session_core::error::{Error, ErrorKind, Result};
-use session_core::id::{ContainerName, ImageRef};
+use session_core::id::{ContainerId, ContainerName, ImageRef};
 use session_core::label::OwnerId;
 use session_core::runtime::{
     BoxedByteStream, Capability, ContainerEvent, ContainerRuntime, ContainerSpec, ContainerStatus,
@@ -14,7 +14,7 @@ use crate::client::{DEFAULT_HOST, Engine, Host};
 use crate::launch::Launcher;
 use crate::prepare::Preparer;
 use crate::stale::Removed;
-use crate::{bridge, health, remove, stale, status, watch};
+use crate::{bridge, health, launch, remove, since, stale, status, watch};
 
 /// The image that `cargo xtask image` builds.
 pub const DEFAULT_TOOLBOX_IMAGE: &str = "cofferdam-session:latest";
@@ -140,7 +140,7 @@ impl ContainerRuntime for DockerRuntime {
             .await
     }
 
-    async fn launch(&self, spec: &ContainerSpec, image: &PreparedImage) -> Result<()> {
+    async fn launch(&self, spec: &ContainerSpec, image: &PreparedImage) -> Result<ContainerId> {
         if !self.capability().host_mounts && needs_this_host(spec) {
             return Err(Error::new(
                 ErrorKind::Unsupported,
@@ -152,6 +152,22 @@ impl ContainerRuntime for DockerRuntime {
         let engine = self.engine.handles()?;
         let ready = self.preparer.ready(engine, image).await?;
         self.launcher.launch(engine, spec, &image.id, &ready).await
+    }
+
+    async fn started_at(&self) -> Result<Option<jiff::Timestamp>> {
+        since::started_at(self.engine.handles()?).await
+    }
+
+    async fn start(&self, container: &ContainerName) -> Result<()> {
+        launch::start(self.engine.handles()?, container).await
+    }
+
+    async fn discard(&self, container: &ContainerName) -> Result<()> {
+        remove::discard(self.engine.handles()?, container).await
+    }
+
+    async fn rename(&self, id: &ContainerId, name: &ContainerName) -> Result<()> {
+        launch::rename(self.engine.handles()?, id, name).await
     }
 
     async fn bridge(&self, container: &ContainerName) -> Result<BoxedByteStream> {

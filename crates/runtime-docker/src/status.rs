@@ -1,6 +1,6 @@
 //! What is true of containers now, and changing between running and frozen.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bollard::container::LogOutput;
 use bollard::models::{ContainerStateStatusEnum, ContainerSummary, ContainerSummaryStateEnum};
@@ -37,7 +37,10 @@ pub(crate) async fn inspect(engine: &Handles, name: &ContainerName) -> Result<Co
     let told = container.state.unwrap_or_default();
     let state = state(told.status);
     let exited = state == ContainerState::Exited;
+    let ended_at = told.finished_at.as_deref().and_then(|at| at.parse().ok());
     Ok(ContainerStatus {
+        id: container.id.as_deref().and_then(|id| id.parse().ok()),
+        ended_at: ended_at.filter(|_| exited),
         state,
         exit_code: told.exit_code.filter(|_| exited),
         out_of_memory: exited && told.oom_killed == Some(true),
@@ -79,22 +82,22 @@ pub(crate) async fn list(engine: &Handles, owner: &OwnerId) -> Result<Vec<OwnedR
     )
     .map_err(|error| failed(OPERATION, About::Engine, error))?;
 
-    let mut found: BTreeMap<ContainerName, OwnedResource> = BTreeMap::new();
-    for container in containers {
-        if let Some(resource) = listed_container(container) {
-            found.insert(resource.name.clone(), resource);
-        }
-    }
+    let mut found: Vec<OwnedResource> = containers.into_iter().filter_map(listed_container).collect();
+    let mut named: BTreeSet<ContainerName> = found.iter().map(|resource| resource.name.clone()).collect();
     for volume in volumes.volumes.unwrap_or_default() {
-        if let Some(name) = names::container_of_volume(&volume.name) {
-            found.entry(name.clone()).or_insert_with(|| OwnedResource {
+        if let Some(name) = names::container_of_volume(&volume.name)
+            && named.insert(name.clone())
+        {
+            found.push(OwnedResource {
                 name,
+                id: None,
+                renamed: false,
                 labels: volume.labels.into_iter().collect(),
                 state: ContainerState::Absent,
             });
         }
     }
-    Ok(found.into_values().collect())
+    Ok(found)
 }
 
 /// A container that somebody renamed is listed under the name that its label gives it: removing that finds it again.
@@ -106,9 +109,12 @@ fn listed_container(container: ContainerSummary) -> Option<OwnedResource> {
         .iter()
         .find_map(|name| names::container_named(name.trim_start_matches('/')));
     let labelled = || Some(ContainerName::of(&labels.get(label::SESSION)?.parse().ok()?));
+    let renamed = own_name.is_none();
     let name = own_name.or_else(labelled)?;
     Some(OwnedResource {
         name,
+        id: container.id.as_deref().and_then(|id| id.parse().ok()),
+        renamed,
         labels,
         state: listed_state(container.state),
     })
@@ -227,8 +233,8 @@ mod tests {
         for name in [format!("/{expected}"), "/somebody".to_owned()] {
             let listed = listed_container(summary(&name)).unwrap();
             assert_eq!(
-                (listed.name, listed.state),
-                (expected.clone(), ContainerState::Exited)
+                (listed.name, listed.renamed, listed.state),
+                (expected.clone(), name == "/somebody", ContainerState::Exited)
             );
         }
         let nobody = ContainerSummary {

@@ -10,6 +10,7 @@ use bollard::query_parameters::EventsOptionsBuilder;
 use futures::stream::{self, BoxStream};
 use futures::{Stream, StreamExt};
 use session_core::error::{Error, ErrorKind, Result};
+use session_core::id::ContainerName;
 use session_core::label::{self, OwnerId};
 use session_core::runtime::{ContainerEvent, ContainerEventKind};
 
@@ -18,7 +19,7 @@ use crate::error::{About, START_HINT, failed};
 use crate::names;
 
 const OPERATION: &str = "watch containers";
-const ACTIONS: [&str; 6] = ["start", "die", "oom", "pause", "unpause", "destroy"];
+const ACTIONS: [&str; 7] = ["start", "die", "oom", "pause", "unpause", "rename", "destroy"];
 
 type EngineEvent = Result<EventMessage, bollard::errors::Error>;
 
@@ -85,10 +86,13 @@ fn ended() -> Error {
     .with_hint(START_HINT)
 }
 
-/// `None` for what is not about a session's container under its own name.
+/// `None` for what is not about a session's container. One that somebody renamed is known by its label; whether that is
+/// true is seen when the container is looked at.
 fn fact(event: EventMessage) -> Option<ContainerEvent> {
     let attributes = event.actor?.attributes?;
-    let name = names::container_named(attributes.get("name")?)?;
+    let own_name = names::container_named(attributes.get("name")?);
+    let labelled = || Some(ContainerName::of(&attributes.get(label::SESSION)?.parse().ok()?));
+    let name = own_name.or_else(labelled)?;
     let kind = match event.action.as_deref()? {
         "start" => ContainerEventKind::Started,
         "die" => ContainerEventKind::Exited {
@@ -98,6 +102,7 @@ fn fact(event: EventMessage) -> Option<ContainerEvent> {
         "pause" => ContainerEventKind::Paused,
         "unpause" => ContainerEventKind::Resumed,
         "destroy" => ContainerEventKind::Removed,
+        "rename" => ContainerEventKind::Renamed,
         _ => return None,
     };
     Some(ContainerEvent { name, kind })
@@ -107,7 +112,7 @@ fn fact(event: EventMessage) -> Option<ContainerEvent> {
 mod tests {
     use super::*;
     use bollard::models::EventActor;
-    use session_core::id::{ContainerName, SessionId};
+    use session_core::id::SessionId;
 
     fn event(action: &str, name: &str, attributes: &[(&str, &str)]) -> EngineEvent {
         let mut attributes: HashMap<_, _> = attributes
@@ -127,13 +132,15 @@ mod tests {
 
     #[tokio::test]
     async fn events_become_facts_and_the_end_an_error() {
-        let name = ContainerName::of(&SessionId::new());
+        let session = SessionId::new();
+        let name = ContainerName::of(&session);
         let ours = name.as_str();
         let events = vec![
             event("start", ours, &[]),
             event("exec_start: x", ours, &[]),
             event("die", ours, &[("exitCode", "137")]),
             event("die", "somebody", &[]),
+            event("rename", "somebody", &[(label::SESSION, &session.to_string())]),
             event("destroy", ours, &[]),
         ];
         let mut facts: Vec<_> = facts(stream::iter(events)).collect().await;
@@ -145,6 +152,7 @@ mod tests {
             [
                 ContainerEventKind::Started,
                 ContainerEventKind::Exited { code: Some(137) },
+                ContainerEventKind::Renamed,
                 ContainerEventKind::Removed
             ]
         );

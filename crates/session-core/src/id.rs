@@ -119,6 +119,54 @@ impl fmt::Display for ContainerName {
     }
 }
 
+/// An engine's own id of a container: it stays when somebody gives the container another name.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ContainerId(String);
+
+impl ContainerId {
+    /// The id as text: at most 128 letters, digits, `-`, `_` and `.`, the first of them no `.`.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for ContainerId {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        if text.is_empty() || text.len() > 128 || text.starts_with('.') || !text.chars().all(allowed) {
+            return Err(Error::new(
+                ErrorKind::InvalidArgument,
+                "read a container's id",
+                "this is not an id",
+            ));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl TryFrom<String> for ContainerId {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self, Error> {
+        text.parse()
+    }
+}
+
+impl From<ContainerId> for String {
+    fn from(id: ContainerId) -> Self {
+        id.0
+    }
+}
+
+impl fmt::Display for ContainerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 /// A reference to an image: `name[:tag][@digest]`, at most 255 bytes of the characters that references may have.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(
@@ -214,9 +262,19 @@ mod tests {
         }
     }
 
+    #[test]
+    fn ids_that_could_leave_a_url_path_are_refused() {
+        let long = "a".repeat(129);
+        for bad in ["", ".", "..", "a/b", "a b", "a?b", "a%2fb", long.as_str()] {
+            assert!(bad.parse::<ContainerId>().is_err(), "{bad:?}");
+        }
+        assert!("0a".repeat(32).parse::<ContainerId>().is_ok());
+    }
+
     proptest! {
         #[test]
         fn parsing_never_panics(text in ".*") {
+            let _ = text.parse::<ContainerId>();
             let _ = text.parse::<ImageRef>();
             let _ = text.parse::<SessionId>();
             let _ = ContainerName::session(&text);

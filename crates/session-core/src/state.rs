@@ -3,13 +3,16 @@
 //! ```text
 //!             create                    turn / command
 //!  (absent) ─────────▶ Creating ─────▶ Ready ◀────────▶ Busy
-//!                         │              │  ▲              │
-//!                         ▼         pause▼  │resume        ▼
+//!                         │              │  ▲     ▲        │
+//!                         ▼         pause▼  │resume└──┐    ▼
 //!                       Failed{cause}  Paused        Interrupted{cause}   engine restart, OOM, lost container
 //!                         └──────────────┴── destroy ──────┘
 //!                                           ▼
 //!                                      Destroying ─────▶ Destroyed (its history stays readable)
 //! ```
+//!
+//! What was interrupted comes back to `Ready` when somebody resumes it, or by itself when its policy says so; it stays
+//! `Interrupted` until its container runs again and its link is up, so whoever dies in between leaves it so.
 //!
 //! `Busy` means that a turn runs. Commands and copies need a container that runs, so they are allowed in `Ready` and
 //! `Busy` alike and change nothing.
@@ -101,6 +104,8 @@ pub enum Transition {
         /// Why.
         cause: InterruptCause,
     },
+    /// The container runs again, its link is up, and its workspace is what it was.
+    Recovered,
     /// Somebody asked for its end.
     DestroyAsked,
     /// Nothing of it is left on the engine.
@@ -120,7 +125,7 @@ pub enum Operation {
     Files,
     /// Freeze.
     Pause,
-    /// Go on.
+    /// Go on, or come back after an interruption.
     Resume,
     /// Remove.
     Destroy,
@@ -173,6 +178,7 @@ impl SessionState {
             (S::Ready, T::Paused) => S::Paused,
             (S::Paused, T::Resumed) => S::Ready,
             (S::Creating | S::Ready | S::Busy | S::Paused, T::Lost { cause }) => S::Interrupted { cause },
+            (S::Interrupted { .. }, T::Recovered) => S::Ready,
             // Whatever the state, an end that was asked for begins, and begins again after a crash in the middle.
             (S::Destroyed, T::DestroyAsked) => S::Destroyed,
             (_, T::DestroyAsked) => S::Destroying,
@@ -201,7 +207,7 @@ impl SessionState {
             O::Destroy => true,
             O::Prompt | O::Command | O::Files | O::Interrupt => matches!(self, S::Ready | S::Busy),
             O::Pause => matches!(self, S::Ready | S::Paused),
-            O::Resume => matches!(self, S::Paused | S::Ready | S::Busy),
+            O::Resume => matches!(self, S::Paused | S::Ready | S::Busy | S::Interrupted { .. }),
         };
         if allowed {
             Ok(())
@@ -224,7 +230,7 @@ impl SessionState {
             ),
             Self::Interrupted { cause } => (
                 format!("the session's container is gone: {}", cause.as_str()),
-                "its history stays readable; destroy it and create a new one",
+                "resume it to bring it back with its workspace and its conversation, or destroy it",
             ),
             Self::Destroying | Self::Destroyed => ("the session was destroyed".into(), "create a new one"),
             Self::Ready => (
@@ -298,6 +304,7 @@ mod tests {
             Just(Transition::Lost {
                 cause: InterruptCause::OutOfMemory
             }),
+            Just(Transition::Recovered),
             Just(Transition::DestroyAsked),
             Just(Transition::DestroyDone),
         ]
@@ -324,15 +331,35 @@ mod tests {
         }
 
         #[test]
-        fn i7_an_interrupted_or_failed_session_never_becomes_ready(steps in prop::collection::vec(transitions(), 0..40)) {
+        fn i7_a_failed_or_ending_session_never_becomes_ready(steps in prop::collection::vec(transitions(), 0..40)) {
             let states = run(steps);
             let mut lost = false;
             for state in states {
-                lost |= matches!(state.name(), StateName::Interrupted | StateName::Failed | StateName::Destroying);
+                lost |= matches!(state.name(), StateName::Failed | StateName::Destroying);
                 if lost {
                     prop_assert!(state.permits(Operation::Prompt).is_err());
                     prop_assert!(state.permits(Operation::Command).is_err());
+                    prop_assert!(state.permits(Operation::Resume).is_err());
                 }
+            }
+        }
+
+        #[test]
+        fn i7_an_interrupted_session_works_again_only_when_it_was_brought_back(steps in prop::collection::vec(transitions(), 0..40)) {
+            let mut state = SessionState::Creating;
+            for step in steps {
+                let next = state.after(step.clone()).unwrap_or_else(|_| state.clone());
+                if state.name() == StateName::Interrupted {
+                    prop_assert!(state.permits(Operation::Prompt).is_err());
+                    prop_assert!(state.permits(Operation::Resume).is_ok());
+                    let expected = match step {
+                        Transition::Recovered => StateName::Ready,
+                        Transition::DestroyAsked => StateName::Destroying,
+                        _ => StateName::Interrupted,
+                    };
+                    prop_assert_eq!(next.name(), expected);
+                }
+                state = next;
             }
         }
 

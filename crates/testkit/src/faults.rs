@@ -21,7 +21,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 use session_core::error::{Error, ErrorKind, Result};
-use session_core::id::{ContainerName, ImageRef};
+use session_core::id::{ContainerId, ContainerName, ImageRef};
 use session_core::label::OwnerId;
 use session_core::runtime::{
     BoxedByteStream, Capability, ContainerEvent, ContainerRuntime, ContainerSpec, ContainerStatus,
@@ -46,11 +46,15 @@ pub enum Operation {
     Remove,
     Watch,
     Diagnostics,
+    StartedAt,
+    Start,
+    Discard,
+    Rename,
 }
 
 impl Operation {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 15] = [
         Self::Probe,
         Self::Prepare,
         Self::Launch,
@@ -62,6 +66,10 @@ impl Operation {
         Self::Remove,
         Self::Watch,
         Self::Diagnostics,
+        Self::StartedAt,
+        Self::Start,
+        Self::Discard,
+        Self::Rename,
     ];
 }
 
@@ -299,8 +307,24 @@ impl ContainerRuntime for Faulty {
             .await
     }
 
-    async fn launch(&self, spec: &ContainerSpec, image: &PreparedImage) -> Result<()> {
+    async fn launch(&self, spec: &ContainerSpec, image: &PreparedImage) -> Result<ContainerId> {
         self.call(Operation::Launch, self.inner.launch(spec, image)).await
+    }
+
+    async fn started_at(&self) -> Result<Option<jiff::Timestamp>> {
+        self.call(Operation::StartedAt, self.inner.started_at()).await
+    }
+
+    async fn start(&self, container: &ContainerName) -> Result<()> {
+        self.call(Operation::Start, self.inner.start(container)).await
+    }
+
+    async fn discard(&self, container: &ContainerName) -> Result<()> {
+        self.call(Operation::Discard, self.inner.discard(container)).await
+    }
+
+    async fn rename(&self, id: &ContainerId, name: &ContainerName) -> Result<()> {
+        self.call(Operation::Rename, self.inner.rename(id, name)).await
     }
 
     async fn bridge(&self, container: &ContainerName) -> Result<BoxedByteStream> {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use bollard::models::{MountBindOptionsPropagationEnum, MountType};
 use proptest::prelude::*;
 use session_core::id::{ContainerName, SessionId};
-use session_core::runtime::{HostMount, WorkspaceVolume};
+use session_core::runtime::{HostMount, Storage, WorkspaceVolume};
 
 use super::*;
 
@@ -32,6 +32,7 @@ fn spec() -> ContainerSpec {
         network: NetworkMode::Sealed,
         limits: ResourceLimits::default(),
         workspace: WorkspaceVolume::Scratch,
+        storage: Storage::Fresh,
         mounts: Vec::new(),
         link_dir: Some("/state/link".into()),
     }

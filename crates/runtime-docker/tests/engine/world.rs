@@ -16,11 +16,11 @@ use bollard::{API_DEFAULT_VERSION, Docker, body_full};
 use futures::StreamExt;
 use runtime_docker::{DockerOptions, DockerRuntime};
 use session_core::error::Result;
-use session_core::id::{ContainerName, ImageRef, SessionId};
+use session_core::id::{ContainerId, ContainerName, ImageRef, SessionId};
 use session_core::label::Signer;
 use session_core::runtime::{
     ContainerRuntime, ContainerSpec, ContainerState, NetworkMode, NoProgress, PreparedImage, ResourceLimits,
-    UserIds, WorkspaceVolume,
+    Storage, UserIds, WorkspaceVolume,
 };
 
 /// Everything that a test needs; shared by all of them.
@@ -145,12 +145,13 @@ impl World {
                 pids: 64,
             },
             workspace: WorkspaceVolume::Scratch,
+            storage: Storage::Fresh,
             mounts: Vec::new(),
             link_dir: None,
         }
     }
 
-    pub(crate) async fn launch(&self, spec: &ContainerSpec) -> Result<()> {
+    pub(crate) async fn launch(&self, spec: &ContainerSpec) -> Result<ContainerId> {
         let image = self.prepare(&self.toolbox).await;
         self.runtime.launch(spec, &image).await
     }

@@ -12,7 +12,7 @@ use crate::gateway::ProviderAccount;
 use crate::id::ImageRef;
 use crate::link_error::from_link;
 use crate::runtime::{
-    BoxedByteStream, ContainerRuntime, ContainerSpec, PreparedImage, Progress, WorkspaceVolume,
+    BoxedByteStream, ContainerRuntime, ContainerSpec, PreparedImage, Progress, Storage, WorkspaceVolume,
 };
 use crate::session::{Carrier, SessionInfo, WorkspaceSource};
 use crate::state::Transition;
@@ -21,7 +21,7 @@ use crate::transfer::{PackOptions, pack};
 
 use super::Driver;
 use futures::StreamExt;
-use session_link::CopyInOptions;
+use session_link::{CopyInOptions, LinkListener};
 use tokio::sync::mpsc;
 
 /// What it takes to launch a session that is recorded already.
@@ -77,48 +77,56 @@ impl Driver {
         self.admit(&record).await?;
         let image = self.prepare(&info.image, info).await?;
         let listener = self.listen()?;
-        let spec = self.container_spec(info, listener.is_some())?;
+        let spec = self.container_spec(info, listener.is_some(), Storage::Fresh)?;
         let runtime = self.foundation.runtime.clone();
         let launching = async move { runtime.launch(&spec, &image).await };
-        let (io, carrier) = match &listener {
-            Some(listener) => self.launch_and_accept(launching, listener).await?,
-            None => {
-                launching.await?;
-                (
-                    self.foundation.runtime.bridge(&self.container).await?,
-                    Carrier::Bridge,
-                )
-            }
-        };
-        self.establish(io, carrier).await?;
+        let launched = self.begin_and_link(launching, listener).await?;
+        self.launched = Some(launched);
         self.put_certificates(info).await?;
         self.fill_workspace(&record).await
     }
 
-    /// `session-init` dials while the engine is still busy answering, so both are awaited at once. The launch is always
-    /// seen to its end: a container must not appear after a failure was reported.
-    async fn launch_and_accept(
-        &self,
-        launching: impl Future<Output = Result<()>> + Send,
-        listener: &session_link::LinkListener,
-    ) -> Result<(BoxedByteStream, Carrier)> {
-        tokio::pin!(launching);
-        let accepted = tokio::select! {
-            // Cancelling `accept` leaves the connection in the socket's queue.
-            accepted = listener.accept() => Some(accepted),
-            launched = &mut launching => { launched?; None }
-        };
-        match accepted {
-            Some(accepted) => {
-                launching.await?;
-                let io = accepted.map_err(|error| from_link("accept the session's link", error))?;
-                Ok((Box::new(io), Carrier::Socket))
+    /// Has the engine begin something of which PID 1 comes, and makes the link to it.
+    pub(super) async fn begin_and_link<T: Send>(
+        &mut self,
+        beginning: impl Future<Output = Result<T>> + Send,
+        listener: Option<LinkListener>,
+    ) -> Result<T> {
+        let (begun, io, carrier) = match &listener {
+            Some(listener) => self.begin_and_accept(beginning, listener).await?,
+            None => {
+                let begun = beginning.await?;
+                let io = self.foundation.runtime.bridge(&self.container).await?;
+                (begun, io, Carrier::Bridge)
             }
-            None => self.dialled(listener).await,
-        }
+        };
+        self.establish(io, carrier).await?;
+        Ok(begun)
     }
 
-    async fn prepare(&self, image: &ImageRef, info: &SessionInfo) -> Result<PreparedImage> {
+    /// `session-init` dials while the engine is still busy answering, so both are awaited at once. The launch is always
+    /// seen to its end: a container must not appear after a failure was reported.
+    async fn begin_and_accept<T: Send>(
+        &self,
+        beginning: impl Future<Output = Result<T>> + Send,
+        listener: &LinkListener,
+    ) -> Result<(T, BoxedByteStream, Carrier)> {
+        tokio::pin!(beginning);
+        // Cancelling `accept` leaves the connection in the socket's queue.
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            begun = &mut beginning => {
+                let begun = begun?;
+                let (io, carrier) = self.dialled(listener).await?;
+                return Ok((begun, io, carrier));
+            }
+        };
+        let begun = beginning.await?;
+        let io = accepted.map_err(|error| from_link("accept the session's link", error))?;
+        Ok((begun, Box::new(io), Carrier::Socket))
+    }
+
+    pub(super) async fn prepare(&self, image: &ImageRef, info: &SessionInfo) -> Result<PreparedImage> {
         let (progress, mut messages) = mpsc::channel(8);
         let progress = ProgressQueue(progress);
         let runtime: Arc<dyn ContainerRuntime> = self.foundation.runtime.clone();
@@ -133,7 +141,12 @@ impl Driver {
         }
     }
 
-    fn container_spec(&self, info: &SessionInfo, socket: bool) -> Result<ContainerSpec> {
+    pub(super) fn container_spec(
+        &self,
+        info: &SessionInfo,
+        socket: bool,
+        storage: Storage,
+    ) -> Result<ContainerSpec> {
         let workspace = match &info.workspace {
             WorkspaceSource::Mount { path } => WorkspaceVolume::Host {
                 path: path.clone(),
@@ -154,12 +167,13 @@ impl Driver {
             network: info.network,
             limits: info.limits,
             workspace,
+            storage,
             mounts: info.mounts.clone(),
             link_dir,
         })
     }
 
-    async fn fill_workspace(&mut self, record: &SessionRecord) -> Result<()> {
+    pub(super) async fn fill_workspace(&mut self, record: &SessionRecord) -> Result<()> {
         match &record.info.workspace {
             WorkspaceSource::Empty | WorkspaceSource::Mount { .. } => Ok(()),
             WorkspaceSource::Copy { path } => self.copy_workspace(path).await,

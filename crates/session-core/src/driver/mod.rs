@@ -63,7 +63,7 @@ use crate::driver::retry::Retry;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::EventKind;
 use crate::gateway::{Admission, Gateway, ProviderAccount};
-use crate::id::{ContainerName, SessionId, TurnId};
+use crate::id::{ContainerId, ContainerName, SessionId, TurnId};
 use crate::label::Signer;
 use crate::lifetime::ExpiryCause;
 use crate::runtime::{ContainerEventKind, ContainerRuntime};
@@ -158,6 +158,8 @@ struct Driver {
     start_again: Option<Vec<String>>,
     /// Held while a turn of it runs or waits, as far as this task knows.
     at_work: Option<TaskTrackerToken>,
+    /// The engine's id of a container that was made here and is not recorded yet.
+    launched: Option<ContainerId>,
     ended: bool,
 }
 
@@ -179,6 +181,7 @@ impl Driver {
             foreign_interrupt: None,
             start_again: None,
             at_work: None,
+            launched: None,
             ended: false,
         }
     }

@@ -9,13 +9,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use backon::{ExponentialBuilder, Retryable};
 use futures::stream::BoxStream;
+use jiff::Timestamp;
 
 use super::{
     BoxedByteStream, Capability, ContainerEvent, ContainerRuntime, ContainerSpec, ContainerStatus,
     OwnedResource, PreparedImage, Progress, RuntimeHealth, UserIds,
 };
 use crate::error::{Error, ErrorKind, Result};
-use crate::id::{ContainerName, ImageRef};
+use crate::id::{ContainerId, ContainerName, ImageRef};
 use crate::label::OwnerId;
 
 /// How long each kind of call may take before it counts as hung.
@@ -23,7 +24,7 @@ use crate::label::OwnerId;
 pub struct TimeLimits {
     /// Reads: probe, inspect, list, diagnostics, opening a watch.
     pub read: Duration,
-    /// Changes to one container: launch, pause, resume, remove, bridge.
+    /// Changes to one container: launch, start, pause, resume, rename, discard, remove, bridge.
     pub change: Duration,
     /// Preparing an image, which may fetch gigabytes.
     pub prepare: Duration,
@@ -114,6 +115,11 @@ impl ContainerRuntime for Guarded {
         .await
     }
 
+    async fn started_at(&self) -> Result<Option<Timestamp>> {
+        self.read("ask since when the engine runs", || self.inner.started_at())
+            .await
+    }
+
     async fn prepare(
         &self,
         image: &ImageRef,
@@ -128,11 +134,38 @@ impl ContainerRuntime for Guarded {
         .await
     }
 
-    async fn launch(&self, spec: &ContainerSpec, image: &PreparedImage) -> Result<()> {
+    async fn launch(&self, spec: &ContainerSpec, image: &PreparedImage) -> Result<ContainerId> {
         self.bounded(
             "launch the container",
             self.limits.change,
             self.inner.launch(spec, image),
+        )
+        .await
+    }
+
+    async fn start(&self, container: &ContainerName) -> Result<()> {
+        self.bounded(
+            "start the container again",
+            self.limits.change,
+            self.inner.start(container),
+        )
+        .await
+    }
+
+    async fn discard(&self, container: &ContainerName) -> Result<()> {
+        self.bounded(
+            "remove the container without its storage",
+            self.limits.change,
+            self.inner.discard(container),
+        )
+        .await
+    }
+
+    async fn rename(&self, id: &ContainerId, name: &ContainerName) -> Result<()> {
+        self.bounded(
+            "give the container its name back",
+            self.limits.change,
+            self.inner.rename(id, name),
         )
         .await
     }

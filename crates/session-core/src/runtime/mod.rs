@@ -13,17 +13,20 @@ use std::fmt;
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
+use jiff::Timestamp;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 pub use self::capability::Capability;
 pub use self::layers::{Guarded, TimeLimits};
-pub use self::spec::{ContainerSpec, HostMount, NetworkMode, ResourceLimits, UserIds, WorkspaceVolume};
+pub use self::spec::{
+    ContainerSpec, HostMount, NetworkMode, ResourceLimits, Storage, UserIds, WorkspaceVolume,
+};
 pub use self::status::{
     ContainerEvent, ContainerEventKind, ContainerState, ContainerStatus, OwnedResource, PreparedImage,
     RuntimeHealth,
 };
 use crate::error::Result;
-use crate::id::{ContainerName, ImageRef};
+use crate::id::{ContainerId, ContainerName, ImageRef};
 use crate::label::OwnerId;
 
 /// A byte stream in both directions, as a carrier of the link or one tunnel.
@@ -67,6 +70,13 @@ pub trait ContainerRuntime: fmt::Debug + Send + Sync + 'static {
     /// - Lists promises of isolation that this engine cannot keep as findings.
     async fn probe(&self) -> Result<RuntimeHealth>;
 
+    /// Since when the engine runs, as far as that can be told. A container that ended around this moment ended with the
+    /// engine.
+    ///
+    /// # Behavior
+    /// - Says the same until the engine starts again, and then a later moment; or always `None`.
+    async fn started_at(&self) -> Result<Option<Timestamp>>;
+
     /// Makes sure that containers can be launched from `image` for `user`, fetching or deriving what is missing.
     ///
     /// # Behavior
@@ -90,7 +100,37 @@ pub trait ContainerRuntime: fmt::Debug + Send + Sync + 'static {
     /// - No capability, no new privileges, limits on memory (swap included), CPU and processes are in force.
     /// - A second launch under the same name fails with `StateConflict` and leaves the first alone.
     /// - On failure nothing of this launch is left behind.
-    async fn launch(&self, spec: &ContainerSpec, image: &PreparedImage) -> Result<()>;
+    /// - With [`Storage::Kept`] it finds in its storage what an earlier container of its name left there; a launch that
+    ///   fails leaves that storage.
+    /// - With [`Storage::Kept`] and without that workspace it fails with `WorkspaceMissing`, and nothing was made; with
+    ///   [`Storage::Mended`] it makes what is missing.
+    /// - The id that it answers with stays the container's when somebody renames it.
+    async fn launch(&self, spec: &ContainerSpec, image: &PreparedImage) -> Result<ContainerId>;
+
+    /// Starts the container again that has ended, with everything as it was launched.
+    ///
+    /// # Behavior
+    /// - `session-init` runs as PID 1 when this returns, and the storage is as it was.
+    /// - Starting a running container succeeds and changes nothing.
+    /// - Fails with `ContainerLost` when there is no such container.
+    async fn start(&self, container: &ContainerName) -> Result<()>;
+
+    /// Ends the container and removes it, and leaves its storage for another one of its name.
+    ///
+    /// # Behavior
+    /// - Is idempotent: discarding what is gone succeeds.
+    /// - The container is gone when this returns, and its storage is as it was.
+    /// - Touches nothing but what carries this container's name and our label.
+    async fn discard(&self, container: &ContainerName) -> Result<()>;
+
+    /// Gives the container with this id its name back.
+    ///
+    /// # Behavior
+    /// - It is found under `name` afterwards, as it was but for that.
+    /// - Renaming what bears the name already succeeds.
+    /// - Fails with `StateConflict` when another container bears the name, and with `ContainerLost` when there is none
+    ///   with this id.
+    async fn rename(&self, id: &ContainerId, name: &ContainerName) -> Result<()>;
 
     /// Opens a fresh byte stream to `session-init` through the engine (the `bridge` carrier).
     ///
@@ -104,6 +144,7 @@ pub trait ContainerRuntime: fmt::Debug + Send + Sync + 'static {
     /// # Behavior
     /// - Says [`ContainerState::Absent`] for a container that does not exist.
     /// - Tells running, paused and exited apart, and says when the engine's OOM killer ended it.
+    /// - Says the id with which it was launched, and when it ended.
     async fn inspect(&self, container: &ContainerName) -> Result<ContainerStatus>;
 
     /// Everything that bears the label of `owner`: containers in any state and storage without a container.
@@ -112,6 +153,7 @@ pub trait ContainerRuntime: fmt::Debug + Send + Sync + 'static {
     /// - Lists each container once, with its labels, whatever its state.
     /// - Lists storage that outlived its container.
     /// - Never lists what another owner made.
+    /// - Lists a container that somebody renamed under the name of its label's session, and says so.
     async fn list(&self, owner: &OwnerId) -> Result<Vec<OwnedResource>>;
 
     /// Freezes every process of the container.
@@ -139,7 +181,8 @@ pub trait ContainerRuntime: fmt::Debug + Send + Sync + 'static {
     /// Facts about the containers of `owner` from now on.
     ///
     /// # Behavior
-    /// - Reports an exit, a removal, a pause, a resume and an out-of-memory kill within a second.
+    /// - Reports an exit, a removal, a pause, a resume, a new name and an out-of-memory kill within a second.
+    /// - Reports what happens to a container that somebody renamed under the name of its label's session.
     /// - Ends with an error when the engine goes away; the caller then lists and watches again.
     async fn watch(&self, owner: &OwnerId) -> Result<BoxStream<'static, Result<ContainerEvent>>>;
 

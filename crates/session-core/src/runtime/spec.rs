@@ -25,6 +25,8 @@ pub struct ContainerSpec {
     pub limits: ResourceLimits,
     /// What is at `/workspace`.
     pub workspace: WorkspaceVolume,
+    /// Whether there may be storage already.
+    pub storage: Storage,
     /// Further directories of the host.
     pub mounts: Vec<HostMount>,
     /// The host's directory with the link's socket, to be shown read-only at [`ContainerSpec::LINK_DIR`]; `None` when
@@ -97,6 +99,21 @@ impl Default for ResourceLimits {
             pids: 1024,
         }
     }
+}
+
+/// Where the storage of a container (its home directory, a scratch workspace) comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Storage {
+    /// It is made with the container, and goes again when the launch fails.
+    #[default]
+    Fresh,
+    /// What an earlier container of the same name left is used. Without its workspace nothing is made; a home directory
+    /// that is missing is. A launch that fails leaves all of it where it is.
+    Kept,
+    /// What an earlier container left is used and what is missing is made, a workspace among it. A launch that fails
+    /// leaves all of it where it is.
+    Mended,
 }
 
 /// What stands at `/workspace`.

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::id::{ContainerName, ImageRef};
+use crate::id::{ContainerId, ContainerName, ImageRef};
 
 /// An image from which containers can be launched now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,28 +45,39 @@ pub enum ContainerState {
 /// What is true of one container.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContainerStatus {
+    /// The engine's own id of it, when it exists.
+    pub id: Option<ContainerId>,
     /// Where it is in its life.
     pub state: ContainerState,
     /// PID 1's exit code, once it has ended.
     pub exit_code: Option<i64>,
     /// Whether the engine says that it ended for lack of memory.
     pub out_of_memory: bool,
+    /// When it ended, as far as the engine knows.
+    pub ended_at: Option<Timestamp>,
 }
 
 impl ContainerStatus {
     /// The status of a container that does not exist.
     pub const ABSENT: Self = Self {
+        id: None,
         state: ContainerState::Absent,
         exit_code: None,
         out_of_memory: false,
+        ended_at: None,
     };
 }
 
 /// Something on the engine that bears an owner's label.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OwnedResource {
-    /// The container's name; for storage without a container, the name of the container that it belonged to.
+    /// The container's name; for storage without a container, the name of the container that it belonged to; for a
+    /// container that somebody renamed, the name of its label's session.
     pub name: ContainerName,
+    /// The engine's own id of the container; none of storage alone.
+    pub id: Option<ContainerId>,
+    /// Whether it bears another name than [`OwnedResource::name`]: somebody renamed it, or copied a label onto it.
+    pub renamed: bool,
     /// Its labels, untrusted until [`crate::label::Signer`] has verified them.
     pub labels: BTreeMap<String, String>,
     /// The container's state; [`ContainerState::Absent`] for storage alone.
@@ -99,4 +111,6 @@ pub enum ContainerEventKind {
     Resumed,
     /// Gone from the engine.
     Removed,
+    /// It has another name now.
+    Renamed,
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use session_core::id::{ContainerName, SessionId};
+use session_core::id::{ContainerId, ContainerName, SessionId};
 use session_core::runtime::{
     ContainerEvent, ContainerEventKind, ContainerSpec, ContainerState, ContainerStatus,
 };
@@ -26,7 +26,11 @@ use super::programs::{Programs, Refusal};
 enum Phase {
     Running,
     Paused,
-    Exited { code: Option<i64>, out_of_memory: bool },
+    Exited {
+        code: Option<i64>,
+        out_of_memory: bool,
+        at: jiff::Timestamp,
+    },
 }
 
 /// A fact, with the owner whose label the container bears.
@@ -35,6 +39,7 @@ pub(super) type Fact = (String, ContainerEvent);
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Container {
+    id: ContainerId,
     name: ContainerName,
     spec: ContainerSpec,
     owner: String,
@@ -65,6 +70,7 @@ pub(super) struct Parts {
     pub(super) facts: broadcast::Sender<Fact>,
     pub(super) handle: Handle,
     pub(super) dials: bool,
+    pub(super) id: ContainerId,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -76,6 +82,7 @@ impl Container {
     /// A container that runs, with its init.
     pub(super) fn start(spec: ContainerSpec, parts: Parts) -> Arc<Self> {
         let container = Arc::new(Self {
+            id: parts.id,
             name: spec.name.clone(),
             owner: parts.owner,
             boot_id: SessionId::new().to_string(),
@@ -101,6 +108,10 @@ impl Container {
         }
         container.report(ContainerEventKind::Started);
         container
+    }
+
+    pub(super) fn id(&self) -> &ContainerId {
+        &self.id
     }
 
     pub(super) fn session(&self) -> SessionId {
@@ -228,12 +239,18 @@ impl Container {
     }
 
     pub(super) fn status(&self) -> ContainerStatus {
-        let (state, exit_code, out_of_memory) = match *lock(&self.phase) {
-            Phase::Running => (ContainerState::Running, None, false),
-            Phase::Paused => (ContainerState::Paused, None, false),
-            Phase::Exited { code, out_of_memory } => (ContainerState::Exited, code, out_of_memory),
+        let (state, exit_code, out_of_memory, ended_at) = match *lock(&self.phase) {
+            Phase::Running => (ContainerState::Running, None, false, None),
+            Phase::Paused => (ContainerState::Paused, None, false, None),
+            Phase::Exited {
+                code,
+                out_of_memory,
+                at,
+            } => (ContainerState::Exited, code, out_of_memory, Some(at)),
         };
         ContainerStatus {
+            id: Some(self.id.clone()),
+            ended_at,
             state,
             exit_code,
             out_of_memory,
@@ -276,7 +293,11 @@ impl Container {
             if matches!(*phase, Phase::Exited { .. }) {
                 return;
             }
-            *phase = Phase::Exited { code, out_of_memory };
+            *phase = Phase::Exited {
+                code,
+                out_of_memory,
+                at: jiff::Timestamp::now(),
+            };
         }
         tasks.abort_all();
         drop(tasks);

@@ -48,6 +48,11 @@ impl MemoryContainer {
         self.engine.remove(&self.name, false);
     }
 
+    /// Somebody gives it another name.
+    pub fn rename(&self, name: &str) {
+        self.engine.give_alias(&self.name, name);
+    }
+
     /// Every link breaks off; the container goes on.
     pub fn cut_links(&self) {
         self.container.cut_links();

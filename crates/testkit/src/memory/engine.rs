@@ -8,13 +8,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
+use jiff::Timestamp;
 use session_core::error::{Error, ErrorKind, Result};
-use session_core::id::{ContainerName, ImageRef};
+use session_core::id::{ContainerId, ContainerName, ImageRef, SessionId};
 use session_core::label::{self, OwnerId};
 use session_core::runtime::{
     BoxedByteStream, Capability, ContainerEvent, ContainerEventKind, ContainerRuntime, ContainerSpec,
     ContainerState, ContainerStatus, NetworkMode, OwnedResource, PreparedImage, Progress, RuntimeHealth,
-    UserIds, WorkspaceVolume,
+    Storage, UserIds, WorkspaceVolume,
 };
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -54,6 +55,8 @@ pub(super) struct Entry {
     pub(super) labels: BTreeMap<String, String>,
     pub(super) container: Option<Arc<Container>>,
     pub(super) storage: Arc<TempDir>,
+    /// The name that somebody gave the container instead of its own.
+    pub(super) alias: Option<String>,
 }
 
 impl Entry {
@@ -78,6 +81,8 @@ pub(super) struct Engine {
     entries: Mutex<BTreeMap<ContainerName, Entry>>,
     facts: broadcast::Sender<Fact>,
     runtime: Option<Runtime>,
+    /// Since when it runs.
+    pub(super) since: Mutex<Timestamp>,
 }
 
 impl fmt::Debug for Engine {
@@ -117,6 +122,7 @@ impl Engine {
             entries: Mutex::default(),
             facts: broadcast::Sender::new(FACTS),
             runtime: Some(runtime),
+            since: Mutex::new(Timestamp::now()),
         })
     }
 
@@ -125,11 +131,29 @@ impl Engine {
     }
 
     pub(super) fn container(&self, name: &ContainerName) -> Option<Arc<Container>> {
+        let entries = self.entries();
+        let entry = entries.get(name).filter(|entry| entry.alias.is_none())?;
+        entry.container.clone()
+    }
+
+    /// The container of a session, whatever its name is now.
+    pub(super) fn container_of(&self, name: &ContainerName) -> Option<Arc<Container>> {
         self.entries().get(name)?.container.clone()
     }
 
+    /// Somebody gives a container another name.
+    pub(super) fn give_alias(&self, name: &ContainerName, alias: &str) {
+        let mut entries = self.entries();
+        if let Some(entry) = entries.get_mut(name) {
+            entry.alias = Some(alias.to_owned());
+            if let Some(container) = &entry.container {
+                container.report(ContainerEventKind::Renamed);
+            }
+        }
+    }
+
     /// Makes an entry with a container that runs, if there is none of that name.
-    pub(super) fn start(&self, spec: &ContainerSpec) -> Result<()> {
+    pub(super) fn start(&self, spec: &ContainerSpec) -> Result<ContainerId> {
         let operation = "launch the container";
         let Some(handle) = self.runtime.as_ref().map(Runtime::handle) else {
             return Err(Error::new(
@@ -150,35 +174,112 @@ impl Engine {
             )
             .with_context("container", &spec.name));
         }
-        let failed = |error: std::io::Error| {
-            Error::new(
-                ErrorKind::EngineFailed,
+        let left = entries
+            .get(&spec.name)
+            .filter(|_| spec.storage != Storage::Fresh)
+            .map(|entry| entry.storage.clone());
+        let on_host = matches!(spec.workspace, WorkspaceVolume::Host { .. });
+        if spec.storage == Storage::Kept && left.is_none() && !on_host {
+            return Err(Error::new(
+                ErrorKind::WorkspaceMissing,
                 operation,
-                "the container's file system cannot be made",
+                "the storage with its workspace is gone",
             )
-            .with_source(error)
+            .with_context("container", &spec.name));
+        }
+        let storage = match left {
+            Some(storage) => storage,
+            None => Arc::new(
+                tempfile::Builder::new()
+                    .prefix("cofferdam-memory-")
+                    .tempdir()
+                    .map_err(|error| no_files(operation, error))?,
+            ),
         };
-        let storage = Arc::new(
-            tempfile::Builder::new()
-                .prefix("cofferdam-memory-")
-                .tempdir()
-                .map_err(failed)?,
-        );
+        let id = new_id();
+        let container = self.run(operation, handle, spec, &storage, id.clone())?;
+        let entry = Entry {
+            labels: spec.labels.clone(),
+            container: Some(container),
+            storage,
+            alias: None,
+        };
+        entries.insert(spec.name.clone(), entry);
+        Ok(id)
+    }
+
+    fn run(
+        &self,
+        operation: &'static str,
+        handle: &tokio::runtime::Handle,
+        spec: &ContainerSpec,
+        storage: &Arc<TempDir>,
+        id: ContainerId,
+    ) -> Result<Arc<Container>> {
         let parts = Parts {
+            id,
             owner: spec.labels.get(label::OWNER).cloned().unwrap_or_default(),
-            files: Files::new(storage.clone(), spec).map_err(failed)?,
+            files: Files::new(storage.clone(), spec).map_err(|error| no_files(operation, error))?,
             programs: self.programs.clone(),
             facts: self.facts.clone(),
             handle: handle.clone(),
             dials: *self.dials.lock().unwrap_or_else(PoisonError::into_inner),
         };
-        let container = Container::start(spec.clone(), parts);
-        let entry = Entry {
-            labels: spec.labels.clone(),
-            container: Some(container),
-            storage,
+        Ok(Container::start(spec.clone(), parts))
+    }
+
+    /// Starts a container again that has ended.
+    fn start_again(&self, name: &ContainerName) -> Result<()> {
+        let operation = "start the container again";
+        let Some(handle) = self.runtime.as_ref().map(Runtime::handle) else {
+            return Err(unavailable(operation));
         };
-        entries.insert(spec.name.clone(), entry);
+        let mut entries = self.entries();
+        let entry = entries.get_mut(name).filter(|entry| entry.alias.is_none());
+        let ended = entry.and_then(|entry| Some((entry.container.clone()?, entry)));
+        let Some((ended, entry)) = ended else {
+            return Err(lost(operation, name));
+        };
+        if ended.status().state != ContainerState::Exited {
+            return Ok(());
+        }
+        let storage = entry.storage.clone();
+        let again = self.run(operation, handle, ended.spec(), &storage, ended.id().clone())?;
+        entry.container = Some(again);
+        Ok(())
+    }
+
+    /// Gives the container with this id its name back.
+    fn rename(&self, id: &ContainerId, name: &ContainerName) -> Result<()> {
+        let operation = "give the container its name back";
+        let mut entries = self.entries();
+        let found = entries
+            .iter()
+            .find(|(_, entry)| entry.container.as_ref().is_some_and(|found| found.id() == id))
+            .map(|(own, _)| own.clone());
+        let Some(own) = found else {
+            return Err(lost(operation, name));
+        };
+        if own != *name && entries.get(name).is_some_and(|entry| entry.alias.is_none()) {
+            return Err(Error::new(
+                ErrorKind::StateConflict,
+                operation,
+                "another container bears its name",
+            )
+            .with_context("container", name));
+        }
+        if own != *name {
+            return Err(unsupported(
+                operation,
+                "a container of this engine bears its own name or none of ours",
+            ));
+        }
+        if let Some(entry) = entries.get_mut(&own)
+            && entry.alias.take().is_some()
+            && let Some(container) = &entry.container
+        {
+            container.report(ContainerEventKind::Renamed);
+        }
         Ok(())
     }
 
@@ -211,6 +312,20 @@ impl Engine {
             .is_ok_and(|weather| weather.down);
         if down { Err(unavailable(operation)) } else { Ok(()) }
     }
+}
+
+fn no_files(operation: &'static str, error: std::io::Error) -> Error {
+    Error::new(
+        ErrorKind::EngineFailed,
+        operation,
+        "the container's file system cannot be made",
+    )
+    .with_source(error)
+}
+
+fn new_id() -> ContainerId {
+    let id = SessionId::new().to_string();
+    id.parse().unwrap_or_else(|_| unreachable!("a UUID is an id"))
 }
 
 fn unavailable(operation: &'static str) -> Error {
@@ -259,6 +374,26 @@ impl MemoryRuntime {
         .with_hint("see the images of this runtime"))
     }
 
+    /// Refuses what bears the name and not the label.
+    fn own(&self, operation: &'static str, container: &ContainerName) -> Result<()> {
+        let ours = self.engine.entries().get(container).is_none_or(|entry| {
+            let session = entry
+                .labels
+                .get(label::SESSION)
+                .and_then(|session| session.parse().ok());
+            session.is_some_and(|session| ContainerName::of(&session) == *container)
+        });
+        if ours {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::StateConflict,
+            operation,
+            "what bears this name is not ours",
+        )
+        .with_context("container", container))
+    }
+
     fn switch(&self, operation: &'static str, container: &ContainerName, paused: bool) -> Result<()> {
         if !self.engine.options.capability.pause {
             return Err(unsupported(operation, "this runtime cannot pause"));
@@ -305,7 +440,7 @@ impl ContainerRuntime for MemoryRuntime {
         })
     }
 
-    async fn launch(&self, spec: &ContainerSpec, image: &PreparedImage) -> Result<()> {
+    async fn launch(&self, spec: &ContainerSpec, image: &PreparedImage) -> Result<ContainerId> {
         self.engine.answer("launch the container").await?;
         self.refuse_unsupported(spec)?;
         if self.image_id(&image.requested)? != image.id {
@@ -316,6 +451,31 @@ impl ContainerRuntime for MemoryRuntime {
             ));
         }
         self.engine.start(spec)
+    }
+
+    async fn started_at(&self) -> Result<Option<Timestamp>> {
+        self.engine.answer("ask since when the engine runs").await?;
+        Ok(Some(
+            *self.engine.since.lock().unwrap_or_else(PoisonError::into_inner),
+        ))
+    }
+
+    async fn start(&self, container: &ContainerName) -> Result<()> {
+        self.engine.answer("start the container again").await?;
+        self.engine.start_again(container)
+    }
+
+    async fn discard(&self, container: &ContainerName) -> Result<()> {
+        let operation = "remove the container without its storage";
+        self.engine.answer(operation).await?;
+        self.own(operation, container)?;
+        self.engine.remove(container, false);
+        Ok(())
+    }
+
+    async fn rename(&self, id: &ContainerId, name: &ContainerName) -> Result<()> {
+        self.engine.answer("give the container its name back").await?;
+        self.engine.rename(id, name)
     }
 
     async fn bridge(&self, container: &ContainerName) -> Result<BoxedByteStream> {
@@ -346,6 +506,8 @@ impl ContainerRuntime for MemoryRuntime {
         Ok(owned
             .map(|(name, entry)| OwnedResource {
                 name: name.clone(),
+                id: entry.container.as_ref().map(|container| container.id().clone()),
+                renamed: entry.alias.is_some(),
                 labels: entry.labels.clone(),
                 state: entry.state(),
             })
@@ -363,25 +525,9 @@ impl ContainerRuntime for MemoryRuntime {
     }
 
     async fn remove(&self, container: &ContainerName) -> Result<()> {
-        self.engine.answer("remove the container").await?;
-        let ours = match self.engine.entries().get(container) {
-            None => return Ok(()),
-            Some(entry) => {
-                let session = entry
-                    .labels
-                    .get(label::SESSION)
-                    .and_then(|session| session.parse().ok());
-                session.is_some_and(|session| ContainerName::of(&session) == *container)
-            }
-        };
-        if !ours {
-            return Err(Error::new(
-                ErrorKind::StateConflict,
-                "remove the container",
-                "what bears this name is not ours",
-            )
-            .with_context("container", container));
-        }
+        let operation = "remove the container";
+        self.engine.answer(operation).await?;
+        self.own(operation, container)?;
         self.engine.remove(container, true);
         Ok(())
     }

@@ -45,7 +45,7 @@ use std::time::Duration;
 
 use session_core::id::{ContainerName, ImageRef, SessionId};
 use session_core::runtime::{
-    Capability, ContainerSpec, NetworkMode, ResourceLimits, UserIds, WorkspaceVolume,
+    Capability, ContainerSpec, NetworkMode, ResourceLimits, Storage, UserIds, WorkspaceVolume,
 };
 
 pub use agent::{AgentStart, AgentTurn, Agents, SeenPrompt};
@@ -164,6 +164,7 @@ impl MemoryRuntime {
 
     /// The engine restarts: every container ends and stays where it is.
     pub fn restart(&self) {
+        *self.engine.since.lock().unwrap_or_else(PoisonError::into_inner) = jiff::Timestamp::now();
         for entry in self.engine.entries().values() {
             if let Some(container) = &entry.container {
                 container.end(Some(137), false);
@@ -174,7 +175,7 @@ impl MemoryRuntime {
     /// The container of a session, to be done harm to.
     pub fn container(&self, session: &SessionId) -> Option<MemoryContainer> {
         let name = ContainerName::of(session);
-        let container = self.engine.container(&name)?;
+        let container = self.engine.container_of(&name)?;
         Some(MemoryContainer {
             engine: self.engine.clone(),
             name,
@@ -209,6 +210,7 @@ impl MemoryRuntime {
             network: NetworkMode::Sealed,
             limits: ResourceLimits::default(),
             workspace: WorkspaceVolume::Scratch,
+            storage: Storage::Fresh,
             mounts: Vec::new(),
             link_dir: None,
         };

@@ -8,7 +8,7 @@ use session_core::id::{ContainerName, ImageRef, SessionId};
 use session_core::label::Signer;
 use session_core::runtime::{
     Capability, ContainerRuntime, ContainerSpec, ContainerState, NetworkMode, NoProgress, PreparedImage,
-    ResourceLimits, WorkspaceVolume,
+    ResourceLimits, Storage, WorkspaceVolume,
 };
 use session_link::{
     ExitReport, Link, LinkOptions, OutputStream, ProcessEvent, ProcessId, SpawnSpec, StdinMode, Tunnels,
@@ -101,6 +101,7 @@ impl Stage {
             network: NetworkMode::Sealed,
             limits: LIMITS,
             workspace: WorkspaceVolume::Scratch,
+            storage: Storage::Fresh,
             mounts: Vec::new(),
             link_dir: None,
         }
@@ -112,7 +113,8 @@ impl Stage {
 
     pub(super) async fn launch_spec(&self, spec: &ContainerSpec) -> Outcome {
         let image = self.prepare(&self.lab.image()).await?;
-        Ok(self.runtime.launch(spec, &image).await?)
+        self.runtime.launch(spec, &image).await?;
+        Ok(())
     }
 
     /// A container that runs.
