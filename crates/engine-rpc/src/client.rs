@@ -8,7 +8,7 @@ use futures::StreamExt as _;
 use futures::stream::{self, BoxStream};
 use serde::de::DeserializeOwned;
 use session_core::error::{Error, ErrorKind, Result};
-use session_core::id::{ContainerName, ImageRef};
+use session_core::id::{ContainerId, ContainerName, ImageRef};
 use session_core::label::OwnerId;
 use session_core::runtime::{
     BoxedByteStream, Capability, ContainerEvent, ContainerRuntime, ContainerSpec, ContainerStatus,
@@ -107,12 +107,37 @@ impl ContainerRuntime for RemoteRuntime {
         self.ask("prepare the image", Call::Prepare { image, user }).await
     }
 
-    async fn launch(&self, spec: &ContainerSpec, image: &PreparedImage) -> Result<()> {
+    async fn launch(&self, spec: &ContainerSpec, image: &PreparedImage) -> Result<ContainerId> {
         let call = Call::Launch {
             spec: Box::new(spec.clone()),
             image: image.clone(),
         };
         self.ask("launch the container", call).await
+    }
+
+    async fn started_at(&self) -> Result<Option<jiff::Timestamp>> {
+        self.ask("ask since when the engine runs", Call::StartedAt).await
+    }
+
+    async fn start(&self, container: &ContainerName) -> Result<()> {
+        let container = container.clone();
+        self.ask("start the container again", Call::Start { container })
+            .await
+    }
+
+    async fn discard(&self, container: &ContainerName) -> Result<()> {
+        let container = container.clone();
+        self.ask(
+            "remove the container without its storage",
+            Call::Discard { container },
+        )
+        .await
+    }
+
+    async fn rename(&self, id: &ContainerId, name: &ContainerName) -> Result<()> {
+        let (id, name) = (id.clone(), name.clone());
+        self.ask("give the container its name back", Call::Rename { id, name })
+            .await
     }
 
     async fn bridge(&self, container: &ContainerName) -> Result<BoxedByteStream> {

@@ -61,6 +61,10 @@ async fn dispatch(
         Call::Pause { container } => tell(io, runtime.pause(&container).await).await,
         Call::Resume { container } => tell(io, runtime.resume(&container).await).await,
         Call::Remove { container } => tell(io, runtime.remove(&container).await).await,
+        Call::StartedAt => tell(io, runtime.started_at().await).await,
+        Call::Start { container } => tell(io, runtime.start(&container).await).await,
+        Call::Discard { container } => tell(io, runtime.discard(&container).await).await,
+        Call::Rename { id, name } => tell(io, runtime.rename(&id, &name).await).await,
         Call::Diagnostics { container, limit } => {
             tell(io, runtime.diagnostics(&container, limit).await).await
         }

@@ -3,7 +3,7 @@
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use session_core::error::{Error, ErrorKind, Result};
-use session_core::id::{ContainerName, ImageRef};
+use session_core::id::{ContainerId, ContainerName, ImageRef};
 use session_core::label::OwnerId;
 use session_core::runtime::{Capability, ContainerSpec, PreparedImage, UserIds};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -41,6 +41,17 @@ pub(crate) enum Call {
     },
     Remove {
         container: ContainerName,
+    },
+    StartedAt,
+    Start {
+        container: ContainerName,
+    },
+    Discard {
+        container: ContainerName,
+    },
+    Rename {
+        id: ContainerId,
+        name: ContainerName,
     },
     Watch {
         owner: OwnerId,
