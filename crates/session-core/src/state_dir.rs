@@ -8,6 +8,7 @@
 //!   cofferdam.sock             where that process listens
 //!   keys/                      0700, what is secret
 //!     label.key                0600, signs what we make on an engine
+//!   checkpoints/               0700, work of sessions that survives their containers
 //!   sessions/<id>/             0700, a session's own
 //!     agent.lock               held by the process that talks to the agent
 //!     egress.lock              held by the process that serves the way out of programs that are not the agent's
@@ -19,6 +20,7 @@
 //! Whoever can write here can make us do anything, so a directory that others can enter, that belongs to somebody else
 //! or that is a symlink is refused (CVE-2026-46406). It is opened once; what is below it is reached through that handle.
 
+mod contents;
 mod files;
 mod head;
 mod private;
@@ -38,6 +40,7 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
+pub(crate) use self::contents::{Content, ContentsLock};
 pub use self::private::{FileLock, FileStamp, PrivateDir};
 pub use self::serving::ServingLock;
 pub use self::work::{WorkLock, WorkStamp};

@@ -11,14 +11,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use session_core::api::{ArchiveStream, EventStream, SessionApi};
+use session_core::api::{ArchiveStream, ByteStream, EventStream, SessionApi};
 use session_core::budget::Spent;
+use session_core::checkpoint::{Checkpoint, RestoreRequest};
 use session_core::command::{CommandRequest, RunningCommand};
 use session_core::egress::{DecideEgress, EgressDecision, EgressRequest};
 use session_core::error::{Error, ErrorKind, Result};
 use session_core::event::Event;
 use session_core::gateway::Gateway;
-use session_core::id::{CommandId, SessionId, TerminalId, TurnId};
+use session_core::id::{CheckpointId, CommandId, SessionId, TerminalId, TurnId};
 use session_core::manager::{ManagerOptions, SessionManager};
 use session_core::mcp::McpStatus;
 use session_core::policy::mounts::HostPaths;
@@ -266,6 +267,29 @@ impl SessionApi for ManagerProcess {
     async fn diff(&self, session: &SessionId) -> Result<WorkspaceDiff> {
         let session = *session;
         self.run(move |manager| async move { manager.diff(&session).await })
+            .await
+    }
+
+    async fn checkpoint(&self, session: &SessionId) -> Result<Option<Checkpoint>> {
+        let session = *session;
+        self.run(move |manager| async move { manager.checkpoint(&session).await })
+            .await
+    }
+
+    async fn checkpoints(&self, session: &SessionId) -> Result<Vec<Checkpoint>> {
+        let session = *session;
+        self.run(move |manager| async move { manager.checkpoints(&session).await })
+            .await
+    }
+
+    async fn checkpoint_patch(&self, session: &SessionId, checkpoint: &CheckpointId) -> Result<ByteStream> {
+        let (session, checkpoint) = (*session, *checkpoint);
+        self.run(move |manager| async move { manager.checkpoint_patch(&session, &checkpoint).await })
+            .await
+    }
+
+    async fn restore(&self, request: RestoreRequest) -> Result<SessionInfo> {
+        self.run(move |manager| async move { manager.restore(request).await })
             .await
     }
 

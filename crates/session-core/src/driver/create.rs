@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::checkpoint::Checkpoint;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::EventKind;
 use crate::gateway::ProviderAccount;
@@ -30,6 +31,8 @@ pub(crate) struct LaunchPlan {
     /// Start the agent at once.
     pub(crate) warm_agent: bool,
     pub(crate) account: Option<ProviderAccount>,
+    /// What is brought back into its workspace.
+    pub(crate) restore: Option<Checkpoint>,
 }
 
 /// Progress of an image's preparation, on its way into the session's events. Messages that come faster than they can be
@@ -46,7 +49,7 @@ impl Driver {
     pub(super) async fn create(&mut self, plan: LaunchPlan) -> Result<()> {
         let lock = self.foundation.state_dir.try_lock_agent(&self.id)?;
         self.account = plan.account.clone();
-        let outcome = match self.launch(&plan.info).await {
+        let outcome = match self.launch(&plan.info, plan.restore.as_ref()).await {
             Ok(()) => self.transition(Transition::Launched).await.map(drop),
             Err(error) => Err(error),
         };
@@ -71,7 +74,7 @@ impl Driver {
         }
     }
 
-    async fn launch(&mut self, info: &SessionInfo) -> Result<()> {
+    async fn launch(&mut self, info: &SessionInfo, restore: Option<&Checkpoint>) -> Result<()> {
         // Whatever the gateway cannot do for it is said before anything is made.
         let record = self.record().await?;
         self.admit(&record).await?;
@@ -83,7 +86,12 @@ impl Driver {
         let launched = self.begin_and_link(launching, listener).await?;
         self.launched = Some(launched);
         self.put_certificates(info).await?;
-        self.fill_workspace(&record).await
+        self.fill_workspace(&record).await?;
+        self.base_of_filled_workspace(&info.workspace).await;
+        match restore {
+            Some(checkpoint) => self.restore_into_new(checkpoint).await,
+            None => Ok(()),
+        }
     }
 
     /// Has the engine begin something of which PID 1 comes, and makes the link to it.

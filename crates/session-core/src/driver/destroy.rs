@@ -12,6 +12,7 @@ use super::Driver;
 
 impl Driver {
     pub(super) async fn destroy(&mut self) -> Result<()> {
+        self.last_checkpoint().await;
         if self.transition(Transition::DestroyAsked).await? == SessionState::Destroyed {
             return Ok(());
         }
@@ -25,6 +26,7 @@ impl Driver {
         if matches!(record.info.state, SessionState::Creating) || record.info.state.has_ended() {
             return Ok(false);
         }
+        self.last_checkpoint().await;
         let state = record.info.state.after(Transition::DestroyAsked)?;
         // One transaction tells why, makes the end certain, and sees every prompt that was accepted before it.
         let batch = Batch {
@@ -55,6 +57,7 @@ impl Driver {
         self.foundation.runtime.remove(&self.container).await?;
         self.foundation.state_dir.remove_session_dir(&self.id)?;
         self.transition(Transition::DestroyDone).await?;
+        self.keep_newest_checkpoint().await;
         Ok(())
     }
 }

@@ -16,7 +16,9 @@
 //! or until the lock is free.
 
 mod agent;
+mod bring_back;
 mod certificates;
+mod checkpoints;
 mod clone;
 mod connect;
 mod container;
@@ -53,7 +55,9 @@ pub(crate) use self::handle::DriverHandle;
 pub(crate) use self::interface::InterfacePlan;
 use crate::activity::{Activity, StallCause, WatchdogPolicy};
 use crate::agent::AgentDriver;
+use crate::checkpoint::{Checkpoint, CheckpointPolicy};
 use crate::driver::agent::process_id;
+use crate::driver::checkpoints::Checkpoints;
 use crate::driver::connect::{Connection, Linked};
 use crate::driver::inbox::Inbox;
 use crate::driver::interface::OpenInterface;
@@ -99,6 +103,8 @@ pub(crate) struct Foundation {
     pub(crate) certificates: Option<Bytes>,
     /// When a turn is said to hang, and what is done about it.
     pub(crate) watchdog: WatchdogPolicy,
+    /// When its work is kept.
+    pub(crate) checkpoints: CheckpointPolicy,
     /// Who is at work holds a token of it; see [`crate::manager::SessionManager::at_work`].
     pub(crate) work: TaskTracker,
 }
@@ -115,6 +121,10 @@ pub(crate) enum Request {
     Interrupt(Answer<bool>),
     InterruptTurn(TurnId, Answer<bool>),
     Snapshot(Answer<String>),
+    /// Somebody wants the work to be kept now.
+    Checkpoint(Answer<Option<Checkpoint>>),
+    /// Somebody wants a checkpoint's work back.
+    Restore(Box<Checkpoint>, Answer<()>),
     /// A person wants the agent's own interface.
     OpenInterface(Box<InterfacePlan>, Answer<(Link, Process)>),
     /// It was found running, or it ended.
@@ -156,6 +166,9 @@ struct Driver {
     foreign_interrupt: Option<ForeignInterrupt>,
     /// The tools of an agent that was ended to be started again.
     start_again: Option<Vec<String>>,
+    checkpoints: Checkpoints,
+    /// It was said that there will be neither diff nor checkpoints.
+    told_of_no_git: bool,
     /// Held while a turn of it runs or waits, as far as this task knows.
     at_work: Option<TaskTrackerToken>,
     /// The engine's id of a container that was made here and is not recorded yet.
@@ -180,6 +193,8 @@ impl Driver {
             retry: Retry::default(),
             foreign_interrupt: None,
             start_again: None,
+            checkpoints: Checkpoints::default(),
+            told_of_no_git: false,
             at_work: None,
             launched: None,
             ended: false,
@@ -225,6 +240,9 @@ impl Driver {
                     self.deadline_passed().instrument(turn).await;
                 }
             }
+        }
+        if !self.ended {
+            self.settle_checkpoints_for_good().await;
         }
         self.disconnect().await;
         if self.admission.is_some() {
@@ -281,6 +299,11 @@ impl Driver {
                 urgent = inbox.urgent() => inbox.put_back(Request::Snapshot(answer), urgent),
                 outcome = self.snapshot() => drop(answer.send(outcome)),
             },
+            Request::Checkpoint(answer) => self.asked_checkpoint(answer).await,
+            Request::Restore(checkpoint, answer) => {
+                let outcome = self.restore(&checkpoint).await;
+                let _ = answer.send(outcome);
+            }
             Request::OpenInterface(plan, answer) => drop(answer.send(self.open_interface(*plan).await)),
             Request::Interface => self.interface_heard_of().await,
             Request::Pause(answer) => {
@@ -373,15 +396,23 @@ impl Driver {
         let look = look.map(|at| self.retry.next().map_or(at, |next| next.max(now)));
         let turn = self.agent.as_ref().and_then(OwnedAgent::deadline);
         let foreign = self.foreign_interrupt.map(|foreign| foreign.force_at);
-        [look, turn, foreign, self.look_at(), self.egress_deadline()]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            look,
+            turn,
+            foreign,
+            self.look_at(),
+            self.egress_deadline(),
+            self.checkpoint_due(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     async fn deadline_passed(&mut self) {
         self.look_for_work().await;
         self.enforce().await;
+        self.checkpoint_if_due().await;
         self.watch().await;
         self.take_over_egress().await;
     }

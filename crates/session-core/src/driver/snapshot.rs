@@ -1,7 +1,9 @@
-//! The tree with which a session's workspace is compared: what it was before the first turn.
+//! The tree with which a session's workspace is compared: what it was when it had been filled, or before the first turn.
 
 use super::Driver;
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
+use crate::event::EventKind;
+use crate::session::WorkspaceSource;
 use crate::store::Batch;
 use crate::workspace_tree;
 
@@ -21,10 +23,31 @@ impl Driver {
         Ok(base)
     }
 
-    /// Before a turn: an image without git has no diff, and that is no reason not to work.
+    /// A workspace that was filled with a project is compared with what it was then: commands change it as well as turns.
+    /// An empty one is when there is something in it; a mounted one is the host's.
+    pub(super) async fn base_of_filled_workspace(&mut self, workspace: &WorkspaceSource) {
+        if matches!(
+            workspace,
+            WorkspaceSource::Copy { .. } | WorkspaceSource::Clone { .. }
+        ) && let Err(error) = self.snapshot().await
+        {
+            tracing::debug!(session = %self.id, %error, "the workspace's beginning is not known yet");
+        }
+    }
+
+    /// Before a turn: an image without git has no diff and no checkpoints, and that is no reason not to work.
     pub(super) async fn ensure_base_tree(&mut self) {
-        if let Err(error) = self.snapshot().await {
-            tracing::debug!(session = %self.id, %error, "there will be no diff");
+        let Err(error) = self.snapshot().await else {
+            return;
+        };
+        tracing::debug!(session = %self.id, %error, "there will be no diff");
+        let first = self.record().await.is_ok_and(|record| record.info.turns <= 1);
+        if error.kind() == ErrorKind::Unsupported && first && !self.told_of_no_git {
+            self.told_of_no_git = true;
+            let error = error
+                .with_hint("its work is kept only while its container lives; use an image with git")
+                .report();
+            self.log(EventKind::Problem { error }).await;
         }
     }
 }

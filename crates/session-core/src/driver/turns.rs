@@ -37,6 +37,11 @@ impl ActiveTurn {
         }
     }
 
+    /// When it began, or was taken over.
+    pub(super) fn started(&self) -> Instant {
+        self.started
+    }
+
     /// When something is to be done about it.
     pub(super) fn deadline(&self) -> Option<Instant> {
         match self.interrupt {
@@ -204,6 +209,7 @@ impl Driver {
     }
 
     async fn start_turn(&mut self, turn: TurnInfo) -> Result<()> {
+        self.settle_checkpoints().await;
         self.ensure_base_tree().await;
         self.allow_tools(&turn.tools).await?;
         let Some(agent) = &mut self.agent else {
@@ -308,6 +314,7 @@ impl Driver {
         };
         self.foundation.store.commit(&self.id, batch).await?;
         told.log(&self.id, &turn);
+        self.checkpoint_after(turn).await;
         Ok(())
     }
 

@@ -6,15 +6,16 @@ use async_trait::async_trait;
 
 use super::SessionManager;
 use super::programs::is_sidecar;
-use crate::api::{ArchiveStream, EventStream, SessionApi};
+use crate::api::{ArchiveStream, ByteStream, EventStream, SessionApi};
 use crate::audit::{AuditLine, AuditQuery, AuditVerdict};
 use crate::budget::Spent;
+use crate::checkpoint::{Checkpoint, RestoreRequest};
 use crate::command::{CommandRequest, RunningCommand};
 use crate::driver::Request;
 use crate::egress::{DecideEgress, EgressDecision, EgressRequest};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
-use crate::id::{CommandId, SessionId, TerminalId, TurnId};
+use crate::id::{CheckpointId, CommandId, SessionId, TerminalId, TurnId};
 use crate::mcp::McpStatus;
 use crate::policy;
 use crate::runtime::NetworkMode;
@@ -223,6 +224,22 @@ impl SessionApi for SessionManager {
 
     async fn diff(&self, session: &SessionId) -> Result<WorkspaceDiff> {
         self.workspace_diff(session).await
+    }
+
+    async fn checkpoint(&self, session: &SessionId) -> Result<Option<Checkpoint>> {
+        self.take_checkpoint(session).await
+    }
+
+    async fn checkpoints(&self, session: &SessionId) -> Result<Vec<Checkpoint>> {
+        self.inner.foundation.store.checkpoints(session).await
+    }
+
+    async fn checkpoint_patch(&self, session: &SessionId, checkpoint: &CheckpointId) -> Result<ByteStream> {
+        self.patch_of_checkpoint(session, checkpoint).await
+    }
+
+    async fn restore(&self, request: RestoreRequest) -> Result<SessionInfo> {
+        self.restore_work(request).await
     }
 
     async fn egress_requests(&self, session: Option<&SessionId>) -> Result<Vec<EgressRequest>> {

@@ -12,12 +12,13 @@ use sha2::{Digest, Sha256};
 
 use super::{SessionManager, lifetimes};
 use crate::budget::Budget;
+use crate::checkpoint::Checkpoint;
 use crate::driver::{LaunchPlan, Request};
 use crate::egress::AllowEntry;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::EventKind;
 use crate::gateway::ProviderAccount;
-use crate::id::{ContainerName, ImageRef, SessionId};
+use crate::id::{CheckpointId, ContainerName, ImageRef, SessionId};
 use crate::lifetime::{Lifetime, OnInterrupt};
 use crate::mcp::{McpPlan, McpSelection};
 use crate::policy;
@@ -35,12 +36,21 @@ pub(super) struct Judged {
 
 impl SessionManager {
     pub(super) async fn create_session(&self, request: CreateSession) -> Result<SessionInfo> {
+        self.create_with(request, None).await
+    }
+
+    /// Makes a session, with the work of a checkpoint in it.
+    pub(super) async fn create_with(
+        &self,
+        request: CreateSession,
+        restore: Option<Checkpoint>,
+    ) -> Result<SessionInfo> {
         let _at_work = self.inner.foundation.work.token();
         policy::limits::validate_create(&request)?;
         let digest = request
             .idempotency_key
             .is_some()
-            .then(|| digest(&request))
+            .then(|| digest(&request, restore.as_ref().map(|restore| &restore.id)))
             .transpose()?;
         let mcp = self.plan_mcp(&request).await?;
         let (warm_agent, account) = (request.warm_agent, request.account.clone());
@@ -65,6 +75,7 @@ impl SessionManager {
             info: record.info.clone(),
             warm_agent,
             account,
+            restore,
         };
         let driver = self.driver(&record);
         let launched = driver.ask(|answer| Request::Create(Box::new(plan), answer)).await;
@@ -361,10 +372,12 @@ struct Sameness<'r> {
     /// The region of a Bedrock account, which need not be named.
     #[serde(skip_serializing_if = "Option::is_none")]
     bedrock: Option<&'r Option<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    restore: Option<&'r CheckpointId>,
 }
 
 impl<'r> Sameness<'r> {
-    fn of(request: &'r CreateSession) -> Self {
+    fn of(request: &'r CreateSession, restore: Option<&'r CheckpointId>) -> Self {
         Self {
             name: &request.name,
             workspace: &request.workspace,
@@ -388,6 +401,7 @@ impl<'r> Sameness<'r> {
                 Some(ProviderAccount::Bedrock(account)) => Some(&account.region),
                 Some(ProviderAccount::ApiKey(_)) | None => None,
             },
+            restore,
         }
     }
 }
@@ -396,9 +410,9 @@ fn has_no_limit(lifetime: &Lifetime) -> bool {
     *lifetime == Lifetime::default()
 }
 
-fn digest(request: &CreateSession) -> Result<String> {
+fn digest(request: &CreateSession, restore: Option<&CheckpointId>) -> Result<String> {
     // As a value first: its keys are in order, whatever the order of the fields.
-    let canonical = serde_json::to_value(Sameness::of(request)).map_err(|source| {
+    let canonical = serde_json::to_value(Sameness::of(request, restore)).map_err(|source| {
         Error::new(
             ErrorKind::InvalidArgument,
             "create the session",
@@ -424,7 +438,7 @@ mod tests {
     fn a_request_stays_the_same_across_an_upgrade() {
         // As the version before allow-lists and budgets reckoned it.
         let before = "ef20c65f7ac48bc31c5d83d518d10670c68fdc1ff72b0f223c105d8f261ab458";
-        assert_eq!(digest(&CreateSession::default()).unwrap(), before);
+        assert_eq!(digest(&CreateSession::default(), None).unwrap(), before);
     }
 
     #[test]
@@ -496,10 +510,13 @@ mod tests {
                 ..plain()
             },
         ];
-        let mut digests: Vec<String> = same.iter().map(|request| digest(request).unwrap()).collect();
+        let mut digests: Vec<String> = same
+            .iter()
+            .map(|request| digest(request, None).unwrap())
+            .collect();
         digests.dedup();
         assert_eq!(digests.len(), 1);
-        digests.extend(others.iter().map(|request| digest(request).unwrap()));
+        digests.extend(others.iter().map(|request| digest(request, None).unwrap()));
         digests.sort_unstable();
         digests.dedup();
         assert_eq!(digests.len(), 1 + others.len());
@@ -512,6 +529,9 @@ mod tests {
             workspace: WorkspaceSource::Mount { path },
             ..CreateSession::default()
         };
-        assert_eq!(digest(&request).unwrap_err().kind(), ErrorKind::InvalidArgument);
+        assert_eq!(
+            digest(&request, None).unwrap_err().kind(),
+            ErrorKind::InvalidArgument
+        );
     }
 }

@@ -5,6 +5,7 @@
 //! one at a time (owning an agent, making a session) is guarded by locks that die with their process.
 
 mod api;
+mod checkpoints;
 mod commands;
 mod create;
 mod diff;
@@ -30,6 +31,7 @@ pub use self::reconcile::Reconciled;
 use crate::activity::WatchdogPolicy;
 use crate::agent::{AgentDriver, ClaudeCode};
 use crate::audit::AuditLog;
+use crate::checkpoint::CheckpointPolicy;
 use crate::driver::{DriverHandle, Foundation, Request};
 use crate::egress::Presets;
 use crate::error::{Error, ErrorKind, Result};
@@ -75,6 +77,8 @@ pub struct ManagerOptions {
     pub presets: Option<Arc<dyn Presets>>,
     /// When a turn is said to hang, and what is done about it.
     pub watchdog: WatchdogPolicy,
+    /// When the work of sessions is kept.
+    pub checkpoints: CheckpointPolicy,
     /// Watch the engine and remove orphans for as long as the manager lives; for servers, not for short commands.
     pub supervise: bool,
 }
@@ -95,6 +99,7 @@ impl ManagerOptions {
             certificates: None,
             presets: None,
             watchdog: WatchdogPolicy::default(),
+            checkpoints: CheckpointPolicy::default(),
             supervise: false,
         }
     }
@@ -178,6 +183,7 @@ impl SessionManager {
                 .map(policy::certificates::judge)
                 .transpose()?,
             watchdog: options.watchdog,
+            checkpoints: options.checkpoints,
             work: TaskTracker::new(),
         };
         let shutdown = CancellationToken::new();

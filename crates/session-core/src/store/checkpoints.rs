@@ -6,6 +6,7 @@
 
 use std::collections::HashSet;
 
+use jiff::Timestamp;
 use rusqlite::{Connection, Row, params};
 
 use super::Store;
@@ -107,6 +108,30 @@ impl Store {
             .await
     }
 
+    /// Checkpoints that are kept for nobody any more: of sessions that have ended, all but the newest, and the newest too
+    /// when it was taken before `outdated`.
+    ///
+    /// # Errors
+    /// As of every method.
+    pub async fn outlived_checkpoints(&self, outdated: Timestamp) -> Result<Vec<(CheckpointId, SessionId)>> {
+        const SQL: &str = "SELECT c.id, s.id FROM checkpoint c JOIN session s ON s.pk = c.session
+            WHERE s.ended = 1 AND (c.at < ?1
+                OR c.pk < (SELECT max(newer.pk) FROM checkpoint newer WHERE newer.session = c.session))
+            ORDER BY c.pk";
+        self.inner
+            .read(LISTING, move |connection| {
+                let mut statement = connection.prepare_cached(SQL)?;
+                let mut rows = statement.query([outdated.as_microsecond()])?;
+                let mut found = Vec::new();
+                while let Some(row) = rows.next()? {
+                    let (checkpoint, session): (String, String) = (row.get(0)?, row.get(1)?);
+                    found.push((checkpoint.parse()?, session.parse()?));
+                }
+                Ok(found)
+            })
+            .await
+    }
+
     /// All content that a checkpoint names. A file that is not named may belong to a checkpoint that is just being taken.
     ///
     /// # Errors
@@ -151,7 +176,8 @@ fn insert(write: &mut Write<'_>, checkpoint: &Checkpoint) -> Result<Event, Failu
         files: checkpoint.files,
         bytes: checkpoint.bytes,
     };
-    let event = events::append(write, &mut head, checkpoint.turn, taken)?;
+    // Of no turn: the turn after which it was taken has ended, and nothing of a turn comes after its end.
+    let event = events::append(write, &mut head, None, taken)?;
     write.connection.prepare_cached(HEAD)?.execute(params![
         head.pk,
         int(head.last_event),

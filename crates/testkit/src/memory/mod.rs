@@ -125,6 +125,11 @@ impl MemoryRuntime {
         self.engine.programs.add(name, program);
     }
 
+    /// The image has git from now on: that of this host, in the containers' own directories.
+    pub fn add_git(&self) {
+        programs::git::add(&self.engine.programs);
+    }
+
     /// Takes a program away: it is not found from now on.
     pub fn remove_program(&self, name: &str) {
         self.engine.programs.remove(name);

@@ -112,6 +112,7 @@ impl SessionManager {
             info: record.info.clone(),
             warm_agent: false,
             account: None,
+            restore: None,
         };
         let driver = self.driver(record);
         driver.ask(|answer| Request::Create(Box::new(plan), answer)).await

@@ -2,6 +2,7 @@
 
 mod analysis;
 mod basic;
+pub(super) mod git;
 mod shell;
 
 use std::collections::BTreeMap;

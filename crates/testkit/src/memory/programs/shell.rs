@@ -20,7 +20,7 @@ pub(super) fn add(programs: &Arc<Programs>) {
     programs.add("sh", move |context| shell(known.clone(), context));
 }
 
-async fn shell(programs: Weak<Programs>, context: Context) -> Exit {
+pub(super) async fn shell(programs: Weak<Programs>, context: Context) -> Exit {
     let args = context.args();
     let Some(programs) = programs.upgrade() else {
         return Exit::Code(127);

@@ -1,7 +1,22 @@
 //! Checkpoints: the uncommitted work of a session, kept where no container can lose it.
 //!
 //! A checkpoint is a git patch against the tree with which the session's workspace began, named by its content. It is
-//! taken after every turn, every few minutes while one runs, when somebody asks, and before a session is destroyed.
+//! taken after every turn, every few minutes while one runs, when somebody asks, and before a session is destroyed. Work
+//! in a mounted directory is the host's already: there it is taken only when somebody asks.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`count`] | how many paths a patch changes |
+//! | [`keep`] | from the link into a file, and then into the store |
+//!
+//! What is kept is what git would add, byte for byte: not what the project ignores, unless git tracks it, no file of more
+//! than 64 MiB, no `.git`, and of its commits what they changed. Repositories inside the workspace are kept as the files that
+//! they are. Filters, attributes, hooks and settings of the project have no part in it.
+
+mod count;
+pub(crate) mod keep;
+
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -59,4 +74,32 @@ pub struct RestoreRequest {
     pub owner: Option<String>,
     /// The same key of the same owner gives the same session.
     pub idempotency_key: Option<String>,
+}
+
+/// When checkpoints are taken, and how many stay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CheckpointPolicy {
+    /// Whether any are taken without being asked for.
+    pub automatic: bool,
+    /// How often while a turn runs.
+    pub every: Duration,
+    /// The longest patch, in bytes; a longer one is not kept, and the session's events say so.
+    pub max_bytes: u64,
+    /// How many of a living session stay. Of one that has ended, the newest does.
+    pub keep: usize,
+    /// How long the newest one of a session that has ended stays.
+    pub keep_ended: Duration,
+}
+
+impl Default for CheckpointPolicy {
+    /// Every three minutes, 256 MiB, fifty, and thirty days.
+    fn default() -> Self {
+        Self {
+            automatic: true,
+            every: Duration::from_secs(3 * 60),
+            max_bytes: 256 << 20,
+            keep: 50,
+            keep_ended: Duration::from_secs(30 * 24 * 60 * 60),
+        }
+    }
 }
