@@ -11,6 +11,7 @@ use xtask::reporter::Reporter;
 use xtask::tasks::{BenchArgs, DemoArgs};
 
 mod apt;
+mod chaos;
 mod clients;
 mod deploy;
 mod engine;
@@ -43,6 +44,7 @@ enum Task {
     Test(test::Args),
     Demo(DemoArgs),
     Bench(BenchArgs),
+    Chaos(chaos::Args),
 }
 
 /// Exit status: 0 done, 1 the task failed (stderr says why and what to do), 2 the command line is wrong.
@@ -58,6 +60,7 @@ fn main() -> ExitCode {
         Task::Test(args) => return test::run(&args, &reporter),
         Task::Demo(args) => product::demo(&args, &reporter),
         Task::Bench(args) => product::bench(&args, &reporter),
+        Task::Chaos(args) => chaos::run(&args, &reporter),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -24,6 +24,17 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("project-analysis", &[]),
     // The runtime trait between two processes, for tests of what survives; `cli` has it with the feature `faults` alone.
     ("engine-rpc", &["session-core"]),
+    // A program of tests alone.
+    (
+        "chaos",
+        &[
+            "session-core",
+            "runtime-docker",
+            "http-client",
+            "engine-rpc",
+            "testkit",
+        ],
+    ),
     (
         "cli",
         &[
@@ -47,7 +58,6 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "session-gateway",
             "runtime-docker",
             "http-client",
-            "engine-rpc",
             "testkit",
         ],
     ),

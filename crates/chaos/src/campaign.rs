@@ -1,0 +1,261 @@
+//! A campaign: many worlds, some at once, until all of it was run or the time is up.
+
+use std::fs::OpenOptions;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+use crate::dice::Dice;
+use crate::engine::EngineKind;
+use crate::world::{self, Outcome, Plan, Strike};
+
+/// Kills in one world: enough for histories that span many daemons, few enough that its store stays small.
+const KILLS: u64 = 200;
+/// Clients of a world.
+const CLIENTS: u64 = 3;
+/// A fault point is met at one of its first so many times.
+const NTH: u64 = 6;
+
+/// What a campaign is made of.
+#[derive(Debug, Clone)]
+pub(crate) enum Kind {
+    /// So many kills at random times.
+    Random { kills: u64 },
+    /// The same, with an engine that hangs and goes away.
+    Storms { kills: u64 },
+    /// So many kills at random times, on a real engine.
+    Docker { kills: u64 },
+    /// So many kills at each of these points.
+    Points { names: Vec<String>, times: u64 },
+}
+
+/// How it is run.
+#[derive(Debug, Clone)]
+pub(crate) struct Campaign {
+    pub(crate) program: PathBuf,
+    pub(crate) kind: Kind,
+    pub(crate) seed: u64,
+    /// Worlds at once.
+    pub(crate) jobs: usize,
+    pub(crate) limit: Option<Duration>,
+    /// Where a line for each world is added.
+    pub(crate) results: Option<PathBuf>,
+    /// Only the world of this seed.
+    pub(crate) world: Option<u64>,
+}
+
+impl Kind {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Random { .. } => "random",
+            Self::Storms { .. } => "storms",
+            Self::Docker { .. } => "docker",
+            Self::Points { .. } => "points",
+        }
+    }
+
+    /// What happens in each world, in its order.
+    fn worlds(&self, dice: &Dice) -> Vec<Vec<Strike>> {
+        match self {
+            Self::Random { kills } | Self::Storms { kills } | Self::Docker { kills } => {
+                let whole = usize::try_from(kills / KILLS).unwrap_or(usize::MAX);
+                let mut worlds = vec![vec![Strike::Random; count(KILLS)]; whole];
+                let rest = kills % KILLS;
+                worlds.extend((rest > 0).then(|| vec![Strike::Random; count(rest)]));
+                worlds
+            }
+            // Each world visits every point once, so that what is run is even however early it is stopped.
+            Self::Points { names, times } => (0..*times)
+                .map(|round| {
+                    let mut dice = dice.stream(round);
+                    let mut names = names.clone();
+                    shuffle(&mut names, &mut dice);
+                    let strike = |name| Strike::Point {
+                        name,
+                        nth: 1 + dice.below(NTH).min(dice.below(NTH)),
+                    };
+                    names.into_iter().map(strike).collect()
+                })
+                .collect(),
+        }
+    }
+}
+
+fn count(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+fn shuffle(names: &mut [String], dice: &mut Dice) {
+    for last in (1..names.len()).rev() {
+        let other = dice.below(last as u64 + 1);
+        names.swap(last, count(other));
+    }
+}
+
+impl Campaign {
+    fn plans(&self) -> Vec<Plan> {
+        let dice = Dice::new(self.seed);
+        let worlds = self.kind.worlds(&dice).into_iter().zip(0_u64..);
+        let plans = worlds.map(|(strikes, number)| Plan {
+            program: self.program.clone(),
+            seed: dice.stream(number).draw() >> 16,
+            engine: if matches!(self.kind, Kind::Docker { .. }) {
+                EngineKind::Docker
+            } else {
+                EngineKind::Memory
+            },
+            clients: CLIENTS,
+            strikes,
+            storms: matches!(self.kind, Kind::Storms { .. }),
+        });
+        plans
+            .filter(|plan| self.world.is_none_or(|world| world == plan.seed))
+            .collect()
+    }
+
+    /// Runs it. Answers the worlds in which something was wrong.
+    ///
+    /// # Errors
+    /// When a world cannot be made, or a result not be written.
+    pub(crate) async fn run(&self, mut tell: impl FnMut(&str)) -> io::Result<Vec<Outcome>> {
+        let began = Instant::now();
+        let mut plans = self.plans().into_iter();
+        let (mut running, mut wrong, mut done) = (JoinSet::new(), Vec::new(), Sum::default());
+        loop {
+            let in_time = self.limit.is_none_or(|limit| began.elapsed() < limit);
+            while running.len() < self.jobs && in_time && wrong.is_empty() {
+                let Some(plan) = plans.next() else { break };
+                running.spawn(world::run(plan));
+            }
+            let Some(ended) = running.join_next().await else {
+                return Ok(wrong);
+            };
+            let outcome = ended.map_err(io::Error::other)??;
+            if let Some(results) = &self.results {
+                self.keep(results, &outcome)?;
+            }
+            done.add(&outcome);
+            tell(&done.line(self.kind.name(), began.elapsed()));
+            if !outcome.wrong.is_empty() {
+                wrong.push(outcome);
+            }
+        }
+    }
+
+    fn keep(&self, results: &Path, outcome: &Outcome) -> io::Result<()> {
+        let mut file = OpenOptions::new().create(true).append(true).open(results)?;
+        writeln!(file, "{}", self.line(outcome))
+    }
+
+    fn line(&self, outcome: &Outcome) -> Value {
+        json!({
+            "kind": self.kind.name(),
+            "campaign": self.seed,
+            "world": outcome.seed,
+            "kills": outcome.kills,
+            "early": outcome.early,
+            "hits": outcome.hits,
+            "storms": outcome.storms,
+            "sessions": outcome.sessions,
+            "broken_creations": outcome.broken_creations,
+            "prompts": outcome.prompts,
+            "commands": outcome.commands,
+            "events": outcome.events,
+            "retries": outcome.retries,
+            "seconds": outcome.seconds,
+            "wrong": outcome.wrong,
+        })
+    }
+}
+
+/// What was done so far.
+#[derive(Debug, Default)]
+struct Sum {
+    kills: u64,
+    sessions: u64,
+    prompts: u64,
+    commands: u64,
+    wrong: usize,
+}
+
+impl Sum {
+    fn add(&mut self, outcome: &Outcome) {
+        self.kills += outcome.kills + outcome.hits.iter().filter(|(_, hit)| *hit).count() as u64;
+        self.sessions += outcome.sessions;
+        self.prompts += outcome.prompts;
+        self.commands += outcome.commands;
+        self.wrong += usize::from(!outcome.wrong.is_empty());
+    }
+
+    fn line(&self, kind: &str, elapsed: Duration) -> String {
+        format!(
+            "{kind}: {} daemons killed, {} sessions, {} prompts, {} commands, {} worlds wrong, {} s",
+            self.kills,
+            self.sessions,
+            self.prompts,
+            self.commands,
+            self.wrong,
+            elapsed.as_secs()
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn campaign(kind: Kind) -> Campaign {
+        Campaign {
+            program: PathBuf::new(),
+            kind,
+            seed: 7,
+            jobs: 1,
+            limit: None,
+            results: None,
+            world: None,
+        }
+    }
+
+    #[test]
+    fn a_campaign_is_all_that_was_asked_for_and_the_same_again() {
+        let random = campaign(Kind::Random { kills: KILLS * 2 + 5 });
+        let sizes: Vec<_> = random.plans().iter().map(|plan| plan.strikes.len()).collect();
+        assert_eq!(sizes, [count(KILLS), count(KILLS), 5]);
+        let seeds = |campaign: &Campaign| campaign.plans().iter().map(|plan| plan.seed).collect::<Vec<_>>();
+        assert_eq!(seeds(&random), seeds(&random.clone()));
+    }
+
+    #[test]
+    fn each_world_visits_every_point() {
+        let names = vec!["a".to_owned(), "b".to_owned(), "c".to_owned()];
+        let points = campaign(Kind::Points { names, times: 4 });
+        let plans = points.plans();
+        assert_eq!(plans.len(), 4);
+        for plan in plans {
+            let mut visited: Vec<_> = plan
+                .strikes
+                .iter()
+                .map(|strike| match strike {
+                    Strike::Point { name, .. } => name.as_str(),
+                    Strike::Random => "?",
+                })
+                .collect();
+            visited.sort_unstable();
+            assert_eq!(visited, ["a", "b", "c"]);
+        }
+    }
+
+    #[test]
+    fn one_world_can_be_run_alone() {
+        let mut random = campaign(Kind::Random { kills: KILLS * 3 });
+        let seed = random.plans()[1].seed;
+        random.world = Some(seed);
+        assert_eq!(
+            random.plans().iter().map(|plan| plan.seed).collect::<Vec<_>>(),
+            [seed]
+        );
+    }
+}

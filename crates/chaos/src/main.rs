@@ -1,0 +1,164 @@
+//! Kills the daemon at any moment and checks that nothing was lost, run twice or left over.
+//!
+//! `cargo xtask chaos` builds this program and the daemon and runs it; docs/reliability.md says what is promised and what was
+//! run. An in-memory engine lives in this process, the real `cofferdam serve` in another one, and clients ask it through its
+//! socket. The daemon is killed again and again, at random times or at named points; clients repeat what broke off, with the same
+//! key. In the end a [`model`] judges every history.
+
+mod campaign;
+mod client;
+mod daemon;
+mod dice;
+mod ending;
+mod engine;
+mod model;
+mod report;
+mod trouble;
+mod world;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::campaign::{Campaign, Kind};
+
+/// Run by `cargo xtask chaos`, which builds the daemon first.
+#[derive(Debug, Parser)]
+#[command(name = "chaos", max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    kind: Command,
+    #[command(flatten)]
+    how: How,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Kill daemons at random times
+    Random {
+        /// How many
+        #[arg(long, default_value_t = 1000)]
+        kills: u64,
+    },
+    /// The same, on an engine that hangs and goes away
+    Storms {
+        /// How many
+        #[arg(long, default_value_t = 200)]
+        kills: u64,
+    },
+    /// Kill daemons at random times, on the Docker engine of this machine
+    Docker {
+        /// How many
+        #[arg(long, default_value_t = 200)]
+        kills: u64,
+    },
+    /// Kill daemons at named points
+    Points {
+        /// The points, one `name` between backticks at the beginning of a row of a table
+        #[arg(long)]
+        list: PathBuf,
+        /// How often each
+        #[arg(long, default_value_t = 100)]
+        times: u64,
+    },
+    /// Write what was run into a page
+    Report {
+        /// The page
+        #[arg(long)]
+        page: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+struct How {
+    /// `cofferdam`, built with the feature `faults`
+    #[arg(long, global = true, default_value = "target/debug/cofferdam")]
+    program: PathBuf,
+    /// Decides everything that chance decides
+    #[arg(long, global = true, default_value_t = 1)]
+    seed: u64,
+    /// Only the world of this seed, to see again what went wrong in it
+    #[arg(long, global = true)]
+    world: Option<u64>,
+    /// Worlds at once
+    #[arg(long, global = true, default_value_t = 2)]
+    jobs: usize,
+    /// Begin no further world after so many seconds
+    #[arg(long, global = true)]
+    seconds: Option<u64>,
+    /// Add a line for each world to this file
+    #[arg(long, global = true)]
+    results: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            say(&format!("error: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Whether nothing was wrong.
+fn run(cli: Cli) -> std::io::Result<bool> {
+    let kind = match cli.kind {
+        Command::Random { kills } => Kind::Random { kills },
+        Command::Storms { kills } => Kind::Storms { kills },
+        Command::Docker { kills } => Kind::Docker { kills },
+        Command::Points { list, times } => Kind::Points {
+            names: points(&std::fs::read_to_string(list)?),
+            times,
+        },
+        Command::Report { page } => {
+            let results = cli.how.results.unwrap_or_else(|| PathBuf::from("results.jsonl"));
+            return report::write(&results, &page).map(|()| true);
+        }
+    };
+    let campaign = Campaign {
+        program: std::path::absolute(&cli.how.program)?,
+        kind,
+        seed: cli.how.seed,
+        jobs: cli.how.jobs.max(1),
+        limit: cli.how.seconds.map(Duration::from_secs),
+        results: cli.how.results,
+        world: cli.how.world,
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let wrong = runtime.block_on(campaign.run(say))?;
+    for outcome in &wrong {
+        say(&format!(
+            "wrong in the world {} of the seed {}:",
+            outcome.seed, campaign.seed
+        ));
+        for line in &outcome.wrong {
+            say(&format!("  {line}"));
+        }
+    }
+    Ok(wrong.is_empty())
+}
+
+/// The points of a table: what stands between backticks in the first cell of each row.
+fn points(page: &str) -> Vec<String> {
+    let name = |line: &str| Some(line.strip_prefix("| `")?.split('`').next()?.to_owned());
+    page.lines().filter_map(name).collect()
+}
+
+#[expect(clippy::print_stderr, reason = "it is a program for people and tests")]
+fn say(line: &str) {
+    eprintln!("{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn points_are_read_from_the_rows_of_a_table() {
+        let page = "# Points\n\n| point | where |\n|---|---|\n| `a.b` | before |\n| `c.d.e` | after `x` |\n";
+        assert_eq!(super::points(page), ["a.b", "c.d.e"]);
+    }
+}

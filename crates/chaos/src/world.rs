@@ -1,0 +1,285 @@
+//! One world: an engine, a state directory, clients, and daemons that are killed one after the other. At its end everything is
+//! looked at: what clients were told, what the engine counted, and what lies about.
+
+use std::io;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use http_client::HttpSessions;
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+
+use crate::client::{Client, Counts, Finished, Shared};
+use crate::daemon::{Beginning, Daemon, Launcher};
+use crate::dice::Dice;
+use crate::ending;
+use crate::engine::{Engine, EngineKind};
+use crate::trouble::Trouble;
+
+/// One daemon in so many lives longer.
+const LONG_LIVED: u64 = 5;
+/// How long the weather is bad at most.
+const STORM: Duration = Duration::from_millis(250);
+/// How long one is given to come to a named point.
+const POINT: Duration = Duration::from_secs(2);
+/// How long clients are given to bring what they began to an end.
+const FINISH: Duration = Duration::from_secs(120);
+/// SIGKILL.
+const KILL: i32 = 9;
+
+/// What happens to one daemon.
+#[derive(Debug, Clone)]
+pub(crate) enum Strike {
+    /// It is killed at some time.
+    Random,
+    /// It is killed where a fault point says, at the `nth` time that it comes there.
+    Point { name: String, nth: u64 },
+}
+
+/// What happens in a world.
+#[derive(Debug, Clone)]
+pub(crate) struct Plan {
+    pub(crate) program: PathBuf,
+    pub(crate) seed: u64,
+    pub(crate) engine: EngineKind,
+    pub(crate) clients: u64,
+    pub(crate) strikes: Vec<Strike>,
+    /// The engine hangs, goes away and comes back meanwhile.
+    pub(crate) storms: bool,
+}
+
+/// What happened.
+#[derive(Debug, Default)]
+pub(crate) struct Outcome {
+    pub(crate) seed: u64,
+    /// Daemons that were killed at some time.
+    pub(crate) kills: u64,
+    /// Those that were killed before they answered.
+    pub(crate) early: u64,
+    /// Times that each point was reached, and the daemon died there.
+    pub(crate) hits: Vec<(String, bool)>,
+    pub(crate) storms: u64,
+    pub(crate) sessions: u64,
+    pub(crate) broken_creations: u64,
+    pub(crate) prompts: u64,
+    pub(crate) commands: u64,
+    pub(crate) events: u64,
+    pub(crate) retries: u64,
+    pub(crate) seconds: f64,
+    pub(crate) wrong: Vec<String>,
+}
+
+/// Runs a world to its end.
+///
+/// # Errors
+/// When the world itself cannot be made; what goes wrong in it is told in the outcome.
+pub(crate) async fn run(plan: Plan) -> io::Result<Outcome> {
+    let began = Instant::now();
+    let world = World::new(&plan).await?;
+    let clients = world.clients(&plan);
+    let mut outcome = Outcome {
+        seed: plan.seed,
+        ..Outcome::default()
+    };
+    let struck = world.strike(&plan, &mut outcome).await;
+    if let Err(error) = struck {
+        world.shared.trouble.tell(format!("the daemon: {error}"));
+    }
+    world.shared.ending.store(true, Ordering::Relaxed);
+    world.end(clients).await;
+    take_counts(&mut outcome, &world.shared.counts);
+    outcome.seconds = began.elapsed().as_secs_f64();
+    outcome.wrong = world.shared.trouble.all();
+    if !outcome.wrong.is_empty() {
+        let words = world.launcher.last_words(40);
+        outcome
+            .wrong
+            .push(format!("what the daemons said last:\n{words}"));
+    }
+    Ok(outcome)
+}
+
+fn take_counts(outcome: &mut Outcome, counts: &Counts) {
+    let read = |count: &std::sync::atomic::AtomicU64| count.load(Ordering::Relaxed);
+    outcome.sessions = read(&counts.sessions);
+    outcome.broken_creations = read(&counts.broken_creations);
+    outcome.prompts = read(&counts.prompts);
+    outcome.commands = read(&counts.commands);
+    outcome.events = read(&counts.events);
+    outcome.retries = read(&counts.retries);
+}
+
+struct World {
+    launcher: Launcher,
+    engine: Engine,
+    shared: Arc<Shared>,
+    dice: Dice,
+    /// Removed after everything that lives in it.
+    _dir: TempDir,
+}
+
+impl World {
+    async fn new(plan: &Plan) -> io::Result<Self> {
+        let dir = tempfile::Builder::new().prefix("cofferdam-chaos-").tempdir()?;
+        let engine = Engine::start(plan.engine, dir.path()).await?;
+        let launcher = Launcher {
+            program: plan.program.clone(),
+            dir: dir.path().to_owned(),
+            environment: engine.environment(),
+        };
+        let api = HttpSessions::unix(launcher.socket()).map_err(io::Error::other)?;
+        let shared = Shared {
+            api,
+            trouble: Trouble::default(),
+            engine: plan.engine,
+            ending: AtomicBool::new(false),
+            counts: Counts::default(),
+            shaken: false,
+        };
+        Ok(Self {
+            engine,
+            launcher,
+            shared: Arc::new(shared),
+            dice: Dice::new(plan.seed),
+            _dir: dir,
+        })
+    }
+
+    fn clients(&self, plan: &Plan) -> Vec<JoinHandle<Vec<Finished>>> {
+        let client = |number| {
+            let client = Client {
+                shared: Arc::clone(&self.shared),
+                name: format!("{:x}-{number}", plan.seed),
+                dice: self.dice.stream(number),
+            };
+            tokio::spawn(client.work())
+        };
+        (0..plan.clients).map(client).collect()
+    }
+
+    async fn strike(&self, plan: &Plan, outcome: &mut Outcome) -> io::Result<()> {
+        let mut dice = self.dice.stream(u64::MAX);
+        for strike in &plan.strikes {
+            if self.shared.trouble.any() {
+                break;
+            }
+            match strike {
+                Strike::Random => self.random(plan, &mut dice, outcome).await?,
+                Strike::Point { name, nth } => {
+                    let hit = self.point(name, *nth).await?;
+                    outcome.hits.push((name.clone(), hit));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn random(&self, plan: &Plan, dice: &mut Dice, outcome: &mut Outcome) -> io::Result<()> {
+        let mut daemon = self.launcher.start(None)?;
+        let mut life = dice.time(plan.engine.pace().life);
+        if dice.once_in(LONG_LIVED) {
+            // Long enough to bring a session to its end.
+            life *= 6;
+        }
+        if dice.once_in(8) {
+            sleep(life).await;
+            outcome.early += 1;
+        } else {
+            if let Beginning::Ended(status) = daemon.ready().await? {
+                return Err(ended_by_itself(status));
+            }
+            if plan.storms && dice.once_in(3) {
+                outcome.storms += 1;
+                self.storm(dice).await;
+            }
+            if let Some(status) = daemon.end_within(life).await? {
+                return Err(ended_by_itself(status));
+            }
+        }
+        daemon.kill().await?;
+        outcome.kills += 1;
+        Ok(())
+    }
+
+    /// The engine hangs, or is away, for a while.
+    async fn storm(&self, dice: &mut Dice) {
+        let lasting = dice.time(STORM);
+        let Some(memory) = self.engine.memory() else {
+            return;
+        };
+        if dice.once_in(2) {
+            memory.set_hung(true);
+            sleep(lasting).await;
+            memory.set_hung(false);
+        } else {
+            memory.set_down(true);
+            sleep(lasting).await;
+            memory.set_down(false);
+        }
+    }
+
+    /// Whether the point was reached, and the daemon died there.
+    async fn point(&self, name: &str, nth: u64) -> io::Result<bool> {
+        let faults = format!("{name}=kill@{nth}");
+        let mut daemon = self.launcher.start(Some(&faults))?;
+        let status = match daemon.ready().await? {
+            Beginning::Ended(status) => Some(status),
+            Beginning::Ready => daemon.end_within(POINT).await?,
+        };
+        match status {
+            Some(status) if status.signal() == Some(KILL) => Ok(true),
+            Some(status) => Err(ended_by_itself(status)),
+            None => {
+                daemon.kill().await?;
+                Ok(false)
+            }
+        }
+    }
+
+    /// A last daemon, which nobody kills, and a look at everything.
+    async fn end(&self, clients: Vec<JoinHandle<Vec<Finished>>>) {
+        let daemon = match self.last_daemon().await {
+            Ok(daemon) => daemon,
+            Err(error) => {
+                self.shared.trouble.tell(format!("the last daemon: {error}"));
+                return;
+            }
+        };
+        let mut finished = Vec::new();
+        for client in clients {
+            match tokio::time::timeout(FINISH, client).await {
+                Ok(Ok(sessions)) => finished.extend(sessions),
+                Ok(Err(error)) => self.shared.trouble.tell(format!("a client: {error}")),
+                Err(_) => self.shared.trouble.tell("a client does not come to an end"),
+            }
+        }
+        ending::judge(&self.shared, &self.engine, &self.launcher, &finished).await;
+        self.shared.api.close().await;
+        match daemon.stop().await {
+            Ok(status) if status.success() => {
+                ending::look_for_processes(&self.shared.trouble, &self.launcher.dir)
+            }
+            Ok(status) => self
+                .shared
+                .trouble
+                .tell(format!("the daemon ended with {status}")),
+            Err(error) => self.shared.trouble.tell(format!("the daemon: {error}")),
+        }
+    }
+
+    async fn last_daemon(&self) -> io::Result<Daemon> {
+        let mut daemon = self.launcher.start(None)?;
+        match daemon.ready().await? {
+            Beginning::Ready => Ok(daemon),
+            Beginning::Ended(status) => Err(ended_by_itself(status)),
+        }
+    }
+}
+
+fn ended_by_itself(status: std::process::ExitStatus) -> io::Error {
+    io::Error::other(format!("it ended by itself: {status}"))
+}

@@ -1,0 +1,180 @@
+//! Campaigns against the daemon: killed at any moment, in all the ways that docs/reliability.md names.
+//!
+//! The program `chaos` does it and judges; here is what a campaign consists of, long and short.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use xtask::error::{Error, Result};
+use xtask::process::Tool;
+use xtask::reporter::Reporter;
+use xtask::workspace;
+
+/// The page on which a campaign is published.
+const PAGE: &str = "docs/reliability.md";
+/// The list of named points.
+const POINTS: &str = "docs/reliability/fault-points.md";
+/// A part takes no longer, unless it hangs.
+const LIMIT: Duration = Duration::from_secs(12 * 60 * 60);
+
+/// Kills the daemon at any moment and checks that nothing was lost, run twice or left over.
+///
+/// Everything that chance decides is decided by the seed. Stops at the first world in which something is wrong, and shows its
+/// history; `--world` runs that one alone. Exits 1 then.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Decides everything that chance decides
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+
+    /// A few minutes of it, as `cargo xtask test` runs it
+    #[arg(long)]
+    short: bool,
+
+    /// Only this part
+    #[arg(long, value_name = "PART")]
+    part: Option<Part>,
+
+    /// Only the world of this seed
+    #[arg(long, value_name = "SEED", requires = "part")]
+    world: Option<u64>,
+
+    /// Worlds at once
+    #[arg(long, default_value_t = 2)]
+    jobs: usize,
+
+    /// Write what was run to docs/reliability.md
+    #[arg(long, conflicts_with_all = ["short", "world", "part"])]
+    write: bool,
+}
+
+/// What a campaign consists of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Part {
+    /// Kills at random times
+    Random,
+    /// Kills at each named point
+    Points,
+    /// Kills while the engine hangs and goes away
+    Storms,
+    /// Kills at random times on the Docker engine of this machine
+    Docker,
+}
+
+impl Part {
+    const ALL: [Self; 4] = [Self::Random, Self::Points, Self::Storms, Self::Docker];
+    /// What needs no engine.
+    const SHORT: [Self; 3] = [Self::Random, Self::Points, Self::Storms];
+
+    fn args(self, short: bool) -> Vec<String> {
+        let args: &[&str] = match (self, short) {
+            (Self::Random, false) => &["random", "--kills", "10000"],
+            (Self::Random, true) => &["random", "--kills", "400", "--seconds", "60"],
+            (Self::Points, false) => &["points", "--list", POINTS, "--times", "100"],
+            (Self::Points, true) => &["points", "--list", POINTS, "--times", "2", "--seconds", "90"],
+            (Self::Storms, false) => &["storms", "--kills", "1000"],
+            (Self::Storms, true) => &["storms", "--kills", "100", "--seconds", "30"],
+            (Self::Docker, false) => &["docker", "--kills", "200"],
+            (Self::Docker, true) => &["docker", "--kills", "20", "--seconds", "60"],
+        };
+        args.iter().map(|&arg| arg.to_owned()).collect()
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Random => "kills at random times",
+            Self::Points => "kills at named points",
+            Self::Storms => "kills while the engine hangs and goes away",
+            Self::Docker => "kills on a real engine",
+        }
+    }
+}
+
+/// Runs a campaign.
+pub(crate) fn run(args: &Args, reporter: &Reporter) -> Result<()> {
+    build(reporter)?;
+    let results = workspace::state("chaos")?.join(format!("seed-{}.jsonl", args.seed));
+    if args.write && results.exists() {
+        std::fs::remove_file(&results).map_err(|error| Error::new("cannot begin anew").source(error))?;
+    }
+    let parts = Part::ALL
+        .into_iter()
+        .filter(|part| args.part.is_none_or(|only| only == *part));
+    for part in parts {
+        let mut tool = program("chaos").args(part.args(args.short)).args(how(args));
+        if args.write {
+            tool = tool.arg("--results").arg(&results);
+        }
+        judged(part, tool, reporter)?;
+    }
+    if args.write {
+        program("chaos")
+            .args(["report", "--page", PAGE, "--results"])
+            .arg(&results)
+            .foreground()?;
+    }
+    Ok(())
+}
+
+/// The short campaign, with what was built for the tests.
+pub(crate) fn short(reporter: &Reporter) -> Result<()> {
+    if !path("chaos").is_file() || !path("cofferdam").is_file() {
+        build(reporter)?;
+    }
+    for part in Part::SHORT {
+        judged(part, program("chaos").args(part.args(true)), reporter)?;
+    }
+    Ok(())
+}
+
+fn how(args: &Args) -> Vec<String> {
+    let mut how = vec![
+        "--seed".to_owned(),
+        args.seed.to_string(),
+        "--jobs".to_owned(),
+        args.jobs.to_string(),
+    ];
+    how.extend(
+        args.world
+            .iter()
+            .flat_map(|world| ["--world".to_owned(), world.to_string()]),
+    );
+    how
+}
+
+fn judged(part: Part, tool: Tool, reporter: &Reporter) -> Result<()> {
+    let mut step = reporter.step(part.name());
+    let mut last = String::new();
+    let program = path("cofferdam");
+    tool.arg("--program")
+        .arg(&program)
+        .dir(workspace::root())
+        .limit(LIMIT)
+        .run(|line| {
+            step.update(line);
+            line.clone_into(&mut last);
+        })?;
+    step.done(&last);
+    Ok(())
+}
+
+/// The daemon with its named points, and what kills it. The whole workspace with all features, as for the tests, so that
+/// nothing is compiled twice.
+fn build(reporter: &Reporter) -> Result<()> {
+    let mut step = reporter.step("compile");
+    Tool::new(workspace::env("CARGO").unwrap_or_else(|| "cargo".to_owned()))
+        .args(["build", "--workspace", "--all-features", "--locked"])
+        .args(["--bin", "cofferdam", "--bin", "chaos"])
+        .dir(workspace::root())
+        .run(|line| step.update(line))?;
+    step.done("");
+    Ok(())
+}
+
+fn path(name: &str) -> PathBuf {
+    workspace::target().join("debug").join(name)
+}
+
+fn program(name: &str) -> Tool {
+    Tool::new(path(name)).dir(workspace::root())
+}
