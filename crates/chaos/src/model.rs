@@ -106,6 +106,7 @@ fn step_exists(from: &SessionState, to: &SessionState) -> bool {
         Transition::Paused,
         Transition::Resumed,
         Transition::Lost { cause: lost },
+        Transition::Recovered,
         Transition::DestroyAsked,
         Transition::DestroyDone,
     ];
@@ -281,7 +282,7 @@ mod tests {
     #[test]
     fn a_prompt_that_ran_twice_or_never_is_found() {
         for runs in [0, 2] {
-            let found = findings(|_, ledger| drop(ledger.prompts.insert("p 1ms".to_owned(), runs)));
+            let found = findings(|_, ledger| ledger.prompts.extend([("p 1ms".to_owned(), runs)]));
             assert!(found.contains(&format!("ran {runs} times")), "{found}");
         }
     }
@@ -289,7 +290,7 @@ mod tests {
     #[test]
     fn a_command_that_ran_twice_or_never_is_found() {
         for runs in [0, 2] {
-            let found = findings(|_, ledger| drop(ledger.commands.insert("c 1ms".to_owned(), runs)));
+            let found = findings(|_, ledger| ledger.commands.extend([("c 1ms".to_owned(), runs)]));
             assert!(found.contains(&format!("ran {runs} times")), "{found}");
         }
     }

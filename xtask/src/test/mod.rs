@@ -55,6 +55,8 @@ enum Step {
     Tests,
     /// Examples in documentation
     Doctests,
+    /// Kill the daemon at any moment, for a few minutes
+    Chaos,
     /// schemathesis against the HTTP API
     HttpApi,
     /// Find or start a container engine
@@ -74,7 +76,7 @@ enum Step {
 }
 
 impl Step {
-    const ALL: [Self; 15] = [
+    const ALL: [Self; 16] = [
         Self::Format,
         Self::Clippy,
         Self::Tidy,
@@ -82,6 +84,7 @@ impl Step {
         Self::Build,
         Self::Tests,
         Self::Doctests,
+        Self::Chaos,
         Self::HttpApi,
         Self::Engine,
         Self::Image,
@@ -128,6 +131,7 @@ impl Run<'_> {
             Step::Build => steps::build(self),
             Step::Tests => steps::tests(self),
             Step::Doctests => steps::doctests(self),
+            Step::Chaos => crate::chaos::short(self.reporter),
             Step::HttpApi => steps::http_api(self),
             Step::Engine => self.engine().map(drop),
             Step::Image => steps::image(self),
@@ -229,6 +233,9 @@ mod tests {
             from: Some(Step::Doctests),
             only: None,
         };
-        assert_eq!(chosen(&fast), [Step::Doctests, Step::HttpApi, Step::Leftovers]);
+        assert_eq!(
+            chosen(&fast),
+            [Step::Doctests, Step::Chaos, Step::HttpApi, Step::Leftovers]
+        );
     }
 }
