@@ -328,11 +328,18 @@ impl Invocation {
             Command::Interrupt(args) => commands::interrupt(&args.session, api, console).await,
             Command::Pause(args) => commands::pause(&args.session, api, console).await,
             Command::Resume(args) => commands::resume(&args.session, api, console).await,
+            Command::Renew(args) => commands::renew(&args.session, api, console).await,
+            Command::Checkpoint(args) => commands::checkpoint(&args.session, api, console).await,
+            Command::Checkpoints(args) => commands::checkpoints(&args.session, api, console).await,
+            Command::Restore(args) => commands::restore(args, api, console).await,
+            Command::Gc(args) => commands::gc(*args, api, console).await,
+            Command::Audit(args) => commands::audit(args, api, console).await,
             Command::Rm(args) => commands::rm(&args.sessions, api, console).await,
             // These were answered before anything was opened.
             Command::Doctor(_)
             | Command::Serve(_)
             | Command::Token(_)
+            | Command::Backup(_)
             | Command::Health
             | Command::Completions(_)
             | Command::Config(_)

@@ -15,6 +15,7 @@ use futures::future::BoxFuture;
 use http_api::ServerInfo;
 use runtime_docker::{DockerOptions, DockerRuntime};
 use session_core::api::SessionApi;
+use session_core::audit::Audited;
 use session_core::error::Result;
 use session_core::id::ImageRef;
 use session_core::manager::{ManagerOptions, SessionManager};
@@ -131,8 +132,10 @@ impl Backend for Local {
     async fn open(&self, settings: &Settings) -> Result<Opened> {
         let (manager, servers) = manage(settings, StateDir::open(&settings.state_dir)?).await?;
         let closing = manager.clone();
+        let actor = format!("embedded uid {}", rustix::process::geteuid().as_raw());
+        let log = manager.audit_log();
         Ok(Opened {
-            api: Arc::new(manager),
+            api: Arc::new(Audited::new(Arc::new(manager), log, actor)),
             servers,
             lasting: false,
             close: Box::pin(async move { closing.shutdown().await }),

@@ -54,8 +54,8 @@ impl ExitStatus {
         (Self::SUCCESS, "Done."),
         (
             Self::TURN_FAILED,
-            "The agent's turn failed, or somebody else interrupted it; for `doctor`, `mcp validate` and `mcp verify`, a \
-             check failed; for `mcp diff --exit-code`, it is not up to date.",
+            "The agent's turn failed, or somebody else interrupted it; for `doctor`, `audit --verify`, `mcp validate` and \
+             `mcp verify`, a check failed; for `mcp diff --exit-code`, it is not up to date.",
         ),
         (Self::USAGE, "The command line, or a value in it, cannot be used."),
         (

@@ -148,17 +148,17 @@ fn welcome(stream: Stream, door: &Door, hall: &Hall) {
     let permit = hall.permits.clone().try_acquire_owned().ok();
     match stream {
         Stream::Socket(stream) => {
-            if !is_trusted(&stream) {
+            let Some(uid) = trusted(&stream) else {
                 hall.state.metrics().refused("user");
                 tracing::warn!("a connection of another user was refused");
                 return;
-            }
+            };
             let Some(permit) = permit else {
                 return refuse(stream, hall);
             };
             let hall = hall.clone();
             let tasks = hall.state.tasks().clone();
-            tasks.spawn(async move { serve(stream, Peer::Local, permit, hall).await });
+            tasks.spawn(async move { serve(stream, Peer::Local { uid }, permit, hall).await });
         }
         Stream::Tcp(stream) => {
             let tls = match door {
@@ -179,12 +179,11 @@ fn welcome(stream: Stream, door: &Door, hall: &Hall) {
     }
 }
 
-/// Whether the server's own user is at the other end, or root.
-fn is_trusted(stream: &UnixStream) -> bool {
+/// Who is at the other end, when it is the server's own user, or root.
+fn trusted(stream: &UnixStream) -> Option<u32> {
     let us = rustix::process::geteuid().as_raw();
-    stream
-        .peer_cred()
-        .is_ok_and(|peer| peer.uid() == us || peer.uid() == 0)
+    let uid = stream.peer_cred().ok()?.uid();
+    (uid == us || uid == 0).then_some(uid)
 }
 
 async fn serve_tcp(stream: TcpStream, tls: Option<TlsAcceptor>, permit: OwnedSemaphorePermit, hall: Hall) {
@@ -217,7 +216,7 @@ where
     };
     let connection = hall.open.enter(peer, hall.cut.child_token(), gauges, permit);
     let options = hall.state.options();
-    let write_timeout = (peer != Peer::Local).then_some(options.write_timeout);
+    let write_timeout = (!matches!(peer, Peer::Local { .. })).then_some(options.write_timeout);
     let io = TokioIo::new(Guarded::new(stream, connection.clone(), write_timeout));
     let router = hall.router.clone();
     let shared = connection.clone();

@@ -6,9 +6,11 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use http_api::SurfaceCode;
 use session_core::api::SessionApi;
+use session_core::audit::Audited;
 
 pub use http_api::TokenScope as Scope;
 
+use crate::audit;
 use crate::problem::Failure;
 use crate::scoped::Scoped;
 use crate::state::AppState;
@@ -20,15 +22,23 @@ pub struct Caller {
     name: Option<Arc<str>>,
     scope: Scope,
     all_sessions: bool,
+    /// Which user of the host, over the socket.
+    uid: Option<u32>,
 }
 
 impl Caller {
     /// The server's own user, over its socket.
     pub fn local() -> Self {
+        Self::local_as(rustix::process::geteuid().as_raw())
+    }
+
+    /// A user of the host, over the server's socket: its own user, or root.
+    pub(crate) fn local_as(uid: u32) -> Self {
         Self {
             name: None,
             scope: Scope::Admin,
             all_sessions: true,
+            uid: Some(uid),
         }
     }
 
@@ -38,6 +48,7 @@ impl Caller {
             name: Some(name.into()),
             scope,
             all_sessions: all_sessions || scope != Scope::Use,
+            uid: None,
         }
     }
 
@@ -65,9 +76,23 @@ impl Caller {
     /// The lifecycle API as this caller sees it.
     pub fn view(&self, state: &AppState) -> Arc<dyn SessionApi> {
         let api = state.whole_api().clone();
-        match self.name {
+        let view: Arc<dyn SessionApi> = match self.name {
             None => api,
             Some(_) => Arc::new(Scoped::new(api, self.clone(), state.projects())),
+        };
+        match &state.options().audit {
+            None => view,
+            // Around what judges, so that refusals are written, too.
+            Some(log) => Arc::new(Audited::new(view, log.clone(), self.actor())),
+        }
+    }
+
+    /// As the audit log names the caller.
+    pub(crate) fn actor(&self) -> String {
+        match (&self.name, self.uid) {
+            (Some(name), _) => format!("token {name}"),
+            (None, Some(uid)) => format!("socket uid {uid}"),
+            (None, None) => "socket".to_owned(),
         }
     }
 
@@ -146,13 +171,11 @@ impl FromRequestParts<AppState> for Api {
 #[derive(Debug, Clone)]
 pub struct RequireUse(pub Caller);
 
-impl<S: Send + Sync> FromRequestParts<S> for RequireUse {
+impl FromRequestParts<AppState> for RequireUse {
     type Rejection = Failure;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
-        let caller = Caller::of(parts)?;
-        caller.require(Scope::Use)?;
-        Ok(Self(caller.clone()))
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Failure> {
+        required(parts, state, Scope::Use).await.map(Self)
     }
 }
 
@@ -160,12 +183,21 @@ impl<S: Send + Sync> FromRequestParts<S> for RequireUse {
 #[derive(Debug, Clone)]
 pub struct RequireAdmin(pub Caller);
 
-impl<S: Send + Sync> FromRequestParts<S> for RequireAdmin {
+impl FromRequestParts<AppState> for RequireAdmin {
     type Rejection = Failure;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
-        let caller = Caller::of(parts)?;
-        caller.require(Scope::Admin)?;
-        Ok(Self(caller.clone()))
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Failure> {
+        required(parts, state, Scope::Admin).await.map(Self)
     }
+}
+
+/// The caller, who may do as much; a refusal is written to the audit log.
+async fn required(parts: &Parts, state: &AppState, scope: Scope) -> Result<Caller, Failure> {
+    let caller = Caller::of(parts)?;
+    if let Err(failure) = caller.require(scope) {
+        let asked = audit::asked(&parts.method, &parts.extensions);
+        audit::turned_away(state, caller.actor(), SurfaceCode::Forbidden.code(), asked).await;
+        return Err(failure);
+    }
+    Ok(caller.clone())
 }

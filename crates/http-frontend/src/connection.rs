@@ -21,7 +21,10 @@ use crate::tokens::Identity;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Peer {
     /// The server's own user, or root.
-    Local,
+    Local {
+        /// As which user.
+        uid: u32,
+    },
     /// Somebody at an address, who needs a token.
     Remote {
         /// Where from.
@@ -32,9 +35,17 @@ pub(crate) enum Peer {
 }
 
 impl Peer {
+    /// As the audit log names whoever has shown no token.
+    pub(crate) fn actor(self) -> String {
+        match self {
+            Self::Local { uid } => format!("socket uid {uid}"),
+            Self::Remote { address, .. } => format!("address {address}"),
+        }
+    }
+
     pub(crate) fn transport(self) -> &'static str {
         match self {
-            Self::Local => "socket",
+            Self::Local { .. } => "socket",
             Self::Remote { encrypted: false, .. } => "tcp",
             Self::Remote { encrypted: true, .. } => "tls",
         }

@@ -17,9 +17,11 @@
 //! | [`json`], [`problem`] | bodies in, failures out |
 //! | [`tokens`] | named tokens, hashed at rest |
 //! | `scoped` | the lifecycle API as one caller sees it |
+//! | `audit` | what is written of callers beside what they do to sessions |
 //! | `v1`, `compat` | the routes |
 
 mod accept;
+mod audit;
 mod beneath;
 mod body;
 pub mod caller;

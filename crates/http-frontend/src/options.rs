@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use secrecy::SecretString;
+use session_core::audit::AuditLog;
 
 use crate::compat::CompatOptions;
 use crate::tokens::TokenFile;
@@ -38,6 +39,8 @@ pub struct HttpOptions {
     pub drain: Duration,
     /// Requests of one token.
     pub rate: Rate,
+    /// Where it is written what callers change and what they are refused; nowhere when `None`.
+    pub audit: Option<AuditLog>,
     /// The older interface, when it is served, too.
     pub compat: Option<CompatOptions>,
     /// Requests of one token to the routes of the older interface.
@@ -76,6 +79,7 @@ impl Default for HttpOptions {
                 requests: 1000,
                 window: Duration::from_secs(2),
             },
+            audit: None,
             compat: None,
             compat_rate: Rate {
                 requests: 100,

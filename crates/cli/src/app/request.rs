@@ -68,6 +68,8 @@ pub(super) fn session_request(
         small_model: args.small_model.clone(),
         allow: args.allow.clone(),
         budget: args.budget.budget(),
+        lifetime: args.lifetime.lifetime(),
+        on_interrupt: args.lifetime.on_interrupt(),
         env: args.env.iter().cloned().collect(),
         labels: args.label.iter().cloned().collect(),
         mcp_config: own

@@ -83,6 +83,9 @@ pub struct ExecArgs {
     /// Do not wait: print the command's id; see cofferdam output
     #[arg(short, long)]
     pub detach: bool,
+    /// Run it once however often it is asked for: the same key in the same session gives the same command
+    #[arg(long, value_name = "KEY", requires = "detach")]
+    pub idempotency_key: Option<String>,
     /// The session: its id, the start of its id, or its name
     #[arg(value_name = "SESSION")]
     pub session: String,

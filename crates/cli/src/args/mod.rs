@@ -4,6 +4,7 @@
 mod attach;
 mod commands;
 mod egress;
+mod keeping;
 pub mod mcp;
 mod serve;
 pub mod session;
@@ -19,6 +20,7 @@ pub use self::commands::{
     LsArgs, ManArgs, OutputArgs, PromptArgs, RmArgs, RunArgs, UsageArgs,
 };
 pub use self::egress::{DecideArgs, EgressCommand, EgressLogArgs, WhichArgs};
+pub use self::keeping::{AuditArgs, BackupArgs, GcArgs, RestoreArgs};
 use self::mcp::McpCommand;
 pub use self::serve::{
     DetachStage, LogFormat, ScopeChoice, ServeArgs, TokenCommand, TokenCreateArgs, TokenRevokeArgs,
@@ -154,8 +156,35 @@ pub enum Command {
     Interrupt(TargetArgs),
     /// Freeze a session's processes
     Pause(TargetArgs),
-    /// Let a paused session's processes go on
+    /// Let a paused session's processes go on, or bring an interrupted session back
+    ///
+    /// An interrupted session is one whose container was lost. It comes back with its workspace and its conversation; what
+    /// was under way is not run again, and prompts that waited go on.
     Resume(TargetArgs),
+    /// Renew a session's lease, from now on for as long as it was given
+    Renew(TargetArgs),
+    /// Keep a session's uncommitted work now
+    ///
+    /// It is also kept after every turn, every few minutes while one runs, and before the session is destroyed.
+    Checkpoint(TargetArgs),
+    /// List what was kept of a session's uncommitted work, newest first
+    Checkpoints(TargetArgs),
+    /// Bring a session's uncommitted work back
+    ///
+    /// Into the session itself when it lives and its workspace is as it began, otherwise into a new session that is made as
+    /// that one was; the session's id is printed. With --backup, everything: see cofferdam backup.
+    Restore(RestoreArgs),
+    /// Write a backup of the state directory, while it is in use
+    ///
+    /// It holds the records of all sessions, the keys, the operator's policy and the checkpoints. Whoever has the file has
+    /// all that, so it is readable by its owner alone.
+    Backup(BackupArgs),
+    /// Remove what no session wants: containers, storage and files of ours without a record
+    ///
+    /// The daemon does this by itself every few seconds.
+    Gc(GcArgs),
+    /// Show who changed what, and what was refused
+    Audit(AuditArgs),
     /// Destroy sessions; their history stays readable
     #[command(visible_alias = "destroy")]
     Rm(RmArgs),

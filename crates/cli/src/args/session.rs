@@ -1,17 +1,20 @@
 //! Flags that say what a new session shall be: the same for `run` and `create`.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 use session_core::budget::Budget;
 use session_core::egress::AllowEntry;
 use session_core::id::ImageRef;
+use session_core::lifetime::{Lifetime, OnInterrupt};
 use session_core::runtime::HostMount;
 
 use super::mcp::SessionMcpArgs;
 use crate::parse::{
-    parse_allow, parse_bind, parse_cpus, parse_environment, parse_label, parse_minutes, parse_size, parse_usd,
+    parse_allow, parse_bind, parse_cpus, parse_duration, parse_environment, parse_label, parse_minutes,
+    parse_size, parse_usd,
 };
 
 /// What a new session shall be.
@@ -46,6 +49,9 @@ pub struct SessionArgs {
     /// How much of the model it may use.
     #[command(flatten)]
     pub budget: BudgetArgs,
+    /// When it ends by itself.
+    #[command(flatten)]
+    pub lifetime: LifetimeArgs,
     /// The most memory, swap included, such as 512m or 4g [default: 4g]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub memory: Option<u64>,
@@ -116,6 +122,60 @@ impl BudgetArgs {
             model_ms: self.budget_minutes,
         }
     }
+}
+
+/// When a session ends by itself, and what becomes of it when its container is lost.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct LifetimeArgs {
+    /// Destroy the session when it had nothing to do for so long, such as 30m; one that works is never idle
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub idle_timeout: Option<Duration>,
+    /// Destroy the session so long after it was made, whatever it does, such as 8h
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub max_life: Option<Duration>,
+    /// Destroy the session when nobody renewed its lease for so long, such as 5m; see cofferdam renew
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub lease: Option<Duration>,
+    /// Do not destroy the session for idleness when its last turn failed
+    #[arg(long)]
+    pub keep_on_failure: bool,
+    /// What becomes of the session when its container ends although nobody asked for it [default: stop]
+    #[arg(long, value_name = "POLICY")]
+    pub on_interrupt: Option<Interruption>,
+}
+
+impl LifetimeArgs {
+    /// The lifetime.
+    pub fn lifetime(&self) -> Lifetime {
+        // A limit that is not zero stays one.
+        let ms = |limit: Duration| {
+            let ms = limit.as_nanos().div_ceil(1_000_000);
+            u64::try_from(ms).unwrap_or(u64::MAX)
+        };
+        Lifetime {
+            idle_ms: self.idle_timeout.map(ms),
+            max_ms: self.max_life.map(ms),
+            lease_ms: self.lease.map(ms),
+            keep_on_failure: self.keep_on_failure,
+        }
+    }
+
+    /// What becomes of the session when it is interrupted.
+    pub fn on_interrupt(&self) -> OnInterrupt {
+        match self.on_interrupt {
+            Some(Interruption::Resume) => OnInterrupt::Resume,
+            Some(Interruption::Stop) | None => OnInterrupt::Stop,
+        }
+    }
+}
+
+/// What becomes of a session whose container ended although nobody asked for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Interruption {
+    /// It stays interrupted until somebody resumes or destroys it.
+    Stop,
+    /// It comes back by itself, with its workspace and its conversation.
+    Resume,
 }
 
 impl SessionArgs {

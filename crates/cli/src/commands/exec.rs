@@ -53,7 +53,7 @@ async fn run(args: ExecArgs, api: &dyn SessionApi, console: &mut Console) -> Res
         } else {
             OnDisconnect::Cancel
         },
-        idempotency_key: None,
+        idempotency_key: args.idempotency_key,
     };
     if args.detach {
         let running = api.command(&session, request).await?;

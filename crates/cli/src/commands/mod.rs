@@ -1,6 +1,8 @@
 //! The commands. Each takes what was resolved for it, the lifecycle API and a console, and returns an exit status.
 
 mod attach;
+mod audit;
+mod checkpoints;
 mod completions;
 mod config;
 mod cp;
@@ -9,6 +11,7 @@ mod diff;
 mod doctor;
 mod egress;
 mod exec;
+mod gc;
 mod health;
 mod help;
 mod input;
@@ -26,6 +29,8 @@ mod token;
 mod usage;
 
 pub use self::attach::attach;
+pub use self::audit::audit;
+pub use self::checkpoints::{checkpoint, checkpoints, restore};
 pub use self::completions::completions;
 pub use self::config::{ConfigSettings, config};
 pub use self::cp::cp;
@@ -34,6 +39,7 @@ pub use self::diff::diff;
 pub use self::doctor::{DoctorSettings, doctor};
 pub use self::egress::egress;
 pub use self::exec::{exec, output};
+pub use self::gc::gc;
 pub use self::health::{health, stop};
 pub use self::help::help;
 pub use self::inspect::inspect;
@@ -45,6 +51,6 @@ pub use self::own_turn::own_turn;
 pub use self::prompt::prompt;
 pub use self::rm::rm;
 pub use self::run::{ApplyMode, RunSettings, run};
-pub use self::steer::{interrupt, pause, resume};
+pub use self::steer::{interrupt, pause, renew, resume};
 pub use self::token::token;
 pub use self::usage::usage;

@@ -1,4 +1,4 @@
-//! `interrupt`, `pause`, `resume`: one request, one answer.
+//! `interrupt`, `pause`, `resume`, `renew`: one request, one answer.
 
 use serde::Serialize;
 use session_core::api::SessionApi;
@@ -50,6 +50,31 @@ pub async fn resume(session: &str, api: &dyn SessionApi, console: &Console) -> R
     let session = target::find(api, session).await?;
     api.resume(&session).await?;
     answer(console, "resumed", "resumed", session, None)
+}
+
+/// Renews a session's lease.
+///
+/// # Errors
+/// Those of [`SessionApi::renew_lease`].
+pub async fn renew(session: &str, api: &dyn SessionApi, console: &Console) -> Result<ExitStatus> {
+    let session = target::find(api, session).await?;
+    let info = api.renew_lease(&session).await?;
+    if console.printer.json() {
+        console.printer.object(&info)?;
+    } else {
+        match info.lease_until {
+            Some(until) => console.printer.note(format_args!(
+                "renewed until {}",
+                until
+                    .to_zoned(console.time_zone())
+                    .strftime("%Y-%m-%d %H:%M:%S %Z")
+            )),
+            None => console
+                .printer
+                .note("the session has no lease; there is nothing to renew"),
+        }
+    }
+    Ok(ExitStatus::SUCCESS)
 }
 
 fn answer(

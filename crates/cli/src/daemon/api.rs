@@ -11,13 +11,16 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::{StreamExt as _, stream};
 use http_client::HttpSessions;
-use session_core::api::{ArchiveStream, EventStream, SessionApi};
+use session_core::api::{ArchiveStream, ByteStream, EventStream, SessionApi};
+use session_core::audit::{AuditLine, AuditQuery, AuditVerdict};
 use session_core::budget::Spent;
+use session_core::checkpoint::{Checkpoint, RestoreRequest};
 use session_core::command::{CommandRequest, RunningCommand};
 use session_core::egress::{DecideEgress, EgressDecision, EgressRequest};
 use session_core::error::{ErrorKind, Result};
 use session_core::event::Event;
-use session_core::id::{CommandId, ImageRef, SessionId, TerminalId, TurnId};
+use session_core::garbage::GarbageReport;
+use session_core::id::{CheckpointId, CommandId, ImageRef, SessionId, TerminalId, TurnId};
 use session_core::mcp::McpStatus;
 use session_core::runtime::ResourceLimits;
 use session_core::session::{
@@ -298,6 +301,39 @@ impl SessionApi for DaemonApi {
 
     async fn resume(&self, session: &SessionId) -> Result<()> {
         self.ask(|| self.sessions.resume(session)).await
+    }
+
+    async fn renew_lease(&self, session: &SessionId) -> Result<SessionInfo> {
+        self.ask(|| self.sessions.renew_lease(session)).await
+    }
+
+    async fn checkpoint(&self, session: &SessionId) -> Result<Option<Checkpoint>> {
+        self.ask(|| self.sessions.checkpoint(session)).await
+    }
+
+    async fn checkpoints(&self, session: &SessionId) -> Result<Vec<Checkpoint>> {
+        self.ask(|| self.sessions.checkpoints(session)).await
+    }
+
+    async fn checkpoint_patch(&self, session: &SessionId, checkpoint: &CheckpointId) -> Result<ByteStream> {
+        self.ask(|| self.sessions.checkpoint_patch(session, checkpoint))
+            .await
+    }
+
+    async fn restore(&self, request: RestoreRequest) -> Result<SessionInfo> {
+        self.ask(|| self.sessions.restore(request.clone())).await
+    }
+
+    async fn collect_garbage(&self, dry_run: bool) -> Result<GarbageReport> {
+        self.ask(|| self.sessions.collect_garbage(dry_run)).await
+    }
+
+    async fn audit(&self, query: AuditQuery) -> Result<Vec<AuditLine>> {
+        self.ask(|| self.sessions.audit(query)).await
+    }
+
+    async fn verify_audit(&self) -> Result<AuditVerdict> {
+        self.ask(|| self.sessions.verify_audit()).await
     }
 
     async fn destroy(&self, session: &SessionId) -> Result<()> {

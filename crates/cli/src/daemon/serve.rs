@@ -146,8 +146,9 @@ impl Daemon {
         // Addresses that cannot be used are told before anything is opened.
         let (tcp, addresses) = listen(&settings).await?;
         let digests = identity::digests(&state, &settings.base, &settings.overrides, environment)?;
-        let options = http_options(&settings, &state)?;
+        let mut options = http_options(&settings, &state)?;
         let (manager, _servers) = compose::manage(&settings.base, state.clone()).await?;
+        options.audit = Some(manager.audit_log());
         let control = Arc::new(Control {
             manager: manager.clone(),
             started_at: Timestamp::now(),

@@ -124,6 +124,7 @@ pub fn details(closely: &Closely<'_>, zone: &TimeZone, paint: Paint) -> String {
         facts.extend(servers::facts(plan, details.mcp_status.as_ref()));
     }
     facts.push(("limits", limits(info)));
+    facts.extend(lasting(info, clock));
     facts.push(("user", format!("{}:{}", info.user.uid, info.user.gid)));
     facts.push(("agent", agent(info)));
     if let Some(doing) = &details.activity {
@@ -172,6 +173,31 @@ pub fn details(closely: &Closely<'_>, zone: &TimeZone, paint: Paint) -> String {
         .iter()
         .map(|(key, value)| format!("{}{}  {value}", paint.bold(key), " ".repeat(width - key.len())));
     lines.collect::<Vec<_>>().join("\n")
+}
+
+/// When it ends by itself, and what becomes of it when its container is lost.
+fn lasting(info: &SessionInfo, clock: impl Fn(Timestamp) -> String) -> Vec<(&'static str, String)> {
+    let span = |ms: u64| duration(std::time::Duration::from_millis(ms));
+    let lifetime = info.lifetime;
+    let mut facts = Vec::new();
+    if let Some(idle) = lifetime.idle_ms {
+        let unless = if lifetime.keep_on_failure {
+            ", unless its last turn failed"
+        } else {
+            ""
+        };
+        facts.push(("ends", format!("when idle for {}{unless}", span(idle))));
+    }
+    if let Some(max) = lifetime.max_ms {
+        facts.push(("ends", format!("{} after it was made", span(max))));
+    }
+    if let Some(until) = info.lease_until {
+        facts.push(("ends", format!("at {} unless its lease is renewed", clock(until))));
+    }
+    if !info.on_interrupt.is_stop() {
+        facts.push(("on loss", "comes back by itself".to_owned()));
+    }
+    facts
 }
 
 fn limits(info: &SessionInfo) -> String {

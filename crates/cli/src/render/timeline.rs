@@ -14,9 +14,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use session_core::event::{Event, EventKind};
+use session_core::lifetime::ExpiryCause;
 use session_core::state::SessionState;
 
-use super::{doors, duration, outcome, state, tool};
+use super::{count, doors, duration, outcome, state, tool};
 use crate::parse::format_bytes;
 use crate::printer::Paint;
 use crate::sanitize;
@@ -177,6 +178,31 @@ impl Timeline {
                 entries,
                 format_bytes(*bytes)
             )),
+            EventKind::Expired { cause } => paint.yellow(format_args!(
+                "! the session ends by itself: {}",
+                match cause {
+                    ExpiryCause::Idle => "it had nothing to do for too long",
+                    ExpiryCause::MaximumLife => "it is as old as it may become",
+                    ExpiryCause::LeaseLapsed => "nobody renewed its lease",
+                }
+            )),
+            EventKind::Recovered { cause, checkpoint } => paint.yellow(format_args!(
+                "↻ the session came back ({}){}",
+                cause.as_str().replace('_', " "),
+                match checkpoint {
+                    Some(checkpoint) => format!("; its work is that of checkpoint {checkpoint}"),
+                    None => String::new(),
+                }
+            )),
+            EventKind::CheckpointTaken { files, bytes, .. } => {
+                return self.verbose.then(|| {
+                    paint.dim(format_args!(
+                        "· kept the changes of {}, {}",
+                        count(*files, "file"),
+                        format_bytes(*bytes)
+                    ))
+                });
+            }
             // Without -v it is no news that a host was reached which is allowed, or that a server works.
             EventKind::EgressAllowed { .. } | EventKind::McpServer { .. } => return None,
             other => return self.verbose.then(|| self.detail(other)),

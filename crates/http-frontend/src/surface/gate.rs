@@ -83,8 +83,8 @@ impl Gate {
             return Ok(Admitted::Preflight(answer));
         }
         let mut entry = match peer {
-            Peer::Local => Entry {
-                caller: Caller::local(),
+            Peer::Local { uid } => Entry {
+                caller: Caller::local_as(uid),
                 identity: None,
                 rate: Told::UNLIMITED,
             },
@@ -117,7 +117,7 @@ impl Gate {
             return Err(Refusal::Host);
         }
         let known = match peer {
-            Peer::Local => &self.local,
+            Peer::Local { .. } => &self.local,
             Peer::Remote { .. } => &self.hosts,
         };
         if names::is_known(known, &host) {

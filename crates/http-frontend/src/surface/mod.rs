@@ -26,6 +26,7 @@ use tracing::Instrument as _;
 
 use self::gate::Admitted;
 use self::record::Record;
+use crate::audit;
 use crate::body::{Stalling, Weighed};
 use crate::connection::Connection;
 use crate::options::HttpOptions;
@@ -70,6 +71,10 @@ pub(crate) async fn pass(State(surface): State<Surface>, mut request: Request, n
         Err(refusal) => {
             surface.state.metrics().refused(refusal.reason());
             record.refused(refusal.reason());
+            if let Some(rule) = refusal.rule() {
+                let asked = audit::asked(request.method(), request.extensions());
+                audit::turned_away(&surface.state, connection.peer.actor(), rule, asked).await;
+            }
             refusal.into_response()
         }
         Ok(Admitted::Preflight(answer)) => answer,

@@ -40,6 +40,11 @@ impl Refusal {
         }
     }
 
+    /// As the audit log names it; `None` for what is only not understood.
+    pub(crate) fn rule(self) -> Option<&'static str> {
+        (!matches!(self, Self::Form)).then(|| self.reason())
+    }
+
     fn failure(self) -> Failure {
         match self {
             Self::Host => Failure::new(

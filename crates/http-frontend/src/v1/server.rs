@@ -6,6 +6,7 @@ use http_api::{GarbageBody, ServerInfo, StopBody};
 use session_core::garbage::GarbageReport;
 
 use super::openapi::answers::{Basic, WithBody};
+use crate::audit;
 use crate::caller::{Api, RequireAdmin};
 use crate::json::Json;
 use crate::problem::Failure;
@@ -38,14 +39,17 @@ pub(crate) async fn info(State(state): State<AppState>) -> Json<ServerInfo> {
 )]
 pub(crate) async fn stop(
     State(state): State<AppState>,
-    _: RequireAdmin,
+    RequireAdmin(caller): RequireAdmin,
     body: Option<Json<Option<StopBody>>>,
 ) -> Result<StatusCode, Failure> {
-    if body.and_then(|Json(body)| body).is_some_and(|body| body.if_idle) {
-        state.stop_if_idle()?;
+    let outcome = if body.and_then(|Json(body)| body).is_some_and(|body| body.if_idle) {
+        state.stop_if_idle().map_err(Failure::from)
     } else {
         state.control().stop();
-    }
+        Ok(())
+    };
+    let act = ("stop_server", "the server".to_owned());
+    audit::concluded(&state, &caller, act, outcome).await?;
     Ok(StatusCode::ACCEPTED)
 }
 

@@ -9,6 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::openapi::answers::{Basic, Keeping, WithBody};
 use super::route::Route;
+use crate::audit;
 use crate::caller::RequireAdmin;
 use crate::json::Json;
 use crate::problem::Failure;
@@ -47,7 +48,7 @@ pub(crate) async fn list(
 )]
 pub(crate) async fn create(
     State(state): State<AppState>,
-    _: RequireAdmin,
+    RequireAdmin(caller): RequireAdmin,
     Json(body): Json<TokenBody>,
 ) -> Result<Response, Failure> {
     let token = NewToken {
@@ -57,7 +58,15 @@ pub(crate) async fn create(
         expires_at: body.expires_in_s.map(expiry).transpose()?,
     };
     let tokens = state.tokens()?;
-    let (info, secret) = state.blocking(move || tokens.create(token)).await?;
+    let act = ("create_token", named(&token.name));
+    let creating = state.clone();
+    // To its end with its line, whatever becomes of the connection.
+    let (info, secret) = state
+        .detached(async move {
+            let made = creating.blocking(move || tokens.create(token)).await;
+            audit::concluded(&creating, &caller, act, made).await
+        })
+        .await?;
     let location = [(LOCATION, paths::token(&info.name))];
     let made = TokenCreated {
         info,
@@ -71,6 +80,16 @@ pub(crate) async fn create(
         Json(made),
     )
         .into_response())
+}
+
+/// A name as a line tells it: what is none is not repeated.
+fn named(name: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    if name.len() <= http_api::token::MAX_NAME_BYTES && name.chars().all(plain) {
+        format!("token {name}")
+    } else {
+        "a name that is none".to_owned()
+    }
 }
 
 fn expiry(seconds: u64) -> Result<Timestamp, Failure> {
@@ -102,10 +121,17 @@ fn expiry(seconds: u64) -> Result<Timestamp, Failure> {
 )]
 pub(crate) async fn revoke(
     State(state): State<AppState>,
-    _: RequireAdmin,
+    RequireAdmin(caller): RequireAdmin,
     Route(name): Route<String>,
 ) -> Result<StatusCode, Failure> {
     let tokens = state.tokens()?;
-    state.blocking(move || tokens.revoke(&name)).await?;
+    let act = ("revoke_token", named(&name));
+    let revoking = state.clone();
+    state
+        .detached(async move {
+            let revoked = revoking.blocking(move || tokens.revoke(&name)).await;
+            audit::concluded(&revoking, &caller, act, revoked).await
+        })
+        .await?;
     Ok(StatusCode::NO_CONTENT)
 }

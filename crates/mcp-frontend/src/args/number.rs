@@ -19,6 +19,11 @@ impl Seconds {
     /// The longest time that can be asked for.
     pub(crate) const MAX: u64 = 30 * 24 * 3600;
 
+    /// As milliseconds.
+    pub(crate) fn ms(self) -> u64 {
+        self.0 * 1000
+    }
+
     /// As a duration.
     pub(crate) fn duration(self) -> Duration {
         Duration::from_secs(self.0)

@@ -2,6 +2,7 @@
 //!
 //! One file for one concern. A tool is a type that implements [`Tool`]; [`offered`] has the only lists of them.
 
+mod checkpoints;
 mod command;
 mod configuration;
 mod create;
@@ -14,6 +15,7 @@ mod interrupt;
 mod list;
 mod logs;
 mod mcp_view;
+mod resume;
 mod spawn;
 mod tasks;
 mod transfer;
@@ -190,7 +192,7 @@ pub(crate) fn offered(
     tools
 }
 
-static SESSIONS: LazyLock<[Named; 15]> = LazyLock::new(|| {
+static SESSIONS: LazyLock<[Named; 18]> = LazyLock::new(|| {
     [
         entry::<create::CreateSession>(),
         entry::<execute::Execute>(),
@@ -200,6 +202,9 @@ static SESSIONS: LazyLock<[Named; 15]> = LazyLock::new(|| {
         entry::<diff::GetDiff>(),
         entry::<logs::GetLogs>(),
         entry::<interrupt::Interrupt>(),
+        entry::<resume::Resume>(),
+        entry::<checkpoints::ListCheckpoints>(),
+        entry::<checkpoints::RestoreSession>(),
         entry::<destroy::Destroy>(),
         entry::<spawn::Spawn>(),
         entry::<tasks::start::StartTask>(),

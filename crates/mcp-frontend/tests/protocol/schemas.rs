@@ -76,7 +76,7 @@ async fn the_existing_names_and_arguments_are_there() {
             );
         }
     }
-    assert_eq!(tools.len(), 30);
+    assert_eq!(tools.len(), 33);
 }
 
 #[tokio::test]

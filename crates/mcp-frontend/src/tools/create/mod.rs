@@ -98,6 +98,14 @@ pub(super) struct Args {
     cpus: Option<Cpus>,
     /// The most processes and threads.
     pids: Option<Count>,
+    /// Destroy the session when it had nothing to do for so long. One that works is never idle.
+    idle_timeout_seconds: Option<Seconds>,
+    /// Destroy the session so long after it was made, whatever it does.
+    max_life_seconds: Option<Seconds>,
+    /// true: do not destroy it for idleness when its last prompt failed.
+    keep_on_failure: Option<bool>,
+    /// What becomes of it when its container is lost. stop (default): it stays interrupted until resume_session. resume: it comes back by itself.
+    on_interrupt: Option<Interruption>,
     /// How long creation may take, fetching the image and cloning included.
     timeout_seconds: Option<Seconds>,
     /// The same key gives the same session: send it again after a failure or timeout without making a second one.
@@ -155,6 +163,16 @@ pub(super) enum Network {
     Allow,
     /// Everything.
     Open,
+}
+
+/// What becomes of a session whose container is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Interruption {
+    /// It stays interrupted.
+    Stop,
+    /// It comes back.
+    Resume,
 }
 
 /// What `create_session` gives.

@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 
+use session_core::lifetime::{Lifetime, OnInterrupt};
 use session_core::runtime::{HostMount, ResourceLimits};
 use session_core::session::{CreateSession, PermissionMode, WorkspaceSource};
 
-use super::{Args, Limits, McpMount, Reach, Servers, Workspace, account, own};
-use crate::args::{self, Count, Cpus, Size, given};
+use super::{Args, Interruption, Limits, McpMount, Reach, Servers, Workspace, account, own};
+use crate::args::{self, Count, Cpus, Seconds, Size, given};
 use crate::call::Call;
 use crate::failure::Failure;
 
@@ -56,6 +57,17 @@ pub(super) fn build(args: Args, call: &Call) -> Result<CreateSession, Failure> {
         mcp,
         mcp_config: own(args.mcp_config)?,
         warm_agent: options.warm_agents,
+        lifetime: Lifetime {
+            idle_ms: args.idle_timeout_seconds.map(Seconds::ms),
+            max_ms: args.max_life_seconds.map(Seconds::ms),
+            // Whoever answers to a model cannot promise to come back in time.
+            lease_ms: None,
+            keep_on_failure: args.keep_on_failure == Some(true),
+        },
+        on_interrupt: match args.on_interrupt {
+            Some(Interruption::Resume) => OnInterrupt::Resume,
+            Some(Interruption::Stop) | None => OnInterrupt::Stop,
+        },
         ..CreateSession::default()
     })
 }
