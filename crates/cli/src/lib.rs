@@ -21,6 +21,8 @@ pub mod deploying;
 pub mod detach;
 pub mod exit;
 pub mod failure;
+#[cfg(feature = "faults")]
+pub mod faults;
 pub mod follow;
 pub mod interrupts;
 pub mod logging;

@@ -46,6 +46,8 @@ pub fn main() -> ExitCode {
 }
 
 fn run(streams: Streams) -> Result<ExitStatus, ExitStatus> {
+    #[cfg(feature = "faults")]
+    crate::faults::arrange(&ProcessEnvironment).map_err(|error| failed(&error))?;
     let invocation = Invocation::parse(std::env::args_os(), &ProcessEnvironment, streams)?;
     if invocation.leaves_daemon() {
         return start::leave_behind(invocation.daemon_arguments())
@@ -86,6 +88,8 @@ fn as_mcp() -> ExitCode {
 }
 
 fn run_mcp(streams: Streams) -> Result<ExitStatus, ExitStatus> {
+    #[cfg(feature = "faults")]
+    crate::faults::arrange(&ProcessEnvironment).map_err(|error| failed(&error))?;
     let invocation = McpInvocation::parse(std::env::args_os(), &ProcessEnvironment, streams)?;
     if invocation.starts_keeper() {
         let started = keeper::start(invocation.state_dir());

@@ -49,6 +49,7 @@ pub(crate) async fn bridge(engine: &Handles, name: &ContainerName) -> Result<Box
         tty: false,
         output_capacity: Some(BUFFER),
     };
+    fail::fail_point!("docker.bridge.made", |_| session_core::fault::engine(OPERATION));
     match engine
         .slow
         .start_exec(&exec.id, Some(options))

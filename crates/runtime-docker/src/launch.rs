@@ -120,11 +120,14 @@ async fn create_and_start(
     body: Box<ContainerCreateBody>,
 ) -> Result<String> {
     let name = &spec.name;
+    fail::fail_point!("docker.create.before", |_| session_core::fault::engine(OPERATION));
     let id = create(engine, spec, body).await?;
+    fail::fail_point!("docker.create.after", |_| session_core::fault::engine(OPERATION));
     let started = engine
         .slow
         .start_container(&id, None::<StartContainerOptions>)
         .await;
+    fail::fail_point!("docker.start.after", |_| session_core::fault::engine(OPERATION));
     let Err(error) = started else { return Ok(id) };
     let error = failed(OPERATION, About::Container(name.as_str()), error);
     Err(match undo(engine, spec, &id).await {
@@ -157,6 +160,7 @@ async fn create(engine: &Handles, spec: &ContainerSpec, body: Box<ContainerCreat
 }
 
 async fn undo(engine: &Handles, spec: &ContainerSpec, id: &str) -> Result<(), Error> {
+    fail::fail_point!("docker.undo.before", |_| session_core::fault::engine(OPERATION));
     remove_by_id(engine, id).await?;
     match spec.storage {
         Storage::Fresh => remove_storage(engine, &spec.name).await,
@@ -167,6 +171,9 @@ async fn undo(engine: &Handles, spec: &ContainerSpec, id: &str) -> Result<(), Er
 /// Starts a container again that has ended.
 pub(crate) async fn start(engine: &Handles, name: &ContainerName) -> Result<()> {
     const OPERATION: &str = "start the container again";
+    fail::fail_point!("docker.start_again.before", |_| session_core::fault::engine(
+        OPERATION
+    ));
     let started = engine
         .slow
         .start_container(name.as_str(), None::<StartContainerOptions>)
@@ -189,6 +196,7 @@ pub(crate) async fn start(engine: &Handles, name: &ContainerName) -> Result<()> 
 /// Gives a container its name back.
 pub(crate) async fn rename(engine: &Handles, id: &ContainerId, name: &ContainerName) -> Result<()> {
     const OPERATION: &str = "give the container its name back";
+    fail::fail_point!("docker.rename.before", |_| session_core::fault::engine(OPERATION));
     let options = RenameContainerOptionsBuilder::default()
         .name(name.as_str())
         .build();

@@ -30,9 +30,13 @@ pub(crate) async fn remove(engine: &Handles, name: &ContainerName) -> Result<()>
         own_volume(engine, name, home),
         own_volume(engine, name, workspace),
     )?;
+    fail::fail_point!("docker.remove.before", |_| session_core::fault::engine(OPERATION));
     if let Some(id) = container {
         remove_by_id(engine, &id).await?;
     }
+    fail::fail_point!("docker.remove.container_gone", |_| session_core::fault::engine(
+        OPERATION
+    ));
     futures::try_join!(
         remove_volume(engine, name, home.as_deref()),
         remove_volume(engine, name, workspace.as_deref()),
@@ -162,6 +166,7 @@ fn foreign(what: About<'_>) -> Error {
 
 async fn remove_volume(engine: &Handles, name: &ContainerName, volume: Option<&str>) -> Result<()> {
     let Some(volume) = volume else { return Ok(()) };
+    fail::fail_point!("docker.volume.before", |_| session_core::fault::engine(OPERATION));
     let Err(error) = delete_volume(engine, volume).await else {
         return Ok(());
     };

@@ -126,6 +126,9 @@ impl ContainerRuntime for DockerRuntime {
 
     async fn probe(&self) -> Result<RuntimeHealth> {
         let isolation = self.launcher.isolation();
+        fail::fail_point!("docker.probe.before", |_| session_core::fault::engine(
+            "probe the engine"
+        ));
         health::probe(self.engine.handles()?, self.engine.host(), isolation).await
     }
 
@@ -135,6 +138,9 @@ impl ContainerRuntime for DockerRuntime {
         user: UserIds,
         progress: &dyn Progress,
     ) -> Result<PreparedImage> {
+        fail::fail_point!("docker.prepare.before", |_| session_core::fault::engine(
+            "prepare the image"
+        ));
         self.preparer
             .prepare(self.engine.handles()?, image, user, progress)
             .await
@@ -171,22 +177,37 @@ impl ContainerRuntime for DockerRuntime {
     }
 
     async fn bridge(&self, container: &ContainerName) -> Result<BoxedByteStream> {
+        fail::fail_point!("docker.bridge.before", |_| session_core::fault::engine(
+            "open a bridge to the container"
+        ));
         bridge::bridge(self.engine.handles()?, container).await
     }
 
     async fn inspect(&self, container: &ContainerName) -> Result<ContainerStatus> {
+        fail::fail_point!("docker.inspect.before", |_| session_core::fault::engine(
+            "inspect the container"
+        ));
         status::inspect(self.engine.handles()?, container).await
     }
 
     async fn list(&self, owner: &OwnerId) -> Result<Vec<OwnedResource>> {
+        fail::fail_point!("docker.list.before", |_| session_core::fault::engine(
+            "list containers"
+        ));
         status::list(self.engine.handles()?, owner).await
     }
 
     async fn pause(&self, container: &ContainerName) -> Result<()> {
+        fail::fail_point!("docker.pause.before", |_| session_core::fault::engine(
+            "pause the container"
+        ));
         status::pause(self.engine.handles()?, container).await
     }
 
     async fn resume(&self, container: &ContainerName) -> Result<()> {
+        fail::fail_point!("docker.resume.before", |_| session_core::fault::engine(
+            "resume the container"
+        ));
         status::resume(self.engine.handles()?, container).await
     }
 

@@ -29,6 +29,7 @@ pub(crate) async fn watch(
     owner: &OwnerId,
 ) -> Result<BoxStream<'static, Result<ContainerEvent>>> {
     let since = engine_time(engine).await?;
+    fail::fail_point!("docker.watch.before", |_| session_core::fault::engine(OPERATION));
     let filters = HashMap::from([
         ("type", vec!["container".to_owned()]),
         ("label", vec![format!("{}={owner}", label::OWNER)]),

@@ -16,6 +16,8 @@ mod driver;
 pub mod egress;
 pub mod error;
 pub mod event;
+#[cfg(feature = "faults")]
+pub mod fault;
 pub mod garbage;
 pub mod gateway;
 pub mod id;

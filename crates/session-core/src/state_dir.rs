@@ -178,6 +178,9 @@ impl StateDir {
     /// # Errors
     /// `HostIo`.
     pub fn remove_session_dir(&self, session: &SessionId) -> Result<()> {
+        fail::fail_point!("state.session_dir.remove", |_| crate::fault::host(
+            "remove the session's directory"
+        ));
         let path = self.session_dir(session);
         let mut attempt = 1;
         loop {
@@ -252,6 +255,7 @@ impl StateDir {
         name: &'static str,
         how: FlockOperation,
     ) -> Result<Option<OwnedFd>> {
+        fail::fail_point!("state.lock.before", |_| crate::fault::host(operation));
         let path = self.session_dir(session).join(name);
         let failed = |errno: Errno| io_error(operation, &path, errno.into());
         for _ in 0..LOCK_ATTEMPTS {

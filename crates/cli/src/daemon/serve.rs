@@ -141,12 +141,14 @@ struct Daemon {
 impl Daemon {
     async fn open(settings: ServeSettings, state: StateDir, environment: &dyn Environment) -> Result<Self> {
         let lock = state.lock_serving().map_err(explain)?;
+        fail::fail_point!("cli.serve.locked", |_| session_core::fault::host(OPERATION));
         let socket = place::socket(&state)?;
         idle::remove_leftover(&socket);
         // Addresses that cannot be used are told before anything is opened.
         let (tcp, addresses) = listen(&settings).await?;
         let digests = identity::digests(&state, &settings.base, &settings.overrides, environment)?;
         let mut options = http_options(&settings, &state)?;
+        fail::fail_point!("cli.serve.compose", |_| session_core::fault::host(OPERATION));
         let (manager, _servers) = compose::manage(&settings.base, state.clone()).await?;
         options.audit = Some(manager.audit_log());
         let control = Arc::new(Control {
@@ -158,6 +160,7 @@ impl Daemon {
         });
         let server = HttpServer::new(Arc::new(manager.clone()), options, control.clone())
             .with_route(MCP_PATH, mcp(&settings));
+        fail::fail_point!("cli.serve.bind");
         let unix = match bind_socket(&socket, &lock) {
             Ok(unix) => unix,
             Err(error) => {
@@ -165,6 +168,7 @@ impl Daemon {
                 return Err(error);
             }
         };
+        fail::fail_point!("cli.serve.bound");
         let listeners = Listeners {
             unix: Some(unix),
             tcp,
@@ -189,6 +193,7 @@ impl Daemon {
 
     /// One line, for whoever waits for it.
     fn tell_ready(&self, console: &Console) -> Result<()> {
+        fail::fail_point!("cli.serve.ready");
         let (printer, pid) = (&console.printer, std::process::id());
         tracing::info!(pid, socket = %self.socket.display(), addresses = ?self.addresses, "ready");
         if self.settings.auto_started {
@@ -224,6 +229,7 @@ impl Daemon {
         let serving = async {
             let stopped = stop.clone();
             server.run(async move { stopped.cancelled().await }).await;
+            fail::fail_point!("cli.serve.stopping");
             stop.cancel();
             manager.shutdown().await;
         };
@@ -254,6 +260,7 @@ impl Daemon {
                 () = &mut idle => {}
             }
         };
+        fail::fail_point!("cli.serve.stopped");
         drop(lock);
         ended
     }

@@ -63,6 +63,7 @@ pub(crate) async fn pass(State(surface): State<Surface>, mut request: Request, n
     let Some(connection) = request.extensions().get::<Arc<Connection>>().cloned() else {
         return Failure::new(SurfaceCode::Internal, "a request has no connection").into_response();
     };
+    fail::fail_point!("http.request.before");
     let mut record = Record::of(&request, &id);
     let admitted = surface.gate.admit(connection.peer, &request);
     let origin = surface.gate.origin_to_name(&request);
@@ -104,6 +105,7 @@ pub(crate) async fn pass(State(surface): State<Surface>, mut request: Request, n
     if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
         connection.upgrade();
     }
+    fail::fail_point!("http.answer.before");
     answer::dress(&mut answer, connection.peer, &id, origin);
     record.answered(&answer, began, surface.state.clone());
     answer::watch(answer, record, head, surface.state.closing())

@@ -144,8 +144,10 @@ fn put(dir: &OwnedFd, text: &[u8]) -> io::Result<()> {
     }
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let mut file = File::from(rustix::fs::openat(dir, DRAFT, flags, PRIVATE_FILE)?);
+    fail::fail_point!("http.tokens.write", |_| session_core::fault::io());
     file.write_all(text)?;
     file.sync_all()?;
+    fail::fail_point!("http.tokens.replace", |_| session_core::fault::io());
     rustix::fs::renameat(dir, DRAFT, dir, NAME)?;
     Ok(rustix::fs::fsync(dir)?)
 }

@@ -39,6 +39,7 @@ where
         match notices.next().await? {
             Ok(Notice { id, name, data }) => {
                 let event = Event::default().id(id.to_string()).event(name).data(data);
+                fail::fail_point!("http.event.before");
                 Some((event, Some(notices)))
             }
             Err(failure) => Some((problem(&failure), None)),

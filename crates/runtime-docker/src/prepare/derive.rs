@@ -79,6 +79,9 @@ async fn derive(
 
 async fn write_and_commit(engine: &Handles, helper: &str, user: UserIds, tag: &str) -> Result<()> {
     helper::upload(engine, helper, "/", layer(user)).await?;
+    fail::fail_point!("docker.derive.written", |_| session_core::fault::engine(
+        OPERATION
+    ));
     let commit = CommitContainerOptionsBuilder::default()
         .container(helper)
         .repo(PREPARED_REPOSITORY)

@@ -48,6 +48,7 @@ pub(super) fn body(image: &ImageInspect, id: &str) -> Box<ContainerCreateBody> {
 pub(super) async fn create(engine: &Handles, what: &str, body: Box<ContainerCreateBody>) -> Result<String> {
     let name = format!("cofferdam-{what}-{}{}", nonce(), nonce());
     let options = CreateContainerOptionsBuilder::default().name(&name).build();
+    fail::fail_point!("docker.helper.before", |_| session_core::fault::engine(OPERATION));
     engine
         .slow
         .create_container(Some(options), *body)

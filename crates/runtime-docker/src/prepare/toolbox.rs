@@ -78,6 +78,9 @@ impl Preparer {
             .get_or_insert_default()
             .push(mount(volume));
         let helper = helper::create(engine, "toolbox-fill", body).await?;
+        fail::fail_point!("docker.toolbox.filled", |_| session_core::fault::engine(
+            OPERATION
+        ));
         let renamed = match self.complete(engine, &helper).await {
             Ok(()) => rename(engine, &helper, &holder(id)).await,
             Err(error) => Err(error),

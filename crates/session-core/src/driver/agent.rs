@@ -44,10 +44,12 @@ impl Driver {
         let Some(lock) = self.foundation.state_dir.try_lock_agent(&self.id)? else {
             return Ok(false);
         };
+        fail::fail_point!("driver.agent.locked", |_| crate::fault::link("take the agent"));
         let (link, _) = self.connect().await?;
         // After the lock is taken: whoever held it before may have changed the record until then, and what it still has on
         // its way to the disk must not come after this.
         let record = self.foundation.store.take_agent(&self.id).await?;
+        fail::fail_point!("driver.agent.taken", |_| crate::fault::link("take the agent"));
         self.open_doors(&link, &record).await?;
         let Some((lock, record)) = self.past_interface(&link, lock, record).await? else {
             return Ok(false);
@@ -58,6 +60,7 @@ impl Driver {
             Some(attached) => attached,
             None => self.start_agent(&link, &record, tools).await?,
         };
+        fail::fail_point!("driver.agent.owned", |_| crate::fault::link("take the agent"));
         self.agent = Some(OwnedAgent::new(lock, link, process, agent, fresh));
         Ok(true)
     }
@@ -115,6 +118,7 @@ impl Driver {
         };
         self.foundation.store.commit(&self.id, batch).await?;
         let launch = self.foundation.agent.launch(&self.agent_context(record, tools));
+        fail::fail_point!("driver.agent.recorded", |_| crate::fault::link("start the agent"));
         let mut spec = SpawnSpec::new(id, launch.argv);
         spec.env = launch.env.into_iter().collect();
         spec.cwd = Some(ContainerSpec::WORKSPACE_DIR.to_owned());
@@ -124,6 +128,7 @@ impl Driver {
             .run(spec)
             .await
             .map_err(|error| from_link("start the agent", error))?;
+        fail::fail_point!("driver.agent.spawned", |_| crate::fault::link("start the agent"));
         Ok((process, agent))
     }
 
@@ -215,6 +220,9 @@ impl Driver {
         if events.is_empty() && ended.is_none() && settled == agent.record.offset {
             return Ok(());
         }
+        fail::fail_point!("driver.output.before", |_| crate::fault::store(
+            "settle the agent's output"
+        ));
         agent.record.offset = settled;
         let batch = Batch {
             events,
@@ -227,6 +235,7 @@ impl Driver {
             Some(outcome) => self.finish_turn(outcome, batch).await?,
             None => drop(self.foundation.store.commit(&self.id, batch).await?),
         }
+        fail::fail_point!("driver.output.settled");
         if let Some(agent) = &mut self.agent {
             agent.acknowledge();
         }
@@ -237,6 +246,9 @@ impl Driver {
         let Some(agent) = &mut self.agent else {
             return Ok(());
         };
+        fail::fail_point!("driver.agent.exited", |_| crate::fault::store(
+            "settle the agent's end"
+        ));
         let rest = agent.lines.finish();
         self.settle(rest, Vec::new()).await?;
         let Some(mut agent) = self.agent.take() else {
@@ -263,6 +275,7 @@ impl Driver {
             }
             None => drop(self.foundation.store.commit(&self.id, batch).await?),
         }
+        fail::fail_point!("driver.agent.ended");
         if let Some(id) = gone.and_then(|id| ProcessId::new(id).ok()) {
             let _ = agent.link.forget(&id).await;
         }

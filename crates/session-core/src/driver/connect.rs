@@ -63,6 +63,9 @@ impl Driver {
             Some(_) => self.drop_connection(),
             None => {}
         }
+        fail::fail_point!("driver.connect.before", |_| crate::fault::link(
+            "reach the session"
+        ));
         let record = self.record().await?;
         if !matches!(record.info.state, SessionState::Creating) {
             record.info.state.permits(Operation::Command)?;
@@ -87,6 +90,9 @@ impl Driver {
             return Ok(None);
         }
         let dir = self.foundation.state_dir.create_link_dir(&self.id)?;
+        fail::fail_point!("driver.listen.before", |_| crate::fault::host(
+            "listen for the session's link"
+        ));
         let name = format!("{}-{:08x}", std::process::id(), rand::random::<u32>());
         LinkListener::bind(&dir, &name)
             .map(Some)
@@ -137,6 +143,9 @@ impl Driver {
     }
 
     async fn bridge(&self) -> Result<BoxedByteStream> {
+        fail::fail_point!("driver.bridge.before", |_| crate::fault::engine(
+            "reach the session"
+        ));
         self.foundation.runtime.bridge(&self.container).await
     }
 
@@ -149,6 +158,9 @@ impl Driver {
         let (link, tunnels) = Link::establish(io, LinkOptions::default())
             .await
             .map_err(|error| from_link("establish the link", error).with_context("session", self.id))?;
+        fail::fail_point!("driver.link.established", |_| crate::fault::link(
+            "establish the link"
+        ));
         let serving = serve_tunnels(tunnels, self.foundation.gateway.clone(), self.id);
         let tunnels = AbortOnDropHandle::new(tokio::spawn(serving));
         self.connection = Some(Connection {

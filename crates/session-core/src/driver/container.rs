@@ -22,7 +22,11 @@ impl Driver {
                 "this runtime cannot pause",
             ));
         }
+        fail::fail_point!("driver.pause.before", |_| crate::fault::engine(
+            "pause the session"
+        ));
         let outcome = self.foundation.runtime.pause(&self.container).await;
+        fail::fail_point!("driver.pause.after");
         self.truth_after(outcome).await?;
         if record.info.state == SessionState::Ready {
             self.transition(Transition::Paused).await?;
@@ -33,7 +37,11 @@ impl Driver {
     pub(super) async fn resume(&mut self) -> Result<()> {
         let record = self.record().await?;
         record.info.state.permits(Operation::Resume)?;
+        fail::fail_point!("driver.resume.before", |_| crate::fault::engine(
+            "resume the session"
+        ));
         let outcome = self.foundation.runtime.resume(&self.container).await;
+        fail::fail_point!("driver.resume.after");
         self.truth_after(outcome).await?;
         if record.info.state == SessionState::Paused {
             self.transition(Transition::Resumed).await?;
@@ -59,6 +67,9 @@ impl Driver {
             record.info.state,
             SessionState::Ready | SessionState::Busy | SessionState::Paused
         ) {
+            fail::fail_point!("driver.inspect.before", |_| crate::fault::engine(
+                "look at the container"
+            ));
             let status = self.foundation.runtime.inspect(&self.container).await?;
             self.apply_status(&record, &status).await?;
         }
@@ -112,7 +123,11 @@ impl Driver {
         self.agent = None;
         self.interface = None;
         self.drop_connection();
+        fail::fail_point!("driver.lost.before", |_| crate::fault::store("record the loss"));
         self.fail_turns_of_lost_session(cause).await?;
+        fail::fail_point!("driver.lost.turns_ended", |_| crate::fault::store(
+            "record the loss"
+        ));
         match self.transition(Transition::Lost { cause }).await {
             Err(error) if error.kind() == ErrorKind::StateConflict => Ok(()),
             outcome => outcome.map(drop),

@@ -48,6 +48,7 @@ impl Progress for ProgressQueue {
 impl Driver {
     pub(super) async fn create(&mut self, plan: LaunchPlan) -> Result<()> {
         let lock = self.foundation.state_dir.try_lock_agent(&self.id)?;
+        fail::fail_point!("driver.create.locked");
         self.account = plan.account.clone();
         let outcome = match self.launch(&plan.info, plan.restore.as_ref()).await {
             Ok(()) => self.transition(Transition::Launched).await.map(drop),
@@ -55,6 +56,7 @@ impl Driver {
         };
         match outcome {
             Ok(()) => {
+                fail::fail_point!("driver.create.after");
                 drop(lock);
                 if plan.warm_agent
                     && let Err(error) = self.warm().await
@@ -78,15 +80,33 @@ impl Driver {
         // Whatever the gateway cannot do for it is said before anything is made.
         let record = self.record().await?;
         self.admit(&record).await?;
+        fail::fail_point!("driver.image.before", |_| crate::fault::engine(
+            "create the session"
+        ));
         let image = self.prepare(&info.image, info).await?;
+        fail::fail_point!("driver.image.after", |_| crate::fault::engine(
+            "create the session"
+        ));
         let listener = self.listen()?;
         let spec = self.container_spec(info, listener.is_some(), Storage::Fresh)?;
+        fail::fail_point!("driver.launch.before", |_| crate::fault::engine(
+            "create the session"
+        ));
         let runtime = self.foundation.runtime.clone();
         let launching = async move { runtime.launch(&spec, &image).await };
         let launched = self.begin_and_link(launching, listener).await?;
+        fail::fail_point!("driver.launch.after", |_| crate::fault::engine(
+            "create the session"
+        ));
         self.launched = Some(launched);
         self.put_certificates(info).await?;
+        fail::fail_point!("driver.workspace.before", |_| crate::fault::link(
+            "create the session"
+        ));
         self.fill_workspace(&record).await?;
+        fail::fail_point!("driver.workspace.filled", |_| crate::fault::link(
+            "create the session"
+        ));
         self.base_of_filled_workspace(&info.workspace).await;
         match restore {
             Some(checkpoint) => self.restore_into_new(checkpoint).await,
@@ -234,14 +254,17 @@ impl Driver {
     }
 
     async fn clean_up_failed(&mut self, error: &Error) {
+        fail::fail_point!("driver.cleanup.before");
         self.drop_connection();
         self.dismiss().await;
         if let Err(left) = self.foundation.runtime.remove(&self.container).await {
             tracing::warn!(session = %self.id, error = %left, "a container that failed to start was not removed; the reconciler will");
         }
+        fail::fail_point!("driver.cleanup.removed");
         // Whoever repeats the request with its key is told the same.
         let report = error.report();
         self.log(EventKind::Problem { error: report }).await;
+        fail::fail_point!("driver.cleanup.told");
         let cause = error.to_string();
         if let Err(unsaid) = self.transition(Transition::LaunchFailed { cause }).await {
             tracing::warn!(session = %self.id, error = %unsaid, "the failure could not be recorded");
@@ -269,6 +292,7 @@ pub(crate) async fn send_archive(
             .await
             .map_err(|error| from_link(operation, error))?;
     }
+    fail::fail_point!("driver.archive.sent", |_| crate::fault::link(operation));
     let report = copy.finish().await.map_err(|error| from_link(operation, error))?;
     Ok(crate::session::CopyReport {
         entries: report.files + report.directories + report.symlinks,

@@ -49,13 +49,25 @@ impl Driver {
     }
 
     async fn take_down(&mut self) -> Result<()> {
+        fail::fail_point!("driver.destroy.asked", |_| crate::fault::store(
+            "destroy the session"
+        ));
         self.cancel_turns_of_destroyed_session().await?;
         self.agent = None;
         self.interface = None;
         self.drop_connection();
         self.dismiss().await;
+        fail::fail_point!("driver.destroy.remove", |_| crate::fault::engine(
+            "destroy the session"
+        ));
         self.foundation.runtime.remove(&self.container).await?;
+        fail::fail_point!("driver.destroy.removed", |_| crate::fault::engine(
+            "destroy the session"
+        ));
         self.foundation.state_dir.remove_session_dir(&self.id)?;
+        fail::fail_point!("driver.destroy.done", |_| crate::fault::store(
+            "destroy the session"
+        ));
         self.transition(Transition::DestroyDone).await?;
         self.keep_newest_checkpoint().await;
         Ok(())

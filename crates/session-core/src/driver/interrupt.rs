@@ -149,7 +149,9 @@ impl Driver {
             agent.record.stdin_key = before;
             return Err(error);
         }
+        fail::fail_point!("driver.interrupt.recorded");
         agent.write(self.foundation.agent.interrupt(key));
+        fail::fail_point!("driver.interrupt.written");
         self.noted(&events);
         Ok(())
     }

@@ -34,6 +34,7 @@ mod lines;
 mod owned_agent;
 mod retry;
 mod snapshot;
+mod told;
 mod turns;
 mod watchdog;
 
@@ -362,9 +363,13 @@ impl Driver {
                 expect_state: Some(record.info.state.name()),
                 ..Batch::default()
             };
+            fail::fail_point!("driver.state.before", |_| crate::fault::store(
+                "change the session's state"
+            ));
             attempts += 1;
             match self.foundation.store.commit(&self.id, batch).await {
                 Ok(_) => {
+                    fail::fail_point!("driver.state.after");
                     tracing::info!(session = %self.id, state = next.name().as_str(), "the session's state changed");
                     return Ok(next);
                 }

@@ -138,6 +138,7 @@ impl OwnedAgent {
 /// Writes what the agent is given, in order, until the link is gone. Keys make it safe to try again.
 async fn feed(link: Link, id: ProcessId, mut writes: mpsc::Receiver<(u64, Bytes)>) {
     while let Some((key, bytes)) = writes.recv().await {
+        fail::fail_point!("driver.stdin.before");
         while let Err(error) = link.write_stdin(&id, key, bytes.clone()).await {
             tracing::debug!(process = %id, %error, "the agent could not be written to");
             if link.is_closed() {

@@ -7,9 +7,10 @@ use tokio::time::Instant;
 
 use super::Driver;
 use super::interrupt::{Interrupt, Reason};
+use super::told::Told;
 use super::watchdog::Watch;
 use crate::error::{Error, ErrorKind, ErrorReport, Result};
-use crate::id::{SessionId, TurnId};
+use crate::id::TurnId;
 use crate::state::{InterruptCause, SessionState, StateName};
 use crate::store::{AgentRecord, Batch, TurnUpdate};
 use crate::turn::{TokenUsage, TurnFailure, TurnFailureCause, TurnInfo, TurnOutcome, TurnStatus};
@@ -228,18 +229,24 @@ impl Driver {
             agent: Some(agent.record.clone()),
             ..Batch::default()
         };
+        fail::fail_point!("driver.turn.before");
         if let Err(error) = self.foundation.store.commit(&self.id, batch).await {
             agent.turn = None;
             return Err(error);
         }
+        fail::fail_point!("driver.turn.recorded");
         agent.write(self.foundation.agent.prompt(&turn.id, &turn.prompt));
         tracing::info!(session = %self.id, turn = %turn.id, "a turn begins");
+        fail::fail_point!("driver.turn.written");
         Ok(())
     }
 
     /// A turn that was running when its owner died. What was written last, its prompt or an interrupt, is written again:
     /// the key makes sure that the agent reads it once.
     async fn go_on(&mut self, turn: TurnInfo) -> Result<()> {
+        fail::fail_point!("driver.turn.recalled", |_| crate::fault::store(
+            "go on with the turn"
+        ));
         let watch = self.recall(&turn).await;
         let Some(agent) = &mut self.agent else {
             return Ok(());
@@ -312,7 +319,9 @@ impl Driver {
             }),
             ..batch
         };
+        fail::fail_point!("driver.turn.finish", |_| crate::fault::store("end the turn"));
         self.foundation.store.commit(&self.id, batch).await?;
+        fail::fail_point!("driver.turn.finished");
         told.log(&self.id, &turn);
         self.checkpoint_after(turn).await;
         Ok(())
@@ -417,35 +426,6 @@ impl Driver {
         };
         self.finish_turn_of(turn.id, ended(TurnStatus::Failed, Some(failure)), batch)
             .await
-    }
-}
-
-/// What the log says of a turn that ended. Words of the agent or its model are no part of it: they are in its events.
-struct Told {
-    status: TurnStatus,
-    cause: Option<TurnFailureCause>,
-    duration_ms: u64,
-    model_calls: u64,
-}
-
-impl Told {
-    fn of(outcome: &TurnOutcome) -> Self {
-        Self {
-            status: outcome.status,
-            cause: outcome.failure.as_ref().map(|failure| failure.cause),
-            duration_ms: outcome.duration_ms,
-            model_calls: outcome.model_calls,
-        }
-    }
-
-    fn log(&self, session: &SessionId, turn: &TurnId) {
-        let Self {
-            status,
-            cause,
-            duration_ms,
-            model_calls,
-        } = self;
-        tracing::info!(%session, %turn, ?status, ?cause, duration_ms, model_calls, "a turn ended");
     }
 }
 

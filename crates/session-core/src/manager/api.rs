@@ -116,9 +116,15 @@ impl SessionApi for SessionManager {
             idempotency_key: request.idempotency_key,
             time_limit: request.time_limit,
         };
+        fail::fail_point!("manager.prompt.before", |_| crate::fault::store(
+            "accept the prompt"
+        ));
         let turn = match self.inner.foundation.store.insert_turn(session, turn).await? {
             Accepted::New(turn) | Accepted::Existing(turn) => turn,
         };
+        fail::fail_point!("manager.prompt.accepted", |_| crate::fault::store(
+            "accept the prompt"
+        ));
         tracing::info!(%session, turn = %turn.id, "a prompt was accepted");
         // Also for a turn that existed: whoever accepted it may have died before telling anybody.
         self.driver(&record)

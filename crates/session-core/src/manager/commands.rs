@@ -55,10 +55,12 @@ impl SessionManager {
         let id = CommandId::new();
         let (link, ambient) = self.driver(&record).link_for_programs(&record).await?;
         let spec = spawn_spec(process_id(&id)?, &record.info, &request, &ambient);
+        fail::fail_point!("manager.command.before", |_| crate::fault::link(OPERATION));
         let process = link
             .run(spec)
             .await
             .map_err(|error| from_link(OPERATION, error))?;
+        fail::fail_point!("manager.command.spawned", |_| crate::fault::link(OPERATION));
         // Not its arguments: people put secrets there, whatever they are told.
         tracing::info!(%session, command = %id, "a command was started");
         self.note(
@@ -136,6 +138,7 @@ impl SessionManager {
                 events: vec![(None, kind)],
                 ..Batch::default()
             };
+            fail::fail_point!("manager.note.before");
             if let Err(error) = store.commit(&session, batch).await {
                 tracing::warn!(%session, %error, "an event could not be stored");
             }
@@ -200,6 +203,7 @@ impl Watcher {
     }
 
     fn ended(&mut self, exit: &CommandExit) {
+        fail::fail_point!("manager.command.ended");
         self.done = true;
         let (session, command) = (self.session, self.id);
         let CommandExit {

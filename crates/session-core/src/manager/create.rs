@@ -55,12 +55,18 @@ impl SessionManager {
         let mcp = self.plan_mcp(&request).await?;
         let (warm_agent, account) = (request.warm_agent, request.account.clone());
         let (mut record, judged) = self.prepare_record(request, mcp).await?;
+        fail::fail_point!("manager.create.judged", |_| crate::fault::host(
+            "create the session"
+        ));
         record.request_digest = digest;
         if let Inserted::Existing(existing) =
             self.inner.foundation.store.insert_session(record.clone()).await?
         {
             return self.wait_created(&existing.info.id).await;
         }
+        fail::fail_point!("manager.create.recorded", |_| crate::fault::store(
+            "create the session"
+        ));
         let id = record.info.id;
         let (name, owner) = (&record.info.name, &record.info.owner);
         tracing::info!(session = %id, name, owner, "a session is made");
@@ -84,6 +90,9 @@ impl SessionManager {
         }
         launched?;
         if let Some(workspace) = &judged.workspace {
+            fail::fail_point!("manager.create.launched", |_| crate::fault::store(
+                "create the session"
+            ));
             // The engine resolved the path again when it mounted it: it must still be what was judged.
             if let Err(moved) = workspace.verify_unmoved() {
                 self.destroy_session(&id).await?;

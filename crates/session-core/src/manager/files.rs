@@ -33,6 +33,7 @@ impl SessionManager {
         let (link, _) = self.driver(&record).link().await?;
         let path = inside(dest);
         let report = send_archive(&link, &path, archive, operation).await?;
+        fail::fail_point!("manager.copy_in.after", |_| crate::fault::link(operation));
         let (bytes, entries) = (report.bytes, report.entries);
         self.note(
             session,
@@ -54,6 +55,7 @@ impl SessionManager {
         let work = self.begin_work(&record, operation).await?;
         let (link, _) = self.driver(&record).link().await?;
         let path = inside(path);
+        fail::fail_point!("manager.copy_out.before", |_| crate::fault::link(operation));
         let copy = link
             .copy_out(&path, CopyOutOptions::default())
             .await

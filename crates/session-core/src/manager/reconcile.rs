@@ -45,6 +45,7 @@ impl SessionManager {
     pub async fn reconcile(&self) -> Result<Reconciled> {
         let foundation = &self.inner.foundation;
         let listed = foundation.runtime.list(foundation.signer.owner()).await?;
+        fail::fail_point!("manager.reconcile.listed", |_| crate::fault::engine("reconcile"));
         let mut done = Reconciled::default();
         let mut alive = HashSet::new();
         for resource in listed {
@@ -64,6 +65,7 @@ impl SessionManager {
                     alive.insert((session, resource.state == ContainerState::Paused));
                 }
             } else {
+                fail::fail_point!("manager.orphan.before");
                 match foundation.runtime.remove(&resource.name).await {
                     Ok(()) => done.removed.push(resource.name.to_string()),
                     Err(error) => done.left.push((resource.name.to_string(), error.to_string())),
@@ -156,6 +158,9 @@ impl SessionManager {
         if record.info.state != SessionState::Creating {
             return Ok(false);
         }
+        fail::fail_point!("manager.abandoned.before", |_| crate::fault::engine(
+            "end an abandoned session"
+        ));
         foundation.runtime.remove(&record.container).await?;
         let cause = "the process that made it ended before it was ready".to_owned();
         let state = record.info.state.after(Transition::LaunchFailed { cause })?;
@@ -164,6 +169,9 @@ impl SessionManager {
             expect_state: Some(record.info.state.name()),
             ..Batch::default()
         };
+        fail::fail_point!("manager.abandoned.removed", |_| crate::fault::store(
+            "end an abandoned session"
+        ));
         foundation.store.commit(&id, batch).await?;
         foundation.state_dir.remove_session_dir(&id)?;
         Ok(true)

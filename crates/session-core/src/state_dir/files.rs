@@ -82,6 +82,7 @@ fn opens_more_than(stat: &Stat, mode: Mode) -> bool {
 
 /// Opens a directory below `parent` and makes it first when it does not exist, with exactly `mode`.
 pub(super) fn open_dir(parent: &OwnedFd, name: &OsStr, mode: Mode) -> io::Result<Result<OwnedFd, Refusal>> {
+    fail::fail_point!("state.dir.before", |_| crate::fault::io());
     let (created, dir) = loop {
         let created = match rustix::fs::mkdirat(parent, name, PRIVATE_DIR) {
             Ok(()) => true,
@@ -103,6 +104,7 @@ pub(super) fn open_dir(parent: &OwnedFd, name: &OsStr, mode: Mode) -> io::Result
         // Whatever the umask says; also finishes what a process that died here began.
         rustix::fs::fchmod(&dir, mode)?;
     }
+    fail::fail_point!("state.dir.made", |_| crate::fault::io());
     if created {
         rustix::fs::fsync(parent)?;
     }
@@ -138,6 +140,7 @@ impl<'a> Draft<'a> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mut file = File::from(rustix::fs::openat(dir, &name, flags, PRIVATE_FILE)?);
         let draft = Self { dir, target, name };
+        fail::fail_point!("state.draft.before", |_| crate::fault::io());
         file.write_all(content)?;
         Ok(draft)
     }
@@ -149,7 +152,9 @@ impl<'a> Draft<'a> {
     /// Gives the file its name, durably, in place of whatever had it.
     pub(super) fn replace(self) -> io::Result<()> {
         self.sync()?;
+        fail::fail_point!("state.replace.before", |_| crate::fault::io());
         rustix::fs::renameat(self.dir, &self.name, self.dir, self.target)?;
+        fail::fail_point!("state.replace.after", |_| crate::fault::io());
         rustix::fs::fsync(self.dir)?;
         Ok(())
     }
@@ -163,6 +168,7 @@ impl<'a> Draft<'a> {
     /// Gives the file its name, durably, unless the name is taken.
     pub(super) fn publish(self) -> io::Result<()> {
         self.sync()?;
+        fail::fail_point!("state.publish.before", |_| crate::fault::io());
         let renamed = rustix::fs::renameat_with(
             self.dir,
             &self.name,
@@ -179,6 +185,7 @@ impl<'a> Draft<'a> {
             }
             renamed => taken_is_fine(renamed)?,
         }
+        fail::fail_point!("state.publish.after", |_| crate::fault::io());
         rustix::fs::fsync(self.dir)?;
         Ok(())
     }

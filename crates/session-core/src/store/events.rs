@@ -41,6 +41,7 @@ pub(super) fn append(
         turn,
         kind,
     };
+    fail::fail_point!("store.event.append", |_| Ok(crate::fault::sqlite()?));
     let kind = encode(&event.kind)?;
     write.connection.prepare_cached(SQL)?.execute(params![
         head.pk,

@@ -51,6 +51,7 @@ impl Reader {
 
     /// The connection, opened when it is first needed.
     pub(super) fn connection(&mut self) -> rusqlite::Result<&Connection> {
+        fail::fail_point!("store.read.before", |_| crate::fault::sqlite());
         match &mut self.connection {
             Some(connection) => Ok(connection),
             empty => Ok(empty.insert(schema::open_reader(&self.path)?)),

@@ -36,6 +36,7 @@ const OPERATION: &str = "open the store";
 
 /// Opens the store of a state directory for writing; makes it when there is none, migrates it when it is older.
 pub(super) fn open(dir: &StateDir) -> Result<Connection> {
+    fail::fail_point!("store.open.before", |_| crate::fault::store(OPERATION));
     if !dir.has_store()? {
         dir.create_store(|draft| build(draft).map_err(|source| failed(draft, source)))?;
     }
@@ -63,6 +64,7 @@ fn build(draft: &Path) -> rusqlite::Result<()> {
     connection.pragma_update(None, "synchronous", "OFF")?;
     connection.pragma_update(None, "application_id", APPLICATION_ID)?;
     migrate(&mut connection, MIGRATIONS)?;
+    fail::fail_point!("store.create.built", |_| crate::fault::sqlite());
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.close().map_err(|(_, error)| error)
 }
@@ -134,11 +136,13 @@ fn migrate(connection: &mut Connection, migrations: &[&str]) -> rusqlite::Result
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     // Read under the lock: another process may have been faster.
     let version: u32 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    fail::fail_point!("store.migrate.before", |_| crate::fault::sqlite());
     for migration in migrations.iter().skip(version as usize) {
         transaction.execute_batch(migration)?;
     }
     let reached = u32::try_from(migrations.len()).unwrap_or(u32::MAX).max(version);
     transaction.pragma_update(None, "user_version", reached)?;
+    fail::fail_point!("store.migrate.commit", |_| crate::fault::sqlite());
     transaction.commit()
 }
 

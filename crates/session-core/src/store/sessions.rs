@@ -65,6 +65,7 @@ pub(super) fn insert(write: &Write<'_>, record: &SessionRecord) -> Result<Insert
             Err(key_taken("create the session"))
         };
     }
+    fail::fail_point!("store.session.insert", |_| Ok(crate::fault::sqlite()?));
     let agent = &record.agent;
     write.connection.prepare_cached(SQL)?.execute(params![
         record.info.id.to_string(),
@@ -214,6 +215,7 @@ pub(super) fn commit(write: &mut Write<'_>, id: &SessionId, batch: &Batch) -> Re
     for (turn, kind) in kinds {
         stored.push(events::append(write, &mut head, turn, kind)?);
     }
+    fail::fail_point!("store.head.update", |_| Ok(crate::fault::sqlite()?));
     store_head(write, &head, batch, change.cost_usd)?;
     if let Some(agent) = &batch.agent {
         store_agent(write, &head, agent)?;
@@ -278,6 +280,7 @@ fn store_agent(write: &Write<'_>, head: &Head, agent: &AgentRecord) -> Result<()
     const SQL: &str = "UPDATE session SET agent_process = ?2, agent_offset = ?3, agent_conversation = ?4,
             agent_stdin_key = ?5, agent_tools = ?6
         WHERE pk = ?1 AND agent_owner = ?7";
+    fail::fail_point!("store.agent.update", |_| Ok(crate::fault::sqlite()?));
     let changed = write.connection.prepare_cached(SQL)?.execute(params![
         head.pk,
         agent.process,

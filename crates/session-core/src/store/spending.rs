@@ -66,6 +66,7 @@ fn charge(write: &Write<'_>, session: &SessionId, spending: &Spending) -> Result
     let today = day(write.now);
     let by_session = of_session(write.connection, head.pk)?.plus(spending);
     let by_all = of_day(write.connection, today)?.plus(spending);
+    fail::fail_point!("store.spending.update", |_| Ok(crate::fault::sqlite()?));
     put(write.connection, SESSION, head.pk, &by_session)?;
     put(write.connection, DAY, today, &by_all)
 }

@@ -58,6 +58,7 @@ pub(super) fn insert(
             .map(|limit| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX)),
         outcome: None,
     };
+    fail::fail_point!("store.turn.insert", |_| Ok(crate::fault::sqlite()?));
     write.connection.prepare_cached(SQL)?.execute(params![
         head.pk,
         info.id.to_string(),
@@ -169,6 +170,7 @@ pub(super) fn update(
             )));
         }
     }
+    fail::fail_point!("store.turn.update", |_| Ok(crate::fault::sqlite()?));
     write.connection.prepare_cached(SQL)?.execute(params![
         update.id.to_string(),
         name(update.status),

@@ -138,6 +138,7 @@ pub(super) fn serve(
         }
         settle(&connection, &mut group, hub, anchor, path);
     }
+    fail::fail_point!("store.close.before");
     if let Err((_, error)) = connection.close() {
         tracing::debug!(%error, "the store was not closed cleanly; it is recovered when it is opened");
     }
@@ -165,7 +166,9 @@ fn settle(
             if done.audited {
                 anchor.advance(connection);
             }
+            fail::fail_point!("store.publish.before");
             hub.publish(done.news);
+            fail::fail_point!("store.answer.before");
             group.drain(..).for_each(|change| change.answer(Ok(()), path));
         }
         Err(error) if group.len() <= 1 || is_busy(&error) => {
@@ -201,12 +204,16 @@ fn together(
     if group.is_empty() {
         return Ok(Done::default());
     }
+    fail::fail_point!("store.begin.before", |_| crate::fault::sqlite());
     run(connection, "BEGIN IMMEDIATE")?;
     let outcome = attempt_each(connection, group, hub).and_then(|done| {
+        fail::fail_point!("store.commit.before", |_| crate::fault::sqlite());
         run(connection, "COMMIT")?;
+        fail::fail_point!("store.commit.after");
         Ok(done)
     });
     if outcome.is_err() && !connection.is_autocommit() {
+        fail::fail_point!("store.rollback.before");
         // A failure of this changes nothing: the next transaction cannot begin and says so.
         let _ = run(connection, "ROLLBACK");
     }
@@ -227,6 +234,7 @@ fn attempt_each(
         audited: false,
     };
     for change in group {
+        fail::fail_point!("store.change.before", |_| crate::fault::sqlite());
         run(connection, "SAVEPOINT change")?;
         let before = write.appended.len();
         if !change.attempt(&mut write)? {
@@ -234,6 +242,7 @@ fn attempt_each(
             write.appended.truncate(before);
         }
         run(connection, "RELEASE change")?;
+        fail::fail_point!("store.change.after", |_| crate::fault::sqlite());
     }
     Ok(Done {
         news: write.appended,

@@ -78,6 +78,9 @@ impl Dialer {
     }
 
     async fn dial_any(&self, addresses: Vec<IpAddr>, port: u16) -> Result<TcpStream, DialFault> {
+        fail::fail_point!("gateway.egress.dial", |_| Err(DialFault::Failed(
+            Failure::ConnectTimedOut
+        )));
         let stream = match timeout(self.connect_timeout, race(&addresses, port)).await {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => return Err(DialFault::Failed(Failure::Unreachable(cause(&error)))),

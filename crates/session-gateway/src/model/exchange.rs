@@ -89,6 +89,7 @@ impl Exchange {
         line: &FairQueue,
     ) -> Result<Self, Refusal> {
         let queued = Queued::new(&session.activity);
+        fail::fail_point!("gateway.model.reserve");
         let reservation = session.account.reserve(outlook.length).await?;
         let turn = line.enter(session.id).await?;
         if turn.waited {

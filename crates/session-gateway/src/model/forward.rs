@@ -180,6 +180,7 @@ impl Forwarder {
             key,
             rekeyed: false,
         };
+        fail::fail_point!("gateway.model.send");
         let Sent { result, body } = course.run(body, &mut exchange).await;
         let (at, key) = (course.at, course.key);
         let provider = &order[at];
@@ -191,6 +192,7 @@ impl Forwarder {
                 return Err(Stopped::Failed(refusal, leftover.unread()));
             }
         };
+        fail::fail_point!("gateway.model.answered");
         self.note_provider(session, lineup, provider);
         Ok(self.pass_on(answer, &head, &key, provider, exchange))
     }

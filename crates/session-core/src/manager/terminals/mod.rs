@@ -254,7 +254,13 @@ async fn start(link: &Link, specs: Vec<SpawnSpec>, hub: &Hub) -> Result<Process>
         spec.spool = SPOOL;
         let id = spec.id.clone();
         let failed = |error| from_link(OPEN, error).with_context("session", hub.session);
+        fail::fail_point!("manager.terminal.before", |_| crate::fault::link(
+            "open a terminal"
+        ));
         let mut process = link.run(spec).await.map_err(failed)?;
+        fail::fail_point!("manager.terminal.spawned", |_| crate::fault::link(
+            "open a terminal"
+        ));
         if process.pid().is_some() {
             return Ok(process);
         }

@@ -23,6 +23,7 @@ where
             State::Start(work) => start(work),
             State::Running(chunks, thread) => (chunks, thread),
         };
+        fail::fail_point!("transfer.pack.chunk", |_| crate::fault::host(OPERATION));
         if let Some(chunk) = chunks.recv().await {
             return Ok(Some((chunk, State::Running(chunks, thread))));
         }

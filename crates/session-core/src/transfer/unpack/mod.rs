@@ -73,6 +73,7 @@ async fn feed_all(archive: &mut ArchiveStream, feed: feed::Feed, idle: std::time
                 );
             }
         };
+        fail::fail_point!("transfer.unpack.chunk", |_| crate::fault::host(OPERATION));
         if !feed.chunk(chunk).await {
             // The thread gave up and says why.
             return Ok(());

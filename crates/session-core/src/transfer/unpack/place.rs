@@ -79,6 +79,7 @@ impl Destination {
     pub(super) fn stage(self) -> Result<Staging> {
         let name = format!(".cofferdam-partial-{:016x}", rand::random::<u64>()).into_bytes();
         let failed = |errno| host_io("nothing can be written at the destination", b"", errno);
+        fail::fail_point!("transfer.stage.before", |_| crate::fault::host(OPERATION));
         mkdirat(self.dir(), &name, Mode::RWXU).map_err(failed)?;
         let root = openat(
             self.dir(),

@@ -185,6 +185,7 @@ impl Store {
                 let mut file = options.open(&beside)?;
                 file.write_all(&bytes)?;
                 file.sync_all()?;
+                fail::fail_point!("gateway.login.save", |_| session_core::fault::io());
                 std::fs::rename(&beside, &path)?;
                 File::open(&directory)?.sync_all()
             };

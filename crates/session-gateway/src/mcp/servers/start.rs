@@ -136,6 +136,9 @@ async fn bring_up(order: Order, given_up: CancellationToken) -> Result<Up, Failu
         link = connecting => link?,
         () = given_up.cancelled() => return Err(order.failed(FailureCause::Unavailable, GIVEN_UP)),
     };
+    fail::fail_point!("gateway.mcp.connected", |_| Err(
+        order.failed(FailureCause::Unavailable, GIVEN_UP)
+    ));
     let (words, heard) = mpsc::channel(WORDS);
     let live = Arc::new(Live::new(
         order.name.clone(),
@@ -206,6 +209,7 @@ impl Order {
             failure = ended => return Err(failure),
             () = given_up.cancelled() => return Err(self.failed(FailureCause::Unavailable, GIVEN_UP)),
         };
+        fail::fail_point!("gateway.mcp.listed");
         let offer = keep(&self.shelf, &self.definition, listing).await;
         restore(live, &self.hub).await;
         offer.ok_or_else(|| self.failed(FailureCause::Unavailable, "the gateway ends"))

@@ -59,6 +59,7 @@ impl Account {
         let account = Arc::clone(self);
         let charge = async move {
             let mut reservation = reservation;
+            fail::fail_point!("gateway.model.charge");
             if let Err(error) = reservation.ledger.charge(spending).await {
                 tracing::error!(session = %account.session, error = %Chain(&error), "a model request could not be charged");
                 let reserved = std::mem::take(&mut reservation.amount);

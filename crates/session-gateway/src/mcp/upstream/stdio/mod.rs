@@ -103,6 +103,7 @@ pub(super) async fn start(wanted: Wanted<'_>) -> Result<Running, Reason> {
             env,
             cwd,
         };
+        fail::fail_point!("gateway.mcp.spawn");
         let running = keeper::spawn(&job, supervisor.as_deref())?;
         Ok(Running { scratch, ..running })
     });
