@@ -9,6 +9,7 @@ pub mod agent;
 mod ambient;
 pub mod api;
 pub mod audit;
+pub mod backup;
 pub mod budget;
 pub mod checkpoint;
 pub mod command;

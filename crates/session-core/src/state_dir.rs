@@ -4,6 +4,7 @@
 //! <state>/                     0700, ours, never a symlink
 //!   store.db                   0600, what is known about sessions
 //!   audit.head                 0600, where the audit log ended last
+//!   restore.ready/             a backup that takes its place; before-restore-…/ has what was there
 //!   serve.lock                 held by the process that serves the directory
 //!   cofferdam.sock             where that process listens
 //!   keys/                      0700, what is secret
@@ -25,6 +26,7 @@ mod files;
 mod head;
 mod private;
 mod serving;
+mod swap;
 #[cfg(test)]
 mod tests;
 mod work;

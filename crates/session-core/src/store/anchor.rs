@@ -78,7 +78,7 @@ impl Anchor {
             rustix::fs::flock(&*file, FlockOperation::LockExclusive)?;
             let moved = self.advance_locked(&file, connection);
             rustix::fs::flock(&*file, FlockOperation::Unlock)?;
-            Ok::<_, std::io::Error>(moved?)
+            moved
         });
         if let Err(error) = outcome {
             tracing::warn!(%error, "the end of the audit log could not be anchored; the next line tries again");

@@ -53,7 +53,7 @@ fn get(connection: &Connection, key: &str) -> Result<Option<String>, Failure> {
         .optional()?)
 }
 
-fn set(write: &Write<'_>, key: &str, value: Option<&str>) -> Result<(), Failure> {
+pub(super) fn set(write: &Write<'_>, key: &str, value: Option<&str>) -> Result<(), Failure> {
     const PUT: &str = "INSERT INTO meta (key, value) VALUES (?1, ?2)
         ON CONFLICT DO UPDATE SET value = excluded.value";
     const DELETE: &str = "DELETE FROM meta WHERE key = ?1";

@@ -19,9 +19,10 @@ mod reader;
 mod recent;
 mod schema;
 mod sessions;
+mod snapshot;
 mod spending;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod told;
 mod turns;
 mod types;
@@ -53,6 +54,7 @@ use writer::{Order, Request, Write};
 
 pub use egress::{MAX_DECISIONS, MAX_WAITING_HOSTS};
 pub use listing::Listing;
+pub(crate) use snapshot::{fold, prepare};
 pub use turns::MAX_WAITING_TURNS;
 pub use types::{
     Accepted, AgentRecord, Batch, Inserted, NewTurn, Quarantined, RecoveryRecord, SessionRecord, Standing,

@@ -37,6 +37,7 @@ const OPERATION: &str = "open the store";
 /// Opens the store of a state directory for writing; makes it when there is none, migrates it when it is older.
 pub(super) fn open(dir: &StateDir) -> Result<Connection> {
     fail::fail_point!("store.open.before", |_| crate::fault::store(OPERATION));
+    dir.finish_swap()?;
     if !dir.has_store()? {
         dir.create_store(|draft| build(draft).map_err(|source| failed(draft, source)))?;
     }
@@ -69,7 +70,8 @@ fn build(draft: &Path) -> rusqlite::Result<()> {
     connection.close().map_err(|(_, error)| error)
 }
 
-fn connect(path: &Path) -> rusqlite::Result<Connection> {
+/// A connection to a file that is there, with our settings.
+pub(super) fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(path, flags)?;
     connection.busy_handler(Some(wait_for_others))?;

@@ -33,7 +33,18 @@ pub(super) struct Write<'c> {
     pub(super) audited: bool,
 }
 
-impl Write<'_> {
+impl<'c> Write<'c> {
+    /// A change in a transaction that somebody else makes.
+    pub(super) fn at(connection: &'c Connection, now: Timestamp, hub: &'c Hub) -> Self {
+        Self {
+            connection,
+            now,
+            hub,
+            appended: Vec::new(),
+            audited: false,
+        }
+    }
+
     /// Remembers to tell those who follow the session; `bytes` is how much the event takes in the store.
     pub(super) fn appended(&mut self, event: &Event, bytes: usize) {
         let stored = self.hub.is_followed(&event.session).then(|| Stored {
@@ -226,13 +237,8 @@ fn attempt_each(
     hub: &Hub,
 ) -> Result<Done, rusqlite::Error> {
     let now = Timestamp::now();
-    let mut write = Write {
-        connection,
-        now: Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now),
-        hub,
-        appended: Vec::new(),
-        audited: false,
-    };
+    let now = Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now);
+    let mut write = Write::at(connection, now, hub);
     for change in group {
         fail::fail_point!("store.change.before", |_| crate::fault::sqlite());
         run(connection, "SAVEPOINT change")?;

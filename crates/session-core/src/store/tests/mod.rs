@@ -25,30 +25,30 @@ use crate::state::SessionState;
 use crate::turn::{TokenUsage, TurnOutcome, TurnStatus};
 
 /// A state directory that goes away with the test.
-struct Home {
+pub(crate) struct Home {
     _temp: tempfile::TempDir,
-    dir: StateDir,
+    pub(crate) dir: StateDir,
 }
 
 impl Home {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let temp = tempfile::tempdir().unwrap();
         let dir = StateDir::open(&temp.path().join("state")).unwrap();
         Self { _temp: temp, dir }
     }
 
     /// A further handle: like another process, it shares nothing but the file.
-    async fn open(&self) -> Store {
+    pub(crate) async fn open(&self) -> Store {
         Store::open(&self.dir).await.unwrap()
     }
 }
 
 /// The file itself, behind the store's back.
-fn raw(home: &Home) -> Connection {
+pub(crate) fn raw(home: &Home) -> Connection {
     Connection::open(home.dir.store_path()).unwrap()
 }
 
-fn record() -> SessionRecord {
+pub(crate) fn record() -> SessionRecord {
     let id = SessionId::new();
     let now = Timestamp::from_microsecond(Timestamp::now().as_microsecond()).unwrap();
     // As JSON: what the tests do not look at is as it is by default.
@@ -87,7 +87,7 @@ fn record() -> SessionRecord {
 }
 
 /// A session that is ready; its first event says so.
-async fn ready(store: &Store) -> SessionId {
+pub(crate) async fn ready(store: &Store) -> SessionId {
     let record = record();
     let id = record.info.id;
     store.insert_session(record).await.unwrap();
@@ -95,7 +95,7 @@ async fn ready(store: &Store) -> SessionId {
     id
 }
 
-fn state(to: SessionState) -> Batch {
+pub(crate) fn state(to: SessionState) -> Batch {
     Batch {
         state: Some(to),
         ..Batch::default()
@@ -108,14 +108,14 @@ fn text(text: impl ToString) -> EventKind {
     }
 }
 
-fn say(texts: impl IntoIterator<Item = impl ToString>) -> Batch {
+pub(crate) fn say(texts: impl IntoIterator<Item = impl ToString>) -> Batch {
     Batch {
         events: texts.into_iter().map(|said| (None, text(said))).collect(),
         ..Batch::default()
     }
 }
 
-fn turn(prompt: &str) -> NewTurn {
+pub(crate) fn turn(prompt: &str) -> NewTurn {
     NewTurn {
         id: TurnId::new(),
         prompt: prompt.to_owned(),
@@ -125,7 +125,7 @@ fn turn(prompt: &str) -> NewTurn {
     }
 }
 
-fn update(id: TurnId, status: TurnStatus, outcome: Option<TurnOutcome>) -> Batch {
+pub(crate) fn update(id: TurnId, status: TurnStatus, outcome: Option<TurnOutcome>) -> Batch {
     Batch {
         turn: Some(TurnUpdate { id, status, outcome }),
         ..Batch::default()
@@ -145,7 +145,7 @@ fn outcome(cost_usd: Option<f64>) -> TurnOutcome {
     }
 }
 
-async fn all_events(store: &Store, session: &SessionId) -> Vec<Event> {
+pub(crate) async fn all_events(store: &Store, session: &SessionId) -> Vec<Event> {
     let mut events: Vec<Event> = Vec::new();
     loop {
         let after = events.last().map_or(0, |event| event.seq);
@@ -167,12 +167,12 @@ async fn all_events(store: &Store, session: &SessionId) -> Vec<Event> {
 }
 
 /// Numbers from 1 on, without a gap or a duplicate.
-fn assert_numbered(events: &[Event]) {
+pub(crate) fn assert_numbered(events: &[Event]) {
     for (index, event) in events.iter().enumerate() {
         assert_eq!(event.seq, index as u64 + 1);
     }
 }
 
-fn kind_of<T: fmt::Debug>(outcome: Result<T>) -> ErrorKind {
+pub(crate) fn kind_of<T: fmt::Debug>(outcome: Result<T>) -> ErrorKind {
     outcome.unwrap_err().kind()
 }

@@ -1,0 +1,208 @@
+//! The store as it is at one moment, in a file of its own; and a store that was kept so, made ready to be used again.
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::error::{Failure, storage_error};
+use super::follow::Hub;
+use super::meta::{self, RESTORED_FROM};
+use super::types::{Batch, TurnUpdate};
+use super::writer::Write;
+use super::{Anchor, Store, audit, schema, sessions, turns};
+use crate::audit::{AuditDecision, AuditEntry};
+use crate::error::{Error, ErrorKind, ErrorReport, Result};
+use crate::id::SessionId;
+use crate::state::{SessionState, Transition};
+use crate::state_dir::StateDir;
+use crate::turn::{TokenUsage, TurnFailure, TurnFailureCause, TurnOutcome, TurnStatus};
+
+const COPYING: &str = "copy the store";
+const PREPARING: &str = "make the backup's store ready";
+
+/// The tools of an agent that has to be started again before it may take a prompt: no set of tools is this.
+const NO_TOOLS: &str = r#"["(restored)"]"#;
+
+/// A copy of the store.
+pub(crate) struct Snapshot {
+    /// Its file, which has no name any more.
+    pub(crate) file: File,
+    /// The anchor for the end of its audit log.
+    pub(crate) audit_head: Vec<u8>,
+    /// The content that its checkpoints name.
+    pub(crate) checkpoints: Vec<String>,
+}
+
+/// What became of a store that was made ready.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Prepared {
+    pub(crate) sessions: u64,
+    pub(crate) failed_turns: u64,
+}
+
+impl Store {
+    /// Copies the store as it is now. Those who write wait for nothing: it is one reading transaction. Blocks its thread.
+    pub(crate) fn snapshot(&self, dir: &StateDir) -> Result<Snapshot> {
+        let key = dir.signing_key()?;
+        let source = self.inner.path.clone();
+        dir.with_draft("backup.db", |draft, file| {
+            copy(&source, draft, &key, file).map_err(|source| storage_error(COPYING, draft, Arc::new(source)))
+        })
+    }
+}
+
+fn copy(source: &Path, draft: &Path, key: &[u8; 32], file: File) -> rusqlite::Result<Snapshot> {
+    // Reads every page on its way, so what is damaged is found now and not when it is needed.
+    let path = draft.to_string_lossy().into_owned();
+    schema::connect(source)?.execute("VACUUM INTO ?1", [path])?;
+    let copy = schema::connect(draft)?;
+    let checkpoints = copy
+        .prepare("SELECT DISTINCT sha256 FROM checkpoint ORDER BY sha256")?
+        .query_map([], |row| row.get(0))?
+        .collect::<rusqlite::Result<_>>()?;
+    let audit_head = Anchor::content(key, &copy)?;
+    copy.close().map_err(|(_, error)| error)?;
+    Ok(Snapshot {
+        file,
+        audit_head,
+        checkpoints,
+    })
+}
+
+/// Makes the store of a backup ready in a state directory where nobody looks yet: brings its schema up to date, checks all
+/// of it, and settles what cannot go on. Blocks its thread.
+///
+/// What happened since the backup is not known. So a turn that ran then has failed, and an agent that was given something
+/// since is started anew before it is given anything again, with the conversation as far as it is known.
+pub(crate) fn prepare(dir: &StateDir, taken_at: Timestamp) -> Result<Prepared> {
+    let path = dir.store_path();
+    let connection = schema::open(dir)?;
+    let failed = |source| storage_error(PREPARING, &path, Arc::new(source));
+    let found: String = connection
+        .pragma_query_value(None, "quick_check", |row| row.get(0))
+        .map_err(failed)?;
+    if found != "ok" {
+        return Err(
+            Error::new(ErrorKind::StoreFailed, PREPARING, "the store in it is damaged")
+                .with_context("found", found)
+                .with_retryable(false),
+        );
+    }
+    let anchor = Anchor::open(dir, &connection)?;
+    let hub = Hub::default();
+    let now = Timestamp::from_microsecond(Timestamp::now().as_microsecond()).unwrap_or_default();
+    let transaction = connection.unchecked_transaction().map_err(failed)?;
+    let mut write = Write::at(&transaction, now, &hub);
+    let prepared =
+        settle(&mut write, taken_at).map_err(|failure: Failure| failure.into_error(PREPARING, &path))?;
+    transaction.commit().map_err(failed)?;
+    anchor.advance(&connection);
+    // One file, which can be moved.
+    connection
+        .pragma_update_and_check(None, "journal_mode", "DELETE", |_| Ok(()))
+        .map_err(failed)?;
+    connection.close().map_err(|(_, source)| failed(source))?;
+    Ok(prepared)
+}
+
+fn settle(write: &mut Write<'_>, taken_at: Timestamp) -> Result<Prepared, Failure> {
+    const LIVE: &str = "SELECT id FROM session WHERE ended = 0 AND quarantined = 0";
+    const AGENTS: &str = "UPDATE session SET agent_owner = agent_owner + 1, agent_tools = ?1
+        WHERE ended = 0 AND agent_process IS NOT NULL";
+    meta::set(write, RESTORED_FROM, Some(&taken_at.to_string()))?;
+    let live: Vec<String> = write
+        .connection
+        .prepare(LIVE)?
+        .query_map([], |row| row.get(0))?
+        .collect::<rusqlite::Result<_>>()?;
+    let mut prepared = Prepared::default();
+    for id in live {
+        // One that cannot be read is put aside by whoever opens the store.
+        let Ok(id) = id.parse::<SessionId>() else {
+            continue;
+        };
+        prepared.sessions += 1;
+        prepared.failed_turns += u64::from(fail_running(write, &id)?);
+    }
+    write.connection.execute(AGENTS, [NO_TOOLS])?;
+    audit::append(
+        write,
+        &AuditEntry {
+            actor: "cofferdam".to_owned(),
+            action: "restore_backup".to_owned(),
+            session: None,
+            decision: AuditDecision::Done,
+            rule: None,
+            detail: Some(format!("taken at {taken_at}")),
+        },
+    )?;
+    Ok(prepared)
+}
+
+/// Ends the turn that runs. Answers whether one did.
+fn fail_running(write: &mut Write<'_>, id: &SessionId) -> Result<bool, Failure> {
+    let Ok(running) = turns::select(write.connection, id, turns::Which::Running) else {
+        return Ok(false);
+    };
+    let Some(turn) = running.into_iter().next() else {
+        return Ok(false);
+    };
+    let busy = sessions::get(write.connection, id)
+        .ok()
+        .flatten()
+        .is_some_and(|record| record.info.state == SessionState::Busy);
+    let batch = Batch {
+        state: busy
+            .then(|| SessionState::Busy.after(Transition::TurnEnded))
+            .transpose()?,
+        turn: Some(TurnUpdate {
+            id: turn.id,
+            status: TurnStatus::Failed,
+            outcome: Some(unknown_outcome()),
+        }),
+        ..Batch::default()
+    };
+    sessions::commit(write, id, &batch)?;
+    Ok(true)
+}
+
+fn unknown_outcome() -> TurnOutcome {
+    TurnOutcome {
+        status: TurnStatus::Failed,
+        text: String::new(),
+        usage: TokenUsage::default(),
+        cost_usd: None,
+        model_calls: 0,
+        duration_ms: 0,
+        permission_denials: Vec::new(),
+        failure: Some(TurnFailure {
+            cause: TurnFailureCause::OwnerLost,
+            error: ErrorReport {
+                code: ErrorKind::StoreFailed,
+                message: "it ran when the backup was taken from which the store was restored".to_owned(),
+                hint: Some(
+                    "see what it did in the diff; the next prompt goes on with the conversation".to_owned(),
+                ),
+                retryable: true,
+            },
+        }),
+    }
+}
+
+/// Whether nobody has the store open: then, and only then, its log can be folded into its file. A file that is damaged is
+/// open to nobody.
+pub(crate) fn fold(path: &Path) -> Result<bool> {
+    let folded = schema::connect(path).and_then(|connection| {
+        connection.pragma_update_and_check(None, "journal_mode", "DELETE", |row| row.get::<_, String>(0))
+    });
+    match folded {
+        Ok(mode) => Ok(mode != "wal"),
+        Err(error) if super::error::is_busy(&error) => Ok(false),
+        Err(error) => {
+            tracing::warn!(%error, store = %path.display(), "the store that is there is damaged; it is kept as it is");
+            Ok(true)
+        }
+    }
+}
