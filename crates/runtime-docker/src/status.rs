@@ -8,6 +8,7 @@ use bollard::query_parameters::{
     InspectContainerOptions, ListContainersOptionsBuilder, ListVolumesOptionsBuilder, LogsOptionsBuilder,
 };
 use futures::StreamExt;
+use jiff::Timestamp;
 use session_core::error::{Error, ErrorKind, Result};
 use session_core::id::ContainerName;
 use session_core::label::{self, OwnerId};
@@ -94,6 +95,7 @@ pub(crate) async fn list(engine: &Handles, owner: &OwnerId) -> Result<Vec<OwnedR
                 renamed: false,
                 labels: volume.labels.into_iter().collect(),
                 state: ContainerState::Absent,
+                created_at: volume.created_at.and_then(|at| at.parse().ok()),
             });
         }
     }
@@ -117,6 +119,7 @@ fn listed_container(container: ContainerSummary) -> Option<OwnedResource> {
         renamed,
         labels,
         state: listed_state(container.state),
+        created_at: container.created.and_then(|at| Timestamp::from_second(at).ok()),
     })
 }
 

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::{Error, ErrorKind, Result};
 use crate::id::SessionId;
 
 /// What a run of the reconciler did, or would do.
@@ -16,6 +17,25 @@ pub struct GarbageReport {
     pub finished: Vec<SessionId>,
     /// What could not be removed now; the next run tries again.
     pub left: Vec<Garbage>,
+}
+
+impl GarbageReport {
+    /// Whether nothing is left that should be gone.
+    ///
+    /// # Errors
+    /// `EngineFailed` naming the first thing that was left.
+    pub fn complete(&self) -> Result<()> {
+        match self.left.first() {
+            None => Ok(()),
+            Some(first) => Err(Error::new(
+                ErrorKind::EngineFailed,
+                "remove what no session wants",
+                format!("{} things are left", self.left.len()),
+            )
+            .with_context("first", &first.name)
+            .with_context("reason", &first.reason)),
+        }
+    }
 }
 
 /// One thing that no record wants.
@@ -42,5 +62,6 @@ pub enum GarbageKind {
     Image,
     Directory,
     Socket,
+    File,
     Checkpoint,
 }

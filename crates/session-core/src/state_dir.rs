@@ -21,6 +21,7 @@
 //! Whoever can write here can make us do anything, so a directory that others can enter, that belongs to somebody else
 //! or that is a symlink is refused (CVE-2026-46406). It is opened once; what is below it is reached through that handle.
 
+mod abandoned;
 mod contents;
 mod files;
 mod head;

@@ -105,6 +105,28 @@ impl LinkListener {
         })
     }
 
+    /// The sockets in a link's directory on which nobody listens any more: their hosts died.
+    ///
+    /// # Errors
+    /// What the system says about the directory; `NotFound` when there is none.
+    pub fn stale(directory: &Path) -> io::Result<Vec<String>> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        find_stale(&rustix::fs::open(directory, flags, Mode::empty())?)
+    }
+
+    /// Removes such a socket, if still nobody listens. Succeeds when it is gone.
+    ///
+    /// # Errors
+    /// As [`LinkListener::stale`].
+    pub fn remove_stale(directory: &Path, file: &str) -> io::Result<()> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let directory = rustix::fs::open(directory, flags, Mode::empty())?;
+        if find_stale(&directory)?.iter().any(|stale| stale == file) {
+            unlink(&directory, file)?;
+        }
+        Ok(())
+    }
+
     /// The next connection that says something. Cancel-safe.
     ///
     /// An init speaks as soon as it has dialled. What does not is another host that looked whether this one lives, or
@@ -163,6 +185,21 @@ fn through(directory: &OwnedFd, file: &str) -> PathBuf {
 
 /// Removes the sockets on which nobody listens any more.
 fn remove_stale(directory: &OwnedFd) -> io::Result<()> {
+    for file in find_stale(directory)? {
+        unlink(directory, &file)?;
+    }
+    Ok(())
+}
+
+fn unlink(directory: &OwnedFd, file: &str) -> io::Result<()> {
+    match rustix::fs::unlinkat(directory, file, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn find_stale(directory: &OwnedFd) -> io::Result<Vec<String>> {
+    let mut stale = Vec::new();
     for entry in rustix::fs::Dir::read_from(directory)? {
         let entry = entry?;
         let Some(file) = entry
@@ -177,11 +214,8 @@ fn remove_stale(directory: &OwnedFd) -> io::Result<()> {
         let refused = std::os::unix::net::UnixStream::connect(through(directory, file))
             .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
         if refused {
-            match rustix::fs::unlinkat(directory, file, AtFlags::empty()) {
-                Ok(()) | Err(Errno::NOENT) => {}
-                Err(error) => return Err(error.into()),
-            }
+            stale.push(file.to_owned());
         }
     }
-    Ok(())
+    Ok(stale)
 }

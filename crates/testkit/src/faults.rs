@@ -21,6 +21,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 use session_core::error::{Error, ErrorKind, Result};
+use session_core::garbage::Garbage;
 use session_core::id::{ContainerId, ContainerName, ImageRef};
 use session_core::label::OwnerId;
 use session_core::runtime::{
@@ -353,6 +354,14 @@ impl ContainerRuntime for Faulty {
 
     async fn watch(&self, owner: &OwnerId) -> Result<BoxStream<'static, Result<ContainerEvent>>> {
         self.call(Operation::Watch, self.inner.watch(owner)).await
+    }
+
+    async fn stale(&self, wanted: &[(ImageRef, UserIds)], unused: Duration) -> Result<Vec<Garbage>> {
+        self.inner.stale(wanted, unused).await
+    }
+
+    async fn remove_stale(&self, thing: &Garbage) -> Result<bool> {
+        self.inner.remove_stale(thing).await
     }
 
     async fn diagnostics(&self, container: &ContainerName, limit: usize) -> Result<String> {

@@ -15,6 +15,7 @@ use crate::driver::Request;
 use crate::egress::{DecideEgress, EgressDecision, EgressRequest};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
+use crate::garbage::GarbageReport;
 use crate::id::{CheckpointId, CommandId, SessionId, TerminalId, TurnId};
 use crate::mcp::McpStatus;
 use crate::policy;
@@ -304,6 +305,10 @@ impl SessionApi for SessionManager {
 
     async fn renew_lease(&self, session: &SessionId) -> Result<SessionInfo> {
         self.renew(session).await
+    }
+
+    async fn collect_garbage(&self, dry_run: bool) -> Result<GarbageReport> {
+        self.collect(dry_run).await
     }
 
     async fn destroy(&self, session: &SessionId) -> Result<()> {

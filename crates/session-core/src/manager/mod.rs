@@ -10,6 +10,7 @@ mod commands;
 mod create;
 mod diff;
 mod files;
+mod garbage;
 mod lifetimes;
 mod mcp;
 mod programs;
@@ -27,7 +28,6 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use self::reconcile::Reconciled;
 use crate::activity::WatchdogPolicy;
 use crate::agent::{AgentDriver, ClaudeCode};
 use crate::audit::AuditLog;
@@ -79,6 +79,8 @@ pub struct ManagerOptions {
     pub watchdog: WatchdogPolicy,
     /// When the work of sessions is kept.
     pub checkpoints: CheckpointPolicy,
+    /// Images that were derived for sessions and that no session used for so long are removed. Never anybody's own.
+    pub keep_images: Duration,
     /// Watch the engine and remove orphans for as long as the manager lives; for servers, not for short commands.
     pub supervise: bool,
 }
@@ -100,6 +102,7 @@ impl ManagerOptions {
             presets: None,
             watchdog: WatchdogPolicy::default(),
             checkpoints: CheckpointPolicy::default(),
+            keep_images: Duration::from_secs(14 * 24 * 60 * 60),
             supervise: false,
         }
     }
@@ -131,6 +134,8 @@ struct Inner {
     /// Small things that were begun and that nobody waits for: notes in the log, processes to forget.
     errands: TaskTracker,
     terminals: terminals::Terminals,
+    /// One run of the reconciler at a time: what it says is what it does.
+    sweeping: tokio::sync::Mutex<()>,
     /// How many sessions this process will end by itself.
     timed: AtomicUsize,
     shutdown: CancellationToken,
@@ -200,6 +205,7 @@ impl SessionManager {
                 sidecars: Arc::new(Semaphore::new(programs::MAX_SIDECARS)),
                 errands: TaskTracker::new(),
                 terminals: terminals::Terminals::new(&shutdown),
+                sweeping: tokio::sync::Mutex::default(),
                 timed: AtomicUsize::new(0),
                 shutdown,
             }),
@@ -349,12 +355,8 @@ impl SessionManager {
         let reconciling = self.clone();
         self.inner.tasks.spawn(async move {
             let stop = reconciling.inner.shutdown.clone();
-            loop {
-                if let Err(error) = reconciling.reconcile().await {
-                    tracing::warn!(%error, "reconciling failed");
-                }
-                tokio::select! { () = stop.cancelled() => break, () = tokio::time::sleep(reconcile::PERIOD) => {} }
-            }
+            // A run may be broken off anywhere, as by a kill: the next one finds what it left.
+            tokio::select! { () = stop.cancelled() => {}, () = reconciling.keep_reconciling() => {} }
         });
     }
 

@@ -16,6 +16,7 @@ use super::{
     OwnedResource, PreparedImage, Progress, RuntimeHealth, UserIds,
 };
 use crate::error::{Error, ErrorKind, Result};
+use crate::garbage::Garbage;
 use crate::id::{ContainerId, ContainerName, ImageRef};
 use crate::label::OwnerId;
 
@@ -218,6 +219,20 @@ impl ContainerRuntime for Guarded {
     async fn watch(&self, owner: &OwnerId) -> Result<BoxStream<'static, Result<ContainerEvent>>> {
         self.bounded("watch containers", self.limits.read, self.inner.watch(owner))
             .await
+    }
+
+    async fn stale(&self, wanted: &[(ImageRef, UserIds)], unused: Duration) -> Result<Vec<Garbage>> {
+        self.read("look for what is stale", || self.inner.stale(wanted, unused))
+            .await
+    }
+
+    async fn remove_stale(&self, thing: &Garbage) -> Result<bool> {
+        self.bounded(
+            "remove what is stale",
+            self.limits.change,
+            self.inner.remove_stale(thing),
+        )
+        .await
     }
 
     async fn diagnostics(&self, container: &ContainerName, limit: usize) -> Result<String> {

@@ -10,6 +10,7 @@ mod spec;
 mod status;
 
 use std::fmt;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
@@ -26,6 +27,7 @@ pub use self::status::{
     RuntimeHealth,
 };
 use crate::error::Result;
+use crate::garbage::Garbage;
 use crate::id::{ContainerId, ContainerName, ImageRef};
 use crate::label::OwnerId;
 
@@ -185,6 +187,28 @@ pub trait ContainerRuntime: fmt::Debug + Send + Sync + 'static {
     /// - Reports what happens to a container that somebody renamed under the name of its label's session.
     /// - Ends with an error when the engine goes away; the caller then lists and watches again.
     async fn watch(&self, owner: &OwnerId) -> Result<BoxStream<'static, Result<ContainerEvent>>>;
+
+    /// What this runtime made on the engine for itself and nobody needs any more: what a preparation left that was broken
+    /// off, what serves images that were replaced, and what was derived for sessions and not used for so long. `wanted`
+    /// are the images that sessions used since.
+    ///
+    /// # Behavior
+    /// - Lists nothing that belongs to a session, that is in use, or that this runtime did not make.
+    /// - Lists nothing that was made or wanted within `unused`, unless its source is gone.
+    async fn stale(&self, wanted: &[(ImageRef, UserIds)], unused: Duration) -> Result<Vec<Garbage>> {
+        let _ = (wanted, unused);
+        Ok(Vec::new())
+    }
+
+    /// Removes one thing that [`ContainerRuntime::stale`] listed. Answers whether it is gone.
+    ///
+    /// # Behavior
+    /// - Is idempotent: removing what is gone succeeds.
+    /// - Leaves what is used again, and what this runtime did not make.
+    async fn remove_stale(&self, thing: &Garbage) -> Result<bool> {
+        let _ = thing;
+        Ok(false)
+    }
 
     /// The last `limit` bytes of what PID 1 wrote, to explain a container that died. Lossy, untrusted text.
     ///

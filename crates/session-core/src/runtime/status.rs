@@ -82,6 +82,8 @@ pub struct OwnedResource {
     pub labels: BTreeMap<String, String>,
     /// The container's state; [`ContainerState::Absent`] for storage alone.
     pub state: ContainerState,
+    /// When it was made, by the engine's clock, where the engine says so.
+    pub created_at: Option<Timestamp>,
 }
 
 /// A fact about a container, as it happens.

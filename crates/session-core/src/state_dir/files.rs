@@ -16,9 +16,9 @@ pub(super) const OPEN_DIR: OFlags = OFlags::RDONLY
     .union(OFlags::NOFOLLOW)
     .union(OFlags::CLOEXEC);
 
-const DRAFT_SUFFIX: &str = ".draft";
+pub(super) const DRAFT_SUFFIX: &str = ".draft";
 /// After this a draft was left by a process that died; nobody takes so long.
-const DRAFT_LIFETIME: Duration = Duration::from_secs(60);
+pub(super) const DRAFT_LIFETIME: Duration = Duration::from_secs(60);
 
 /// Why something in the state directory is not trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,7 +69,7 @@ pub(super) fn check_file(dir: &OwnedFd, name: &str) -> io::Result<Result<(), Ref
     )
 }
 
-fn is_ours(stat: &Stat) -> bool {
+pub(super) fn is_ours(stat: &Stat) -> bool {
     stat.st_uid == rustix::process::geteuid().as_raw()
 }
 

@@ -57,6 +57,7 @@ pub(super) struct Entry {
     pub(super) storage: Arc<TempDir>,
     /// The name that somebody gave the container instead of its own.
     pub(super) alias: Option<String>,
+    pub(super) created_at: Timestamp,
 }
 
 impl Entry {
@@ -203,6 +204,7 @@ impl Engine {
             container: Some(container),
             storage,
             alias: None,
+            created_at: Timestamp::now(),
         };
         entries.insert(spec.name.clone(), entry);
         Ok(id)
@@ -510,6 +512,7 @@ impl ContainerRuntime for MemoryRuntime {
                 renamed: entry.alias.is_some(),
                 labels: entry.labels.clone(),
                 state: entry.state(),
+                created_at: Some(entry.created_at),
             })
             .collect())
     }

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use session_core::api::SessionApi;
+use session_core::garbage::{Garbage, GarbageKind, GarbageReport};
 use session_core::id::{ContainerName, SessionId};
 use session_core::label::{self, Signer};
-use session_core::manager::Reconciled;
 use session_core::state::{SessionState, StateName};
 use session_core::state_dir::StateDir;
 use session_core::store::{Inserted, Store};
@@ -13,9 +13,13 @@ use testkit::harness::ManagerProcess;
 
 use super::world::{World, ask, create, reaches, recorded, soon};
 
-async fn reconcile(manager: &ManagerProcess) -> Reconciled {
+async fn reconcile(manager: &ManagerProcess) -> GarbageReport {
     let run = manager.run(|manager| async move { manager.reconcile().await });
     soon("the reconciler", run).await.unwrap()
+}
+
+fn names(garbage: &[Garbage]) -> Vec<String> {
+    garbage.iter().map(|thing| thing.name.clone()).collect()
 }
 
 fn signer(world: &World) -> Signer {
@@ -35,12 +39,13 @@ async fn an_orphan_with_our_signature_goes_and_a_living_session_stays() {
     let orphan = SessionId::new();
     let name = world.site.memory.plant(&orphan, signer(&world).labels(&orphan));
     let done = reconcile(&manager).await;
-    assert_eq!(done.removed, [name.to_string()]);
+    assert_eq!(names(&done.removed), [name.to_string()]);
+    assert_eq!(done.removed[0].kind, GarbageKind::Container);
     assert_eq!(done.left, []);
     assert_eq!(world.site.memory.names(), [ContainerName::of(&living)]);
     assert_eq!(
         reconcile(&manager).await,
-        Reconciled::default(),
+        GarbageReport::default(),
         "a second run finds nothing"
     );
     assert_eq!(ask(&manager, &living, "Still there?").await.text, "Still there?");
@@ -107,7 +112,7 @@ async fn storage_that_outlived_its_container_goes_with_its_session() {
     world.container(&session).remove_without_storage();
     let done = reconcile(&manager).await;
     assert_eq!(
-        done.removed,
+        names(&done.removed),
         Vec::<String>::new(),
         "its session was not ended yet"
     );
@@ -191,7 +196,10 @@ async fn two_supervisors_do_not_get_in_each_others_way() {
         sessions.push(create(manager).await);
     }
     let (first, second) = tokio::join!(reconcile(&one), reconcile(&other));
-    assert_eq!((first, second), (Reconciled::default(), Reconciled::default()));
+    assert_eq!(
+        (first, second),
+        (GarbageReport::default(), GarbageReport::default())
+    );
     for session in &sessions {
         assert_eq!(ask(&other, session, "There?").await.text, "There?");
     }
