@@ -100,7 +100,7 @@ impl Keeper {
             session: wanted.session,
             turn: wanted.turn,
             cause: wanted.cause,
-            at: Timestamp::now(),
+            at: now(),
             base: wanted.base.clone(),
             sha256: name,
             bytes,
@@ -180,8 +180,7 @@ impl Keeper {
         let wanted = self.store.checkpoint_contents().await?;
         let sweeping = tokio::task::spawn_blocking(move || {
             let mut unwanted = contents.list()?;
-            unwanted.retain(|(name, _)| !wanted.contains(name));
-            let unwanted: Vec<String> = unwanted.into_iter().map(|(name, _)| name).collect();
+            unwanted.retain(|name| !wanted.contains(name));
             if !dry_run {
                 contents.remove(&unwanted, &alone)?;
             }
@@ -215,6 +214,12 @@ fn piece(mut content: Content) -> Result<Option<(Bytes, Content)>> {
 async fn finish(taking: &mut Taking) -> Result<()> {
     while taking.next().await?.is_some() {}
     Ok(())
+}
+
+/// As precise as the store, so that what is told is what is read later.
+fn now() -> Timestamp {
+    let now = Timestamp::now();
+    Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now)
 }
 
 fn broken_off() -> Error {

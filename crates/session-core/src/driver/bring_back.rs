@@ -4,7 +4,7 @@ use futures::StreamExt;
 
 use super::Driver;
 use crate::checkpoint::{Checkpoint, CheckpointCause};
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::id::CheckpointId;
 use crate::session::WorkspaceSource;
 use crate::store::SessionRecord;
@@ -34,9 +34,15 @@ impl Driver {
             return Ok(None);
         }
         let link = self.live_link()?.clone();
-        match workspace_tree::storage(&link).await? {
-            Storage::Kept => return Ok(None),
-            Storage::New | Storage::Half => {}
+        match workspace_tree::storage(&link).await {
+            Ok(Storage::New | Storage::Half) => {}
+            Ok(Storage::Kept) => return Ok(None),
+            // An image without a shell has never had a checkpoint, and what is there is not touched on a guess.
+            Err(error) if matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::Internal) => {
+                tracing::debug!(session = %self.id, %error, "its storage cannot be looked at");
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
         }
         workspace_tree::begin_filling(&link).await?;
         self.put_certificates(&record.info).await?;

@@ -17,7 +17,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, Timespec, Timestamps, UTIME_NOW};
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
 
@@ -159,8 +159,8 @@ impl Contents {
         }
     }
 
-    /// Every content with its age. Drafts are none.
-    pub(crate) fn list(&self) -> Result<Vec<(String, Duration)>> {
+    /// Every content. Drafts are none.
+    pub(crate) fn list(&self) -> Result<Vec<String>> {
         let failed = |errno: Errno| self.failed("list the contents", "", errno.into());
         let mut found = Vec::new();
         for shelf in rustix::fs::Dir::read_from(&self.dir).map_err(failed)? {
@@ -175,11 +175,8 @@ impl Contents {
             for entry in rustix::fs::Dir::read_from(&dir).map_err(failed)? {
                 let entry = entry.map_err(failed)?;
                 let name = entry.file_name().to_string_lossy().into_owned();
-                if !is_name(&name) || !name.starts_with(&shelf) {
-                    continue;
-                }
-                if let Ok(stat) = rustix::fs::statat(&dir, &name, AtFlags::SYMLINK_NOFOLLOW) {
-                    found.push((name, age(stat.st_mtime)));
+                if is_name(&name) && name.starts_with(&shelf) {
+                    found.push(name);
                 }
             }
         }
@@ -251,16 +248,6 @@ impl ContentDraft {
         rustix::fs::renameat(&self.contents.dir, &self.name, &shelf, &name)
             .and_then(|()| rustix::fs::fsync(&shelf))
             .map_err(|errno| failed(errno.into()))?;
-        // As old as its newest wish.
-        let now = Timespec {
-            tv_sec: 0,
-            tv_nsec: UTIME_NOW,
-        };
-        let times = Timestamps {
-            last_access: now,
-            last_modification: now,
-        };
-        let _ = rustix::fs::utimensat(&shelf, &name, &times, AtFlags::SYMLINK_NOFOLLOW);
         Ok((name, self.bytes, lock))
     }
 }
@@ -312,11 +299,6 @@ fn is_hex(text: &str) -> bool {
 
 fn is_name(text: &str) -> bool {
     text.len() == NAME_LEN && is_hex(text)
-}
-
-fn age(modified: i64) -> Duration {
-    let modified = std::time::UNIX_EPOCH + Duration::from_secs(u64::try_from(modified).unwrap_or_default());
-    modified.elapsed().unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! and fails when anything of it is left on the engine.
 
 mod budgets;
+mod checkpoints;
 mod clones;
 mod commands;
 mod failures;
@@ -54,6 +55,7 @@ fn main() -> ExitCode {
         takeover::tests(),
         isolation::tests(),
         seal::tests(),
+        checkpoints::tests(),
         clones::tests(),
         secrets::tests(),
         providers::tests(),

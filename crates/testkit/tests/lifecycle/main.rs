@@ -10,6 +10,7 @@
 
 mod agents;
 mod chaos;
+mod checkpoints;
 mod commands;
 mod creation;
 mod daemon;
