@@ -28,7 +28,8 @@ impl SessionApi for Audited {
             session: Some(info.id),
             detail: Some(format!("image {}", info.image.as_str())),
         };
-        self.act("create_session", None, self.sessions.create(request), made)
+        self.scribe
+            .act("create_session", None, self.sessions.create(request), made)
             .await
     }
 
@@ -50,13 +51,14 @@ impl SessionApi for Audited {
 
     async fn prompt(&self, session: &SessionId, request: PromptRequest) -> Result<TurnInfo> {
         let accepted = |turn: &TurnInfo| Told::detail(format_args!("turn {}", turn.id));
-        self.act(
-            "prompt_agent",
-            Some(session),
-            self.sessions.prompt(session, request),
-            accepted,
-        )
-        .await
+        self.scribe
+            .act(
+                "prompt_agent",
+                Some(session),
+                self.sessions.prompt(session, request),
+                accepted,
+            )
+            .await
     }
 
     async fn turn(&self, session: &SessionId, turn: &TurnId) -> Result<TurnInfo> {
@@ -68,24 +70,26 @@ impl SessionApi for Audited {
     }
 
     async fn interrupt(&self, session: &SessionId) -> Result<bool> {
-        self.act(
-            "interrupt_session",
-            Some(session),
-            self.sessions.interrupt(session),
-            Told::nothing,
-        )
-        .await
+        self.scribe
+            .act(
+                "interrupt_session",
+                Some(session),
+                self.sessions.interrupt(session),
+                Told::nothing,
+            )
+            .await
     }
 
     async fn interrupt_turn(&self, session: &SessionId, turn: &TurnId) -> Result<bool> {
         let which = |_: &bool| Told::detail(format_args!("turn {turn}"));
-        self.act(
-            "interrupt_turn",
-            Some(session),
-            self.sessions.interrupt_turn(session, turn),
-            which,
-        )
-        .await
+        self.scribe
+            .act(
+                "interrupt_turn",
+                Some(session),
+                self.sessions.interrupt_turn(session, turn),
+                which,
+            )
+            .await
     }
 
     async fn events(&self, session: &SessionId, after: u64) -> Result<EventStream> {
@@ -103,13 +107,14 @@ impl SessionApi for Audited {
             let program = program.unwrap_or_default();
             Told::detail(format_args!("command {}: {program}", command.id))
         };
-        self.act(
-            "run_command",
-            Some(session),
-            self.sessions.command(session, request),
-            started,
-        )
-        .await
+        self.scribe
+            .act(
+                "run_command",
+                Some(session),
+                self.sessions.command(session, request),
+                started,
+            )
+            .await
     }
 
     async fn attach_command(
@@ -123,13 +128,14 @@ impl SessionApi for Audited {
 
     async fn open_terminal(&self, session: &SessionId, request: OpenTerminal) -> Result<TerminalInfo> {
         let opened = |terminal: &TerminalInfo| Told::detail(format_args!("terminal {}", terminal.id));
-        self.act(
-            "open_terminal",
-            Some(session),
-            self.sessions.open_terminal(session, request),
-            opened,
-        )
-        .await
+        self.scribe
+            .act(
+                "open_terminal",
+                Some(session),
+                self.sessions.open_terminal(session, request),
+                opened,
+            )
+            .await
     }
 
     async fn terminals(&self, session: &SessionId) -> Result<Vec<TerminalInfo>> {
@@ -144,24 +150,26 @@ impl SessionApi for Audited {
     ) -> Result<AttachedTerminal> {
         // Whoever looks at a terminal can type into it.
         let which = |_: &AttachedTerminal| Told::detail(format_args!("terminal {terminal}"));
-        self.act(
-            "attach_terminal",
-            Some(session),
-            self.sessions.attach_terminal(session, terminal, size),
-            which,
-        )
-        .await
+        self.scribe
+            .act(
+                "attach_terminal",
+                Some(session),
+                self.sessions.attach_terminal(session, terminal, size),
+                which,
+            )
+            .await
     }
 
     async fn close_terminal(&self, session: &SessionId, terminal: &TerminalId) -> Result<()> {
         let which = |(): &()| Told::detail(format_args!("terminal {terminal}"));
-        self.act(
-            "close_terminal",
-            Some(session),
-            self.sessions.close_terminal(session, terminal),
-            which,
-        )
-        .await
+        self.scribe
+            .act(
+                "close_terminal",
+                Some(session),
+                self.sessions.close_terminal(session, terminal),
+                which,
+            )
+            .await
     }
 
     async fn copy_in(&self, session: &SessionId, dest: &str, archive: ArchiveStream) -> Result<CopyReport> {
@@ -171,13 +179,14 @@ impl SessionApi for Audited {
                 report.entries, report.bytes
             ))
         };
-        self.act(
-            "copy_in",
-            Some(session),
-            self.sessions.copy_in(session, dest, archive),
-            copied,
-        )
-        .await
+        self.scribe
+            .act(
+                "copy_in",
+                Some(session),
+                self.sessions.copy_in(session, dest, archive),
+                copied,
+            )
+            .await
     }
 
     async fn copy_out(&self, session: &SessionId, path: &str) -> Result<ArchiveStream> {
@@ -198,13 +207,14 @@ impl SessionApi for Audited {
             session: None,
             detail: Some(decision.verdict()),
         };
-        self.act(
-            "decide_host",
-            session.as_ref(),
-            self.sessions.decide_egress(decision),
-            decided,
-        )
-        .await
+        self.scribe
+            .act(
+                "decide_host",
+                session.as_ref(),
+                self.sessions.decide_egress(decision),
+                decided,
+            )
+            .await
     }
 
     async fn egress_decisions(&self, session: Option<&SessionId>) -> Result<Vec<EgressDecision>> {
@@ -220,33 +230,36 @@ impl SessionApi for Audited {
     }
 
     async fn pause(&self, session: &SessionId) -> Result<()> {
-        self.act(
-            "pause_session",
-            Some(session),
-            self.sessions.pause(session),
-            Told::nothing,
-        )
-        .await
+        self.scribe
+            .act(
+                "pause_session",
+                Some(session),
+                self.sessions.pause(session),
+                Told::nothing,
+            )
+            .await
     }
 
     async fn resume(&self, session: &SessionId) -> Result<()> {
-        self.act(
-            "resume_session",
-            Some(session),
-            self.sessions.resume(session),
-            Told::nothing,
-        )
-        .await
+        self.scribe
+            .act(
+                "resume_session",
+                Some(session),
+                self.sessions.resume(session),
+                Told::nothing,
+            )
+            .await
     }
 
     async fn renew_lease(&self, session: &SessionId) -> Result<SessionInfo> {
-        self.act(
-            "renew_lease",
-            Some(session),
-            self.sessions.renew_lease(session),
-            Told::nothing,
-        )
-        .await
+        self.scribe
+            .act(
+                "renew_lease",
+                Some(session),
+                self.sessions.renew_lease(session),
+                Told::nothing,
+            )
+            .await
     }
 
     async fn checkpoint(&self, session: &SessionId) -> Result<Option<Checkpoint>> {
@@ -254,13 +267,14 @@ impl SessionApi for Audited {
             Some(checkpoint) => Told::detail(format_args!("checkpoint {}", checkpoint.id)),
             None => Told::detail("nothing to keep"),
         };
-        self.act(
-            "take_checkpoint",
-            Some(session),
-            self.sessions.checkpoint(session),
-            taken,
-        )
-        .await
+        self.scribe
+            .act(
+                "take_checkpoint",
+                Some(session),
+                self.sessions.checkpoint(session),
+                taken,
+            )
+            .await
     }
 
     async fn checkpoints(&self, session: &SessionId) -> Result<Vec<Checkpoint>> {
@@ -274,13 +288,14 @@ impl SessionApi for Audited {
     async fn restore(&self, request: RestoreRequest) -> Result<SessionInfo> {
         let session = request.session;
         let restored = |info: &SessionInfo| Told::detail(format_args!("into session {}", info.id));
-        self.act(
-            "restore_work",
-            Some(&session),
-            self.sessions.restore(request),
-            restored,
-        )
-        .await
+        self.scribe
+            .act(
+                "restore_work",
+                Some(&session),
+                self.sessions.restore(request),
+                restored,
+            )
+            .await
     }
 
     async fn collect_garbage(&self, dry_run: bool) -> Result<GarbageReport> {
@@ -295,13 +310,14 @@ impl SessionApi for Audited {
                 report.left.len()
             ))
         };
-        self.act(
-            "collect_garbage",
-            None,
-            self.sessions.collect_garbage(dry_run),
-            collected,
-        )
-        .await
+        self.scribe
+            .act(
+                "collect_garbage",
+                None,
+                self.sessions.collect_garbage(dry_run),
+                collected,
+            )
+            .await
     }
 
     async fn audit(&self, query: AuditQuery) -> Result<Vec<AuditLine>> {
@@ -313,13 +329,14 @@ impl SessionApi for Audited {
     }
 
     async fn destroy(&self, session: &SessionId) -> Result<()> {
-        self.act(
-            "destroy_session",
-            Some(session),
-            self.sessions.destroy(session),
-            Told::nothing,
-        )
-        .await
+        self.scribe
+            .act(
+                "destroy_session",
+                Some(session),
+                self.sessions.destroy(session),
+                Told::nothing,
+            )
+            .await
     }
 }
 

@@ -16,6 +16,11 @@ use crate::id::SessionId;
 /// [`SessionApi`] of one caller, with an audit log.
 pub struct Audited {
     pub(super) sessions: Arc<dyn SessionApi>,
+    pub(super) scribe: Scribe,
+}
+
+/// Writes down what one caller does.
+pub(super) struct Scribe {
     log: AuditLog,
     actor: Arc<str>,
 }
@@ -23,7 +28,7 @@ pub struct Audited {
 impl fmt::Debug for Audited {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Audited")
-            .field("actor", &self.actor)
+            .field("actor", &self.scribe.actor)
             .finish_non_exhaustive()
     }
 }
@@ -35,6 +40,14 @@ impl Audited {
     pub fn new(sessions: Arc<dyn SessionApi>, log: AuditLog, actor: impl Into<Arc<str>>) -> Self {
         Self {
             sessions,
+            scribe: Scribe::new(log, actor),
+        }
+    }
+}
+
+impl Scribe {
+    pub(super) fn new(log: AuditLog, actor: impl Into<Arc<str>>) -> Self {
+        Self {
             log,
             actor: actor.into(),
         }

@@ -210,6 +210,11 @@ impl SessionManager {
                 shutdown,
             }),
         };
+        if manager.inner.options.supervise
+            && let Err(error) = manager.inner.foundation.store.check_records().await
+        {
+            tracing::warn!(%error, "the records could not be checked");
+        }
         manager.inner.foundation.gateway.attach(manager.programs());
         manager.end_what_others_abandoned();
         if manager.inner.options.supervise {

@@ -218,6 +218,18 @@ fn newest(connection: &Connection, session: &SessionId) -> Result<Vec<Checkpoint
     rows.next()?.map(|row| read(session, row)).into_iter().collect()
 }
 
+/// Whether a row can be read.
+pub(super) fn probe(connection: &Connection, pk: i64) -> Result<(), Failure> {
+    let sql = format!("SELECT {COLUMNS} FROM checkpoint WHERE pk = ?1");
+    let mut statement = connection.prepare_cached(&sql)?;
+    let mut rows = statement.query([pk])?;
+    match rows.next()? {
+        // Whose it is does not matter for that.
+        Some(row) => read(&SessionId::new(), row).map(drop),
+        None => Ok(()),
+    }
+}
+
 fn read(session: &SessionId, row: &Row<'_>) -> Result<Checkpoint, Failure> {
     let id: String = row.get(0)?;
     let turn: Option<String> = row.get(1)?;

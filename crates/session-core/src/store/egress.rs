@@ -280,7 +280,8 @@ fn keep(write: &Write<'_>, scope: Option<i64>, decision: &DecideEgress) -> Resul
 fn decisions(connection: &Connection, scope: Option<i64>) -> Result<Vec<EgressDecision>, Failure> {
     const SQL: &str = "SELECT session.id, rule, allow, at
         FROM egress_decision LEFT JOIN session ON session.pk = egress_decision.session
-        WHERE ?1 IS NULL OR egress_decision.session IS NULL OR egress_decision.session = ?1
+        WHERE coalesce(session.quarantined, 0) = 0
+            AND (?1 IS NULL OR egress_decision.session IS NULL OR egress_decision.session = ?1)
         ORDER BY egress_decision.pk DESC";
     let mut statement = connection.prepare_cached(SQL)?;
     let mut rows = statement.query([scope])?;
@@ -300,7 +301,7 @@ fn decisions(connection: &Connection, scope: Option<i64>) -> Result<Vec<EgressDe
 fn waiting(connection: &Connection, scope: Option<i64>) -> Result<Vec<(i64, EgressRequest)>, Failure> {
     const SQL: &str = "SELECT session.pk, session.id, host, port, first_at, last_at, times
         FROM egress_request JOIN session ON session.pk = egress_request.session
-        WHERE ?1 IS NULL OR egress_request.session = ?1
+        WHERE session.quarantined = 0 AND (?1 IS NULL OR egress_request.session = ?1)
         ORDER BY last_at DESC, first_at DESC";
     let mut statement = connection.prepare_cached(SQL)?;
     let mut rows = statement.query([scope])?;

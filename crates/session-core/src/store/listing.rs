@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use super::error::{Failure, decode};
 use super::events::{stamp, uint};
 use super::reader::Query;
-use super::{Inner, closed};
+use super::{Inner, closed, quarantine};
 use crate::error::Result;
 use crate::id::SessionId;
 use crate::session::SessionInfo;
@@ -84,7 +84,7 @@ impl Seen {
     fn read(&mut self, connection: &Connection) -> Result<(), Failure> {
         const SQL: &str =
             "SELECT pk, state, updated_at, turns, last_event, cost_usd, lease_until FROM session
-            WHERE ended = 0 ORDER BY pk DESC";
+            WHERE ended = 0 AND quarantined = 0 ORDER BY pk DESC";
         // One snapshot: the version is that of the rows.
         let snapshot = connection.unchecked_transaction()?;
         let data_version = data_version(&snapshot)?;
@@ -94,7 +94,9 @@ impl Seen {
         let mut sessions = Vec::with_capacity(self.rows.len());
         while let Some(row) = rows.next()? {
             let pk = row.get(0)?;
-            let now = self.keep(&snapshot, pk, row)?;
+            let Some(now) = quarantine::readable(self.keep(&snapshot, pk, row))? else {
+                continue;
+            };
             sessions.push(now.info.clone());
             kept.insert(pk, now);
         }

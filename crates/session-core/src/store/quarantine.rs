@@ -1,16 +1,62 @@
 //! Records that cannot be read: told apart from those that are not there, and put aside one by one.
+//!
+//! One bad record spoils nothing else: lists leave it out, and whoever asks for it alone is told. The process that
+//! supervises puts it aside when it starts: the row is kept in a table of its own with the reason, what belongs to a
+//! session is left where it is, its container too. A session that can be read again, because the version that wrote it
+//! is back, is put back.
+//!
+//! What people decided about hosts is never put aside: a refusal must not lapse because it cannot be read.
 
-use rusqlite::{Connection, OptionalExtension as _};
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, OptionalExtension as _, params};
+use serde_json::{Map, Value};
 
-use super::Store;
 use super::error::{Failure, decode};
 use super::events::stamp;
-use super::types::{Quarantined, Standing};
-use crate::error::Result;
+use super::sessions::{self, Head};
+use super::types::{Batch, Quarantined, Standing};
+use super::writer::Write;
+use super::{Store, audit, checkpoints, turns};
+use crate::audit::{AuditDecision, AuditEntry};
+use crate::error::{Error, ErrorReport, Result};
+use crate::event::EventKind;
 use crate::id::SessionId;
+use crate::state::{SessionState, Transition};
 
 const STANDING: &str = "read the session's standing";
 const LISTING: &str = "list the quarantine";
+const CHECKING: &str = "check the records";
+
+/// Where records are that can be put aside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Table {
+    Session,
+    Turn,
+    Checkpoint,
+}
+
+impl Table {
+    const ALL: [Self; 3] = [Self::Session, Self::Turn, Self::Checkpoint];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Session => "session",
+            Self::Turn => "turn",
+            Self::Checkpoint => "checkpoint",
+        }
+    }
+
+    /// The id of the session to which a row belongs.
+    fn owner(self) -> &'static str {
+        match self {
+            Self::Session => "SELECT id FROM session WHERE pk = ?1",
+            Self::Turn => "SELECT s.id FROM turn r JOIN session s ON s.pk = r.session WHERE r.pk = ?1",
+            Self::Checkpoint => {
+                "SELECT s.id FROM checkpoint r JOIN session s ON s.pk = r.session WHERE r.pk = ?1"
+            }
+        }
+    }
+}
 
 impl Store {
     /// What the store has of a session. Whoever would remove what has no record asks this: a record that cannot be read
@@ -32,10 +78,45 @@ impl Store {
     pub async fn quarantined(&self) -> Result<Vec<Quarantined>> {
         self.inner.read(LISTING, list).await
     }
+
+    /// Puts records aside that cannot be read, each in a transaction of its own, and puts sessions back that can be read
+    /// again. Answers with those that were put aside now. For the process that supervises the state directory: another
+    /// one may be of an older version, which knows less.
+    ///
+    /// # Errors
+    /// As of every method.
+    pub async fn check_records(&self) -> Result<Vec<Quarantined>> {
+        let aside = self.inner.read(CHECKING, kept_sessions).await?;
+        for pk in aside {
+            self.inner
+                .write(CHECKING, move |write| put_back(write, pk))
+                .await?;
+        }
+        let unreadable = self.inner.read(CHECKING, unreadable).await?;
+        let mut put_aside = Vec::new();
+        for (table, pk) in unreadable {
+            let done = self
+                .inner
+                .write(CHECKING, move |write| set_aside(write, table, pk))
+                .await?;
+            if let Some(record) = done {
+                tracing::error!(
+                    table = record.table,
+                    session = record.session.map(tracing::field::display),
+                    reason = record.reason,
+                    "a record that cannot be read was put aside; what belongs to it is left alone"
+                );
+                put_aside.push(record);
+            }
+        }
+        Ok(put_aside)
+    }
 }
 
 fn standing(connection: &Connection, session: &SessionId) -> Result<Standing, Failure> {
     const SQL: &str = "SELECT state, quarantined FROM session WHERE id = ?1";
+    // Of a record with an unreadable id nobody knows whose it is, so it may be anybody's.
+    const NAMELESS: &str = "SELECT count(*) FROM session WHERE length(id) <> 36 OR id NOT GLOB '*-*-*-*-*'";
     let found: Option<(String, bool)> = connection
         .prepare_cached(SQL)?
         .query_row([session.to_string()], |row| Ok((row.get(0)?, row.get(1)?)))
@@ -43,7 +124,16 @@ fn standing(connection: &Connection, session: &SessionId) -> Result<Standing, Fa
     Ok(match found {
         Some((_, true)) => Standing::Unreadable,
         Some((state, false)) => decode("state", &state).map_or(Standing::Unreadable, Standing::Known),
-        None => Standing::Absent,
+        None => {
+            let nameless: i64 = connection
+                .prepare_cached(NAMELESS)?
+                .query_row([], |row| row.get(0))?;
+            if nameless == 0 {
+                Standing::Absent
+            } else {
+                Standing::Unreadable
+            }
+        }
     })
 }
 
@@ -61,4 +151,205 @@ fn list(connection: &Connection) -> Result<Vec<Quarantined>, Failure> {
         })
     })?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// Sessions that were put aside.
+fn kept_sessions(connection: &Connection) -> Result<Vec<i64>, Failure> {
+    let mut statement = connection.prepare_cached("SELECT pk FROM session WHERE quarantined <> 0")?;
+    let rows = statement.query_map([], |row| row.get(0))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// The rows that cannot be read.
+fn unreadable(connection: &Connection) -> Result<Vec<(Table, i64)>, Failure> {
+    let mut found = Vec::new();
+    for table in Table::ALL {
+        let live = match table {
+            Table::Session => "SELECT pk FROM session WHERE quarantined = 0",
+            Table::Turn => "SELECT pk FROM turn",
+            Table::Checkpoint => "SELECT pk FROM checkpoint",
+        };
+        let mut statement = connection.prepare(live)?;
+        let keys = statement
+            .query_map([], |row| row.get(0))?
+            .collect::<rusqlite::Result<Vec<i64>>>()?;
+        for pk in keys {
+            if reason(connection, table, pk)?.is_some() {
+                found.push((table, pk));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Why a row cannot be read; `None` when it can, or is not there.
+fn reason(connection: &Connection, table: Table, pk: i64) -> Result<Option<String>, Failure> {
+    let read = match table {
+        Table::Session => sessions::probe(connection, pk),
+        Table::Turn => turns::probe(connection, pk),
+        Table::Checkpoint => checkpoints::probe(connection, pk),
+    };
+    match read {
+        Ok(()) => Ok(None),
+        Err(Failure::Refused(error)) => Ok(Some(chain(&error))),
+        Err(Failure::Sqlite(
+            error @ (rusqlite::Error::InvalidColumnType(..)
+            | rusqlite::Error::IntegralValueOutOfRange(..)
+            | rusqlite::Error::FromSqlConversionFailure(..)
+            | rusqlite::Error::Utf8Error(..)),
+        )) => Ok(Some(error.to_string())),
+        Err(failure) => Err(failure),
+    }
+}
+
+fn chain(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+fn put_back(write: &mut Write<'_>, pk: i64) -> Result<(), Failure> {
+    const SESSION: &str = "UPDATE session SET quarantined = 0 WHERE pk = ?1";
+    const NOTE: &str = "DELETE FROM quarantine WHERE source = 'session' AND source_pk = ?1";
+    if reason(write.connection, Table::Session, pk)?.is_some() {
+        return Ok(());
+    }
+    write.connection.execute(SESSION, [pk])?;
+    write.connection.execute(NOTE, [pk])?;
+    let session = owner(write.connection, Table::Session, pk)?;
+    tell(
+        write,
+        "put_back_record",
+        session.parse().ok(),
+        "it can be read again".to_owned(),
+    )
+}
+
+fn set_aside(write: &mut Write<'_>, table: Table, pk: i64) -> Result<Option<Quarantined>, Failure> {
+    const NOTE: &str = "INSERT INTO quarantine (source, source_pk, session, reason, at, record)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+    const SESSION: &str = "UPDATE session SET quarantined = 1 WHERE pk = ?1";
+    // Under the lock: somebody may have changed it since it was read.
+    let Some(reason) = reason(write.connection, table, pk)? else {
+        return Ok(None);
+    };
+    let session = owner(write.connection, table, pk)?;
+    let record = Quarantined {
+        table: table.name().to_owned(),
+        session: session.parse().ok(),
+        reason,
+        at: write.now,
+        record: row_as_json(write.connection, table, pk)?.to_string(),
+    };
+    write.connection.execute(
+        NOTE,
+        params![
+            record.table,
+            pk,
+            session,
+            record.reason,
+            record.at.as_microsecond(),
+            record.record
+        ],
+    )?;
+    if table == Table::Session {
+        write.connection.execute(SESSION, [pk])?;
+    } else {
+        let remove = format!("DELETE FROM {} WHERE pk = ?1", table.name());
+        write.connection.execute(&remove, [pk])?;
+        if let Some(session) = record.session {
+            mend(write, &session, &record)?;
+        }
+    }
+    let what = format!("{}: {}", record.table, record.reason);
+    tell(write, "quarantine_record", record.session, what)?;
+    Ok(Some(record))
+}
+
+/// Tells of what a session has lost, and lets it go on when that was the turn that ran.
+fn mend(write: &mut Write<'_>, session: &SessionId, record: &Quarantined) -> Result<(), Failure> {
+    let Ok(Some(head)) = Head::find(write.connection, session) else {
+        return Ok(());
+    };
+    if head.has_ended() {
+        return Ok(());
+    }
+    let stuck = head.state == SessionState::Busy && turns::running(write.connection, &head)?.is_none();
+    let error = ErrorReport {
+        code: crate::error::ErrorKind::StoreFailed,
+        message: format!("a {} of it could not be read and was put aside", record.table),
+        hint: Some("the record is kept in the store's quarantine".to_owned()),
+        retryable: false,
+    };
+    let batch = Batch {
+        events: vec![(None, EventKind::Problem { error })],
+        state: stuck
+            .then(|| head.state.after(Transition::TurnEnded))
+            .transpose()?,
+        ..Batch::default()
+    };
+    sessions::commit(write, session, &batch).map(drop)
+}
+
+fn tell(
+    write: &mut Write<'_>,
+    action: &str,
+    session: Option<SessionId>,
+    detail: String,
+) -> Result<(), Failure> {
+    let entry = AuditEntry {
+        actor: "cofferdam".to_owned(),
+        action: action.to_owned(),
+        session,
+        decision: AuditDecision::Done,
+        rule: None,
+        detail: Some(detail),
+    };
+    audit::append(write, &entry).map(drop)
+}
+
+fn owner(connection: &Connection, table: Table, pk: i64) -> Result<String, Failure> {
+    let id = connection
+        .query_row(table.owner(), [pk], |row| row.get(0))
+        .optional()?;
+    Ok(id.unwrap_or_default())
+}
+
+fn row_as_json(connection: &Connection, table: Table, pk: i64) -> Result<Value, Failure> {
+    let sql = format!("SELECT * FROM {} WHERE pk = ?1", table.name());
+    let mut statement = connection.prepare(&sql)?;
+    let names: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
+    let row = statement.query_row([pk], |row| {
+        let mut fields = Map::new();
+        for (index, name) in names.into_iter().enumerate() {
+            fields.insert(name, as_json(row.get_ref(index)?));
+        }
+        Ok(Value::Object(fields))
+    })?;
+    Ok(row)
+}
+
+fn as_json(value: ValueRef<'_>) -> Value {
+    match value {
+        ValueRef::Null => Value::Null,
+        ValueRef::Integer(number) => number.into(),
+        ValueRef::Real(number) => number.into(),
+        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => String::from_utf8_lossy(bytes).into_owned().into(),
+    }
+}
+
+/// Leaves a record out that cannot be read.
+pub(super) fn readable<T>(read: Result<T, Failure>) -> Result<Option<T>, Failure> {
+    match read {
+        Ok(record) => Ok(Some(record)),
+        Err(Failure::Refused(error)) => {
+            tracing::debug!(error = chain(&error), "a record that cannot be read is left out");
+            Ok(None)
+        }
+        Err(failure) => Err(failure),
+    }
 }

@@ -8,7 +8,7 @@ use super::error::{Failure, decode, encode, no_session};
 use super::events::{self, int, stamp, uint};
 use super::types::{AgentRecord, Batch, Inserted, RecoveryRecord, SessionRecord};
 use super::writer::Write;
-use super::{audit, egress, turns};
+use super::{audit, egress, quarantine, turns};
 use crate::error::{Error, ErrorKind};
 use crate::event::{Event, EventKind};
 use crate::id::{ContainerName, SessionId};
@@ -27,7 +27,7 @@ pub(super) struct Head {
 
 impl Head {
     pub(super) fn find(connection: &Connection, id: &SessionId) -> Result<Option<Self>, Failure> {
-        const SQL: &str = "SELECT pk, last_event, state FROM session WHERE id = ?1";
+        const SQL: &str = "SELECT pk, last_event, state FROM session WHERE id = ?1 AND quarantined = 0";
         let found: Option<(i64, i64, String)> = connection
             .prepare_cached(SQL)?
             .query_row([id.to_string()], |row| {
@@ -115,7 +115,7 @@ const COLUMNS: &str = "info, state, updated_at, turns, last_event, cost_usd, tok
 pub(super) fn get(connection: &Connection, id: &SessionId) -> Result<Option<SessionRecord>, Failure> {
     one(
         connection,
-        &format!("SELECT {COLUMNS} FROM session WHERE id = ?1"),
+        &format!("SELECT {COLUMNS} FROM session WHERE id = ?1 AND quarantined = 0"),
         &id.to_string(),
     )
 }
@@ -136,18 +136,47 @@ fn one(connection: &Connection, sql: &str, key: &str) -> Result<Option<SessionRe
 
 /// Sessions, newest first.
 pub(super) fn list(connection: &Connection, filter: &SessionFilter) -> Result<Vec<SessionRecord>, Failure> {
-    let live = if filter.all { "" } else { "WHERE ended = 0" };
+    let live = if filter.all {
+        "WHERE quarantined = 0"
+    } else {
+        "WHERE ended = 0 AND quarantined = 0"
+    };
     let sql = format!("SELECT {COLUMNS} FROM session {live} ORDER BY pk DESC");
     let mut statement = connection.prepare_cached(&sql)?;
     let mut rows = statement.query([])?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
-        let record = read(row)?;
-        if filter.fits(&record.info) {
+        if let Some(record) = quarantine::readable(read(row))?
+            && filter.fits(&record.info)
+        {
             found.push(record);
         }
     }
     Ok(found)
+}
+
+/// Whether a row can be read.
+pub(super) fn probe(connection: &Connection, pk: i64) -> Result<(), Failure> {
+    let sql = format!("SELECT {COLUMNS}, id FROM session WHERE pk = ?1");
+    let mut statement = connection.prepare_cached(&sql)?;
+    let mut rows = statement.query([pk])?;
+    let Some(row) = rows.next()? else {
+        return Ok(());
+    };
+    let id: String = row.get("id")?;
+    let record = read(row)?;
+    if record.info.id.to_string() == id {
+        return Ok(());
+    }
+    Err(Failure::Refused(
+        Error::new(
+            ErrorKind::StoreFailed,
+            "read the store",
+            "a record is under the id of another one",
+        )
+        .with_context("its id", record.info.id)
+        .with_retryable(false),
+    ))
 }
 
 fn read(row: &Row<'_>) -> Result<SessionRecord, Failure> {

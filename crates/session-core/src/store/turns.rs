@@ -275,6 +275,18 @@ pub(super) fn select(
     Ok(turns)
 }
 
+/// Whether a row can be read.
+pub(super) fn probe(connection: &Connection, pk: i64) -> Result<(), Failure> {
+    let sql = format!("SELECT {COLUMNS} FROM turn WHERE pk = ?1");
+    let mut statement = connection.prepare_cached(&sql)?;
+    let mut rows = statement.query([pk])?;
+    match rows.next()? {
+        // Whose it is does not matter for that.
+        Some(row) => read(&SessionId::new(), row).map(drop),
+        None => Ok(()),
+    }
+}
+
 fn read(session: &SessionId, row: &Row<'_>) -> Result<TurnInfo, Failure> {
     let id: String = row.get(0)?;
     let status: String = row.get(1)?;

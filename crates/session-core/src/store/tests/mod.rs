@@ -1,14 +1,17 @@
 //! The store as its callers see it: one file, several handles, several processes, and what may happen to them.
 
 mod audit;
+mod bad_disk;
 mod crash;
 mod egress;
 mod faults;
 mod follow;
 mod full_disk;
 mod listing;
+mod migration;
 mod numbering;
 mod opening;
+mod quarantine;
 mod records;
 mod speed;
 mod spending;
