@@ -13,7 +13,7 @@ use session_core::state_dir::StateDir;
 
 use self::request::{run_settings, session_request};
 use crate::args::mcp::McpCommand;
-use crate::args::{Cli, Command, DetachStage};
+use crate::args::{Cli, Command, DetachStage, RestoreArgs};
 use crate::browser;
 use crate::commands::{self, ConfigSettings, DoctorSettings, McpContext};
 use crate::compose::{Backend, Opened};
@@ -23,6 +23,7 @@ use crate::daemon::connect::{Told, Wish};
 use crate::exit::ExitStatus;
 use crate::failure::print_error;
 use crate::logging::{self, LogSettings};
+use crate::operator;
 use crate::printer::Printer;
 use crate::reference;
 use crate::settings::env::{self, Environment};
@@ -189,12 +190,38 @@ impl Invocation {
                 Ok(dir) => commands::health(&dir, backend, console).await,
                 Err(error) => Err(error),
             },
+            Command::Backup(args) => match state_dir().and_then(|dir| StateDir::open(&dir)) {
+                Ok(state) => self.backup(&args.file, &state, environment).await,
+                Err(error) => Err(error),
+            },
+            Command::Restore(RestoreArgs {
+                backup: Some(file), ..
+            }) => match state_dir().and_then(|dir| StateDir::open(&dir)) {
+                Ok(state) => {
+                    let home = environment.get(env::HOME).map(std::path::PathBuf::from);
+                    let policy = operator::place(home.as_deref(), environment);
+                    let file = self.current_dir.join(file);
+                    commands::restore_all(&file, &state, policy, console).await
+                }
+                Err(error) => Err(error),
+            },
             Command::Token(command) => {
                 state_dir().and_then(|dir| commands::token(command, &StateDir::open(&dir)?, console))
             }
             _ => return None,
         };
         Some(answered)
+    }
+
+    async fn backup(
+        &self,
+        file: &Path,
+        state: &StateDir,
+        environment: &dyn Environment,
+    ) -> Result<ExitStatus> {
+        let home = environment.get(env::HOME).map(std::path::PathBuf::from);
+        let policy = operator::text(home.as_deref(), environment)?;
+        commands::backup(&self.current_dir.join(file), state, policy, &self.console).await
     }
 
     /// What rests on sessions: by the daemon, or all in this process.

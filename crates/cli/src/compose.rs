@@ -22,6 +22,7 @@ use session_core::manager::{ManagerOptions, SessionManager};
 use session_core::policy::mounts::HostPaths;
 use session_core::runtime::{ContainerRuntime, Guarded, Progress, RuntimeHealth, TimeLimits, UserIds};
 use session_core::state_dir::StateDir;
+use session_core::store::{Quarantined, Store};
 use session_gateway::mcp::McpGateway;
 
 pub use self::gateway::GatewaySettings;
@@ -90,6 +91,12 @@ pub trait Backend: Send + Sync {
     /// `StateDirRefused`, `HostIo`.
     fn state_dir(&self, settings: &Settings) -> Result<()>;
 
+    /// What the store had to put aside because it could not be read; nothing when there is no store yet.
+    ///
+    /// # Errors
+    /// `StateDirRefused` and `StoreFailed` for a store that is newer or damaged.
+    async fn quarantined(&self, settings: &Settings) -> Result<Vec<Quarantined>>;
+
     /// Asks the engine whether it works.
     ///
     /// # Errors
@@ -146,6 +153,17 @@ impl Backend for Local {
         StateDir::open(&settings.state_dir).map(drop)
     }
 
+    async fn quarantined(&self, settings: &Settings) -> Result<Vec<Quarantined>> {
+        // A directory that is refused has a check of its own.
+        let Ok(dir) = StateDir::open(&settings.state_dir) else {
+            return Ok(Vec::new());
+        };
+        if !dir.store_path().exists() {
+            return Ok(Vec::new());
+        }
+        Store::open(&dir).await?.quarantined().await
+    }
+
     async fn engine(&self, settings: &Settings) -> Result<RuntimeHealth> {
         guarded(settings)?.probe().await
     }
@@ -186,6 +204,7 @@ pub async fn manage(
     options.default_small_model.clone_from(&settings.small_model);
     options.supervise = settings.supervise;
     options.allow_open = settings.gateway.allow_open;
+    options.checkpoints = settings.gateway.checkpoints;
     options.certificates = settings.gateway.read_certificates()?;
     options.presets = Some(settings.gateway.presets.clone());
     let manager = SessionManager::open(state_dir, options, runtime, Arc::new(gateway)).await?;

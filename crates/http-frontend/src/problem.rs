@@ -4,16 +4,19 @@ use std::error::Error as StdError;
 use std::fmt;
 
 use axum::body::Body;
-use axum::http::header::{CONTENT_TYPE, HeaderName};
+use axum::http::header::{CONTENT_TYPE, HeaderName, RETRY_AFTER};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use http_api::{Problem, SurfaceCode};
-use session_core::error::Error;
+use session_core::error::{Error, ErrorKind};
 
 use crate::scoped::Forbidden;
 
 /// The media type of problems.
 pub const PROBLEM_JSON: &str = "application/problem+json";
+
+/// In how many seconds to ask again where a limit is reached that others make room below.
+const COME_BACK: &str = "5";
 
 /// What a handler answers when it fails.
 #[derive(Debug, Clone)]
@@ -84,6 +87,9 @@ impl From<&Error> for Failure {
         if failure.status().is_server_error() {
             tracing::warn!(error = %Chain(error), kind = %error.kind(), "a request failed");
         }
+        if error.kind() == ErrorKind::LimitExceeded && error.is_retryable() {
+            return failure.with_header(RETRY_AFTER, HeaderValue::from_static(COME_BACK));
+        }
         failure
     }
 }
@@ -113,5 +119,26 @@ impl fmt::Display for Chain<'_> {
             next = source.source();
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_may_come_back_is_told_when() {
+        let full = |retryable| {
+            let error = Error::new(ErrorKind::LimitExceeded, "create the session", "there is no room")
+                .with_retryable(retryable);
+            let answer = Failure::from(error).into_response();
+            let after = answer.headers().get(RETRY_AFTER).cloned();
+            (
+                answer.status().as_u16(),
+                after.map(|value| value.as_bytes().to_vec()),
+            )
+        };
+        assert_eq!(full(true), (429, Some(COME_BACK.as_bytes().to_vec())));
+        assert_eq!(full(false), (429, None), "it would be refused again");
     }
 }

@@ -16,8 +16,8 @@ use crate::console::Console;
 use crate::daemon::connect::Wish;
 use crate::exit::ExitStatus;
 use crate::printer::Printer;
-use crate::sanitize;
 use crate::settings::Settings;
+use crate::{render, sanitize};
 
 /// Fewer open files than this do not carry a few busy sessions.
 const MIN_FILES: u64 = 1024;
@@ -48,6 +48,7 @@ pub async fn doctor(
 ) -> Result<ExitStatus> {
     let mut report = Report::new(&console.printer);
     report.add(state_dir(settings, backend))?;
+    records(settings, backend, &mut report).await?;
     report.add(daemon(settings, backend).await)?;
     report.add(files())?;
     let engine_works = engine(settings, backend, &mut report).await?;
@@ -72,6 +73,36 @@ fn state_dir(settings: &Settings, backend: &dyn Backend) -> Check {
     match backend.state_dir(settings) {
         Ok(()) => Check::ok("state", format!("{} is ours alone", settings.state_dir.display())),
         Err(error) => Check::failed("state", &error),
+    }
+}
+
+/// Records that are well are nothing to tell of.
+async fn records(settings: &Settings, backend: &dyn Backend, report: &mut Report<'_>) -> Result<()> {
+    const CHECK: &str = "records";
+    match backend.quarantined(settings).await {
+        Ok(none) if none.is_empty() => Ok(()),
+        Ok(aside) => {
+            let sessions: std::collections::BTreeSet<String> = aside
+                .iter()
+                .filter_map(|record| record.session)
+                .map(|session| session.to_string())
+                .collect();
+            let of = match sessions.len() {
+                0 => String::new(),
+                _ => format!(", of {}", sessions.into_iter().collect::<Vec<_>>().join(", ")),
+            };
+            report.add(Check::warn(
+                CHECK,
+                format!(
+                    "{} could not be read and were put aside{of}",
+                    render::count(aside.len() as u64, "record")
+                ),
+                Some(
+                    "their containers are left alone; `cofferdam restore --backup FILE` brings a backup back",
+                ),
+            ))
+        }
+        Err(error) => report.add(Check::failed(CHECK, &error)),
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod attach;
 mod audit;
+mod backup;
 mod checkpoints;
 mod completions;
 mod config;
@@ -30,6 +31,7 @@ mod usage;
 
 pub use self::attach::attach;
 pub use self::audit::audit;
+pub use self::backup::{backup, restore_all};
 pub use self::checkpoints::{checkpoint, checkpoints, restore};
 pub use self::completions::completions;
 pub use self::config::{ConfigSettings, config};

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use session_core::checkpoint::CheckpointPolicy;
 use session_core::egress::Presets;
 use session_core::error::{Error, ErrorKind, Result};
 use session_gateway::SessionGateway;
@@ -31,6 +32,8 @@ pub struct GatewaySettings {
     pub presets: Arc<dyn Presets>,
     /// Whether a session may have the open network.
     pub allow_open: bool,
+    /// When their work is kept.
+    pub checkpoints: CheckpointPolicy,
     /// Certificates that sessions trust beside their image's own: named by the policy, which has to be there, or by the
     /// environment.
     pub certificates: Option<Certificates>,
@@ -74,6 +77,7 @@ impl GatewaySettings {
             egress: egress(&policy.egress, environment)?,
             presets: Arc::new(HostPresets::new(&policy.egress, home.cloned(), environment)),
             allow_open: policy.network.open,
+            checkpoints: policy.checkpoints.policy(),
             certificates: required.or_else(found),
         })
     }

@@ -11,6 +11,7 @@ use session_core::egress::{HostRule, PresetName};
 use session_core::error::Result;
 use session_core::secret::SecretReference;
 
+use super::keeping::Checkpoints;
 use super::refuse;
 use crate::parse::parse_size;
 
@@ -24,6 +25,8 @@ pub struct OperatorPolicy {
     pub egress: Egress,
     /// How much may be used.
     pub budget: Budgets,
+    /// When sessions' work is kept.
+    pub checkpoints: Checkpoints,
     /// What models cost, where the table of list prices is wrong or silent: by a pattern of their names.
     pub prices: BTreeMap<String, Price>,
     /// Model providers, in order of preference. None means that the environment names the one.

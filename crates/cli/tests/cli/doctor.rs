@@ -146,3 +146,23 @@ async fn a_trial_looks_at_the_seal_and_leaves_nothing() {
         assert!(user.fake.calls().iter().any(|call| call.starts_with("destroy")));
     }
 }
+
+#[tokio::test]
+async fn records_that_cannot_be_read_are_told() {
+    let mut fake = Fake::new();
+    fake.kept.quarantined = vec![session_core::store::Quarantined {
+        table: "session".to_owned(),
+        session: Some(crate::support::fixtures::session_id('f')),
+        reason: "its state has another form".to_owned(),
+        at: crate::support::fixtures::start(),
+        record: "{}".to_owned(),
+    }];
+    let user = User::new(fake);
+    let outcome = user.runs("doctor").await;
+    let told = outcome.stdout() + &outcome.stderr();
+    assert!(told.contains("1 record could not be read"), "{told}");
+    assert!(
+        told.contains(&crate::support::fixtures::session_id('f').to_string()),
+        "{told}"
+    );
+}

@@ -14,6 +14,7 @@ mod escape;
 mod exec;
 mod files;
 mod keeper;
+mod keeping;
 mod list;
 mod logs;
 mod mcp_approve;

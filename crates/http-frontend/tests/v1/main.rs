@@ -11,6 +11,7 @@ mod description;
 mod events;
 mod files;
 mod followed;
+mod keeping;
 mod operator;
 mod sessions;
 mod sockets;

@@ -111,6 +111,7 @@ impl House {
             tokens: Some(tokens.clone()),
             ..HttpOptions::default()
         };
+        options.audit = Some(manager.audit_log());
         change(&mut options);
         let control = Arc::new(Control::default());
         let server = HttpServer::new(Arc::new(manager), options, control.clone());

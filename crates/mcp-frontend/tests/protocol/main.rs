@@ -12,6 +12,7 @@ mod files;
 mod handshake;
 mod http;
 mod http_gate;
+mod keeping;
 mod logs;
 mod prompts;
 mod resources;

@@ -355,6 +355,9 @@ async fn sessions_that_nobody_has_are_not_found_everywhere() {
         ("get_session_logs", json!({})),
         ("get_session_diff", json!({})),
         ("interrupt_session", json!({})),
+        ("resume_session", json!({})),
+        ("list_checkpoints", json!({})),
+        ("restore_session", json!({})),
         ("start_task", json!({ "command": "x" })),
         ("list_tasks", json!({})),
         (

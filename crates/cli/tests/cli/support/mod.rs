@@ -22,6 +22,7 @@ use http_api::ServerInfo;
 use session_core::error::{Error, ErrorKind, Result};
 use session_core::id::ImageRef;
 use session_core::runtime::{Progress, RuntimeHealth};
+use session_core::store::Quarantined;
 
 use self::fake::Fake;
 use self::streams::Capture;
@@ -173,6 +174,10 @@ impl Backend for User {
 
     fn state_dir(&self, _settings: &Settings) -> Result<()> {
         Ok(())
+    }
+
+    async fn quarantined(&self, _settings: &Settings) -> Result<Vec<Quarantined>> {
+        Ok(self.fake.kept.quarantined.clone())
     }
 
     async fn engine(&self, _settings: &Settings) -> Result<RuntimeHealth> {

@@ -4,13 +4,16 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use session_core::activity::StallCause;
-use session_core::api::{ArchiveStream, EventStream, SessionApi};
+use session_core::api::{ArchiveStream, ByteStream, EventStream, SessionApi};
+use session_core::audit::{AuditLine, AuditQuery, AuditVerdict};
 use session_core::budget::Spent;
+use session_core::checkpoint::{Checkpoint, RestoreRequest};
 use session_core::command::{CommandRequest, RunningCommand};
 use session_core::egress::{DecideEgress, EgressDecision, EgressRequest};
 use session_core::error::{Error, ErrorKind, Result};
 use session_core::event::Event;
-use session_core::id::{CommandId, SessionId, TerminalId, TurnId};
+use session_core::garbage::GarbageReport;
+use session_core::id::{CheckpointId, CommandId, SessionId, TerminalId, TurnId};
 use session_core::mcp::McpStatus;
 use session_core::session::{
     Carrier, CopyReport, CreateSession, EventQuery, PromptRequest, ResourceUse, SessionDetails,
@@ -40,6 +43,8 @@ impl SessionApi for Fake {
         info.small_model = request.small_model;
         info.allow = request.allow;
         info.budget = request.budget;
+        info.lifetime = request.lifetime;
+        info.on_interrupt = request.on_interrupt;
         if let Some(limits) = request.limits {
             info.limits = limits;
         }
@@ -249,6 +254,82 @@ impl SessionApi for Fake {
 
     async fn resume(&self, session: &SessionId) -> Result<()> {
         self.called("resume", session)
+    }
+
+    async fn renew_lease(&self, session: &SessionId) -> Result<SessionInfo> {
+        self.called("renew_lease", session)?;
+        Ok(self.sessions[0].clone())
+    }
+
+    async fn checkpoint(&self, session: &SessionId) -> Result<Option<Checkpoint>> {
+        self.called("checkpoint", session)?;
+        Ok(self.kept.checkpoints.first().cloned())
+    }
+
+    async fn checkpoints(&self, session: &SessionId) -> Result<Vec<Checkpoint>> {
+        self.called("checkpoints", session)?;
+        Ok(self.kept.checkpoints.clone())
+    }
+
+    async fn checkpoint_patch(&self, session: &SessionId, checkpoint: &CheckpointId) -> Result<ByteStream> {
+        self.called("checkpoint_patch", format_args!("{session} {checkpoint}"))?;
+        let mut pieces: Vec<Result<Bytes>> = vec![Ok(Bytes::from(self.diff.patch.clone()))];
+        if self.kept.breaks_off {
+            pieces.push(Err(Error::new(
+                ErrorKind::StoreFailed,
+                "read the checkpoint",
+                "its content is not what was kept",
+            )));
+        }
+        Ok(stream::iter(pieces).boxed())
+    }
+
+    async fn restore(&self, request: RestoreRequest) -> Result<SessionInfo> {
+        let RestoreRequest {
+            session, checkpoint, ..
+        } = request;
+        self.called("restore", format_args!("{session} {checkpoint:?}"))?;
+        Ok(self
+            .kept
+            .restored
+            .clone()
+            .unwrap_or_else(|| self.sessions[0].clone()))
+    }
+
+    async fn collect_garbage(&self, dry_run: bool) -> Result<GarbageReport> {
+        self.called("collect_garbage", dry_run)?;
+        Ok(GarbageReport {
+            dry_run,
+            ..self.kept.garbage.clone()
+        })
+    }
+
+    async fn audit(&self, query: AuditQuery) -> Result<Vec<AuditLine>> {
+        self.called(
+            "audit",
+            format_args!("{} {} {}", query.after, query.limit, query.tail),
+        )?;
+        let mut lines: Vec<AuditLine> = self
+            .kept
+            .audit
+            .iter()
+            .filter(|line| line.seq > query.after)
+            .filter(|line| query.session.is_none() || line.session == query.session)
+            .cloned()
+            .collect();
+        if query.tail {
+            lines.drain(..lines.len().saturating_sub(query.limit));
+        }
+        lines.truncate(query.limit);
+        Ok(lines)
+    }
+
+    async fn verify_audit(&self) -> Result<AuditVerdict> {
+        self.called("verify_audit", "")?;
+        Ok(AuditVerdict {
+            lines: self.kept.audit.len() as u64,
+            broken_at: self.kept.broken_at,
+        })
     }
 
     async fn destroy(&self, session: &SessionId) -> Result<()> {

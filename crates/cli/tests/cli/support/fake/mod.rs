@@ -9,13 +9,17 @@ use std::sync::{Arc, Mutex};
 
 use cli::interrupts::Interrupt;
 use session_core::activity::Activity;
+use session_core::audit::AuditLine;
 use session_core::budget::Spent;
+use session_core::checkpoint::Checkpoint;
 use session_core::egress::{EgressDecision, EgressRequest};
 use session_core::error::{Error, ErrorKind, Result};
 use session_core::event::Event;
+use session_core::garbage::GarbageReport;
 use session_core::id::SessionId;
 use session_core::mcp::McpStatus;
 use session_core::session::{CreateSession, SessionInfo, WorkspaceDiff};
+use session_core::store::Quarantined;
 use session_core::turn::{TurnInfo, TurnStatus};
 use tokio::sync::{broadcast, watch};
 
@@ -23,6 +27,19 @@ use self::play::Steered;
 pub(crate) use self::play::Step;
 use self::terminals::Terminals;
 use super::fixtures;
+
+#[derive(Default)]
+pub(crate) struct Kept {
+    pub(crate) checkpoints: Vec<Checkpoint>,
+    /// Whether a patch breaks off.
+    pub(crate) breaks_off: bool,
+    /// What `restore` gives; the first session when `None`.
+    pub(crate) restored: Option<SessionInfo>,
+    pub(crate) garbage: GarbageReport,
+    pub(crate) audit: Vec<AuditLine>,
+    pub(crate) broken_at: Option<u64>,
+    pub(crate) quarantined: Vec<Quarantined>,
+}
 
 pub(crate) struct Fake {
     pub(crate) sessions: Vec<SessionInfo>,
@@ -39,6 +56,8 @@ pub(crate) struct Fake {
     pub(crate) activity: Option<Activity>,
     /// How MCP servers are.
     pub(crate) servers: Option<McpStatus>,
+    /// What was kept, and what is known of the past.
+    pub(crate) kept: Kept,
     created: Mutex<Vec<CreateSession>>,
     failures: HashMap<&'static str, ErrorKind>,
     calls: Mutex<Vec<String>>,
@@ -67,6 +86,7 @@ impl Fake {
             spent: Spent::default(),
             activity: None,
             servers: None,
+            kept: Kept::default(),
             created: Mutex::default(),
             failures: HashMap::new(),
             calls: Mutex::default(),

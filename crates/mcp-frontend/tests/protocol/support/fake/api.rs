@@ -4,14 +4,17 @@ use async_trait::async_trait;
 use futures::{StreamExt, stream};
 use jiff::Timestamp;
 use session_core::activity::StallCause;
-use session_core::api::{ArchiveStream, EventStream, SessionApi};
+use session_core::api::{ArchiveStream, ByteStream, EventStream, SessionApi};
+use session_core::audit::{AuditLine, AuditQuery, AuditVerdict};
 use session_core::budget::Spent;
+use session_core::checkpoint::{Checkpoint, RestoreRequest};
 use session_core::command::{CommandRequest, OnDisconnect, RunningCommand};
 use session_core::egress::{DecideEgress, EgressDecision, EgressRequest};
 use session_core::error::{Error, ErrorKind, Result};
 use session_core::event::{Event, EventKind};
+use session_core::garbage::GarbageReport;
 use session_core::gateway::ModelUsage;
-use session_core::id::{CommandId, ContainerName, SessionId, TerminalId, TurnId};
+use session_core::id::{CheckpointId, CommandId, ContainerName, SessionId, TerminalId, TurnId};
 use session_core::mcp::McpStatus;
 use session_core::session::{
     ChangedFile, CopyReport, CreateSession, EventQuery, PromptRequest, SessionDetails, SessionFilter,
@@ -389,8 +392,62 @@ impl SessionApi for Shared {
         Ok(())
     }
 
-    async fn resume(&self, _: &SessionId) -> Result<()> {
-        Ok(())
+    async fn resume(&self, id: &SessionId) -> Result<()> {
+        let fake = &self.0;
+        fake.enter("resume", &id.to_string()).await?;
+        fake.with(id, |session| session.info.state = SessionState::Ready)
+    }
+
+    async fn renew_lease(&self, id: &SessionId) -> Result<SessionInfo> {
+        self.session(id).await
+    }
+
+    async fn checkpoint(&self, _: &SessionId) -> Result<Option<Checkpoint>> {
+        Ok(self.0.state().checkpoints.first().cloned())
+    }
+
+    async fn checkpoints(&self, id: &SessionId) -> Result<Vec<Checkpoint>> {
+        let fake = &self.0;
+        fake.enter("checkpoints", &id.to_string()).await?;
+        fake.with(id, |_| ())?;
+        Ok(fake.state().checkpoints.clone())
+    }
+
+    async fn checkpoint_patch(&self, _: &SessionId, _: &CheckpointId) -> Result<ByteStream> {
+        let patch = self.0.state().patch.clone();
+        Ok(stream::iter([Ok(patch.into())]).boxed())
+    }
+
+    async fn restore(&self, request: RestoreRequest) -> Result<SessionInfo> {
+        let fake = &self.0;
+        let RestoreRequest {
+            session, checkpoint, ..
+        } = &request;
+        fake.enter("restore", &format!("{session} {checkpoint:?}"))
+            .await?;
+        let info = fake.with(session, |session| session.info.clone())?;
+        if info.state == SessionState::Destroyed {
+            return Ok(fake.insert(&CreateSession::default()));
+        }
+        Ok(info)
+    }
+
+    async fn collect_garbage(&self, dry_run: bool) -> Result<GarbageReport> {
+        Ok(GarbageReport {
+            dry_run,
+            ..GarbageReport::default()
+        })
+    }
+
+    async fn audit(&self, _: AuditQuery) -> Result<Vec<AuditLine>> {
+        Ok(Vec::new())
+    }
+
+    async fn verify_audit(&self) -> Result<AuditVerdict> {
+        Ok(AuditVerdict {
+            lines: 0,
+            broken_at: None,
+        })
     }
 
     async fn destroy(&self, id: &SessionId) -> Result<()> {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use session_core::activity::Activity;
 use session_core::budget::Spent;
+use session_core::checkpoint::Checkpoint;
 use session_core::command::{CommandEvent, CommandRequest};
 use session_core::egress::{EgressRequest, HostRule};
 use session_core::error::{Error, ErrorKind, Result};
@@ -48,6 +49,7 @@ struct State {
     spent: Spent,
     activity: Option<Activity>,
     servers: McpStatus,
+    checkpoints: Vec<Checkpoint>,
 }
 
 struct Session {
@@ -136,6 +138,11 @@ impl Fake {
     /// How MCP servers are, those of every session.
     pub(crate) fn serve(&self, servers: McpStatus) {
         self.state().servers = servers;
+    }
+
+    /// What was kept of everybody's work.
+    pub(crate) fn keep(&self, checkpoints: Vec<Checkpoint>) {
+        self.state().checkpoints = checkpoints;
     }
 
     /// What `copy_out` gives for a path.
