@@ -53,6 +53,7 @@ fn told(garbage: &Garbage) -> String {
         GarbageKind::Image => "image",
         GarbageKind::Directory => "directory",
         GarbageKind::Socket => "socket",
+        GarbageKind::File => "file",
         GarbageKind::Checkpoint => "checkpoint",
     };
     format!(
