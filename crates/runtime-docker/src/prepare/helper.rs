@@ -1,4 +1,4 @@
-//! Containers that are never started: a way into an image's file system, or a hold on a volume.
+//! Containers that do no work: a way into an image's file system, or a hold on a volume.
 //!
 //! Nothing of an agent's has ever been in them, and that is why the engine's archive call, which reads and writes what it
 //! finds as root of the host, is used on them and on nothing else.
@@ -8,14 +8,15 @@ use std::io;
 use bollard::body_full;
 use bollard::models::{ContainerCreateBody, HostConfig, ImageInspect};
 use bollard::query_parameters::{
-    CreateContainerOptionsBuilder, RemoveContainerOptionsBuilder, UploadToContainerOptionsBuilder,
+    CreateContainerOptionsBuilder, KillContainerOptionsBuilder, RemoveContainerOptionsBuilder,
+    StartContainerOptions, UploadToContainerOptionsBuilder,
 };
 use session_core::error::{Error, ErrorKind, Result};
 use session_core::runtime::{ContainerSpec, UserIds};
 
 use super::{OPERATION, volumes};
 use crate::client::Handles;
-use crate::error::{About, failed};
+use crate::error::{About, failed, status};
 use crate::hardening::{cleaned, empty_in_memory, no_health_check};
 use crate::names::nonce;
 
@@ -55,6 +56,23 @@ pub(super) async fn create(engine: &Handles, what: &str, body: Box<ContainerCrea
         .await
         .map_err(|error| failed(OPERATION, About::Container(&name), error))?;
     Ok(name)
+}
+
+/// Starts a helper and ends it at once. What runs for that moment is `session-init` of the session image, without a network,
+/// a capability or a link, as nobody.
+pub(super) async fn start_for_a_moment(engine: &Handles, name: &str) -> Result<()> {
+    engine
+        .slow
+        .start_container(name, None::<StartContainerOptions>)
+        .await
+        .map_err(|error| failed(OPERATION, About::Container(name), error))?;
+    let options = KillContainerOptionsBuilder::default().signal("KILL").build();
+    match engine.slow.kill_container(name, Some(options)).await {
+        Ok(()) => Ok(()),
+        // It had ended by itself.
+        Err(error) if status(&error) == Some(409) => Ok(()),
+        Err(error) => Err(failed(OPERATION, About::Container(name), error)),
+    }
 }
 
 /// Removes a helper container. A failure is left to [`crate::stale`]: it must not hide what the helper was made for.

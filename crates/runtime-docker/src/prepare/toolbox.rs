@@ -103,7 +103,13 @@ impl Preparer {
 
     /// Adds what the image does not hold, and looks whether it holds what it must.
     async fn complete(&self, engine: &Handles, helper: &str) -> Result<()> {
-        expect_session_init(engine, helper, &self.toolbox_image).await?;
+        if !holds_session_init(engine, helper).await? {
+            // Podman fills a volume when a container that mounts it is started for the first time.
+            helper::start_for_a_moment(engine, helper).await?;
+            if !holds_session_init(engine, helper).await? {
+                return Err(no_session_init(&self.toolbox_image));
+            }
+        }
         helper::upload(engine, helper, ContainerSpec::TOOLBOX_DIR, additions()).await
     }
 }
@@ -177,7 +183,7 @@ fn mount(volume: &str) -> Mount {
 }
 
 /// Looks into the volume, through the container that mounts it: an engine may copy nothing, an image may hold nothing.
-async fn expect_session_init(engine: &Handles, helper: &str, image: &ImageRef) -> Result<()> {
+async fn holds_session_init(engine: &Handles, helper: &str) -> Result<bool> {
     let path = format!("{}/bin/session-init", ContainerSpec::TOOLBOX_DIR);
     let options = ContainerArchiveInfoOptionsBuilder::default().path(&path).build();
     match engine
@@ -185,16 +191,20 @@ async fn expect_session_init(engine: &Handles, helper: &str, image: &ImageRef) -
         .get_container_archive_info(helper, Some(options))
         .await
     {
-        Ok(_) => Ok(()),
-        Err(error) if is_absent(&error) => Err(Error::new(
-            ErrorKind::ImageNotFound,
-            OPERATION,
-            "the session image holds no session-init",
-        )
-        .with_context("image", image)
-        .with_hint(TOOLBOX_HINT)),
+        Ok(_) => Ok(true),
+        Err(error) if is_absent(&error) => Ok(false),
         Err(error) => Err(failed(OPERATION, About::Container(helper), error)),
     }
+}
+
+fn no_session_init(image: &ImageRef) -> Error {
+    Error::new(
+        ErrorKind::ImageNotFound,
+        OPERATION,
+        "the session image holds no session-init",
+    )
+    .with_context("image", image)
+    .with_hint(TOOLBOX_HINT)
 }
 
 /// Whether the helper got the name; `false` when it is taken.

@@ -1,5 +1,7 @@
 //! The conformance suite on a Docker engine, with the real `session-init`, the real agent and a scripted model.
 //!
+//! The same suite runs on another engine with Docker's API when it is named: `-- --engine podman=unix:///run/podman.sock`.
+//!
 //! Needs an engine with the images of `cargo xtask image --foreign`. Every test has an owner of its own, removes what bears
 //! its label whatever became of it, and fails when something is left.
 
@@ -7,10 +9,12 @@ mod back_door;
 mod runtime;
 mod sessions;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use libtest_mimic::Arguments;
+use libtest_mimic::{Arguments, Trial};
+use runtime_docker::DockerOptions;
 use testkit::conformance;
 
 /// The image that sessions have when they name none.
@@ -20,19 +24,65 @@ const FOREIGN_IMAGE: &str = "cofferdam-test-foreign:latest";
 /// On no registry that answers.
 const MISSING_IMAGE: &str = "localhost:9/cofferdam-test-missing:latest";
 
-fn main() -> ExitCode {
-    let arguments = Arguments::from_args();
-    let runtime = match runtime::DockerLab::new() {
-        Ok(lab) => Arc::new(lab),
-        Err(error) => {
-            let failed = libtest_mimic::Trial::test("docker::connect", move || Err(error.into()));
-            return libtest_mimic::run(&arguments, vec![failed]).exit_code();
+/// The engine under test.
+#[derive(Clone)]
+struct Engine {
+    /// What its tests' names begin with.
+    name: String,
+    /// Where it listens.
+    host: String,
+}
+
+impl Engine {
+    const OPTION: &str = "--engine";
+
+    /// The machine's own Docker, or what `--engine NAME=ADDRESS` says, which is taken out of the arguments.
+    fn of(arguments: &mut Vec<String>) -> Result<Self, String> {
+        let Some(at) = arguments.iter().position(|argument| argument == Self::OPTION) else {
+            return Ok(Self {
+                name: "docker".to_owned(),
+                host: runtime_docker::DEFAULT_HOST.to_owned(),
+            });
+        };
+        let said = arguments.get(at + 1).and_then(|said| said.split_once('='));
+        let (name, host) = said.ok_or("write it as --engine NAME=unix://PATH")?;
+        let engine = Self {
+            name: name.to_owned(),
+            host: host.to_owned(),
+        };
+        arguments.drain(at..at + 2);
+        Ok(engine)
+    }
+
+    fn options(&self) -> DockerOptions {
+        DockerOptions {
+            host: Some(self.host.clone()),
+            ..DockerOptions::default()
         }
-    };
-    let mut tests = conformance::runtime::tests("docker", runtime);
-    tests.extend(conformance::sessions::tests(
-        "docker",
-        Arc::new(sessions::DockerSessions),
-    ));
-    libtest_mimic::run(&arguments, tests).exit_code()
+    }
+
+    fn socket(&self) -> Option<PathBuf> {
+        self.host.strip_prefix("unix://").map(PathBuf::from)
+    }
+}
+
+fn main() -> ExitCode {
+    let mut arguments: Vec<String> = std::env::args().collect();
+    let engine = Engine::of(&mut arguments);
+    let arguments = Arguments::from_iter(arguments);
+    match engine.and_then(|engine| tests(&engine)) {
+        Ok(tests) => libtest_mimic::run(&arguments, tests).exit_code(),
+        Err(error) => {
+            let failed = Trial::test("connect", move || Err(error.into()));
+            libtest_mimic::run(&arguments, vec![failed]).exit_code()
+        }
+    }
+}
+
+fn tests(engine: &Engine) -> Result<Vec<Trial>, String> {
+    let lab = runtime::DockerLab::new(engine).map_err(|error| error.to_string())?;
+    let mut tests = conformance::runtime::tests(&engine.name, Arc::new(lab));
+    let sessions = sessions::DockerSessions(engine.clone());
+    tests.extend(conformance::sessions::tests(&engine.name, Arc::new(sessions)));
+    Ok(tests)
 }

@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use runtime_docker::{DEFAULT_HOST, DockerOptions, DockerRuntime};
+use runtime_docker::{DockerOptions, DockerRuntime};
 use session_core::id::ImageRef;
 use session_core::runtime::ContainerRuntime;
 use testkit::conformance::runtime::{BackDoor, Lab};
 
 use super::back_door::DockerBackDoor;
-use super::{FOREIGN_IMAGE, IMAGE, MISSING_IMAGE};
+use super::{Engine, FOREIGN_IMAGE, IMAGE, MISSING_IMAGE};
 
 pub(crate) fn image(reference: &str) -> ImageRef {
     reference
@@ -21,17 +21,19 @@ pub(crate) struct DockerLab {
     runtime: Arc<DockerRuntime>,
     /// Nobody listens there.
     unreachable: Arc<DockerRuntime>,
+    socket: Option<PathBuf>,
 }
 
 impl DockerLab {
-    pub(crate) fn new() -> session_core::error::Result<Self> {
+    pub(crate) fn new(engine: &Engine) -> session_core::error::Result<Self> {
         let host = Some("unix:///nonexistent/engine.sock".to_owned());
         Ok(Self {
-            runtime: Arc::new(DockerRuntime::connect(DockerOptions::default())?),
+            runtime: Arc::new(DockerRuntime::connect(engine.options())?),
             unreachable: Arc::new(DockerRuntime::connect(DockerOptions {
                 host,
                 ..DockerOptions::default()
             })?),
+            socket: engine.socket(),
         })
     }
 }
@@ -58,9 +60,8 @@ impl Lab for DockerLab {
     }
 
     fn back_door(&self) -> Option<Arc<dyn BackDoor>> {
-        let socket = PathBuf::from(DEFAULT_HOST.strip_prefix("unix://")?);
         Some(Arc::new(DockerBackDoor {
-            socket,
+            socket: self.socket.clone()?,
             runtime: self.runtime.clone(),
         }))
     }

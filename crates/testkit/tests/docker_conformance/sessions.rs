@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use runtime_docker::{DEFAULT_HOST, DockerOptions, DockerRuntime};
+use runtime_docker::DockerRuntime;
 use secrecy::SecretString;
 use serde_json::json;
 use session_core::api::SessionApi;
@@ -27,19 +27,19 @@ use testkit::conformance::sessions::{Act, ModelFault, SessionLab, SessionSite};
 use testkit::model::{ApiFailure, Message, ModelServer, Reply, Script};
 
 use super::runtime::image;
-use super::{FOREIGN_IMAGE, IMAGE, MISSING_IMAGE};
+use super::{Engine, FOREIGN_IMAGE, IMAGE, MISSING_IMAGE};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// How patient the agent is with its model: with its own defaults a test of a silent one takes minutes.
 const ENVIRONMENT: [(&str, &str); 2] = [("CLAUDE_CODE_MAX_RETRIES", "1"), ("API_TIMEOUT_MS", "3000")];
 
-pub(crate) struct DockerSessions;
+pub(crate) struct DockerSessions(pub(crate) Engine);
 
 #[async_trait]
 impl SessionLab for DockerSessions {
     async fn open(&self) -> Result<Box<dyn SessionSite>, String> {
-        match DockerSite::open().await {
+        match DockerSite::open(&self.0).await {
             Ok(site) => Ok(Box::new(site)),
             Err(error) => Err(error.to_string()),
         }
@@ -85,14 +85,14 @@ struct DockerSite {
 }
 
 impl DockerSite {
-    async fn open() -> Result<Self, Failure> {
+    async fn open(engine: &Engine) -> Result<Self, Failure> {
         let words = Arc::new(Words::default());
         let said = words.clone();
         let model = ModelServer::start(Script::new().answer(move |_| said.next()).forever()).await?;
         let dir = tempfile::Builder::new()
             .prefix("cofferdam-conformance-")
             .tempdir()?;
-        let runtime = Arc::new(DockerRuntime::connect(DockerOptions::default())?);
+        let runtime = Arc::new(DockerRuntime::connect(engine.options())?);
         let key = Credential::api_key(&SecretString::from("sk-of-the-host"))?;
         let gateway = SessionGateway::new(ModelProxyConfig::messages(
             model.url().parse()?,
@@ -102,11 +102,7 @@ impl DockerSite {
         let host = HostPaths {
             home: None,
             state_dir: state_dir.clone(),
-            engine_sockets: DEFAULT_HOST
-                .strip_prefix("unix://")
-                .map(PathBuf::from)
-                .into_iter()
-                .collect(),
+            engine_sockets: engine.socket().into_iter().collect(),
         };
         let manager = SessionManager::open(
             StateDir::open(&state_dir)?,

@@ -19,6 +19,7 @@ mod outside;
 )]
 mod owner;
 mod providers;
+mod restarts;
 mod seal;
 mod secrets;
 mod takeover;
@@ -53,6 +54,7 @@ fn main() -> ExitCode {
         failures::tests(),
         losses::tests(),
         takeover::tests(),
+        restarts::tests(),
         isolation::tests(),
         seal::tests(),
         checkpoints::tests(),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock, PoisonError};
 use std::time::Duration;
 
 use runtime_docker::{DEFAULT_HOST, DockerOptions, DockerRuntime};
@@ -27,6 +27,8 @@ use session_gateway::model::{Credential, CredentialSource, ModelProxyConfig};
 use tempfile::TempDir;
 use testkit::canary::Canary;
 use testkit::model::{ModelServer, Script, Surface};
+use testkit::second_engine::SecondEngine;
+use tokio::sync::Mutex;
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::Outcome;
@@ -43,6 +45,8 @@ pub(crate) struct World {
     pub(crate) runtime: Arc<dyn ContainerRuntime>,
     pub(crate) model: ModelServer,
     pub(crate) key: Canary,
+    /// The engine of a test that kills it; others share the machine's own.
+    own_engine: Option<Mutex<SecondEngine>>,
 }
 
 impl World {
@@ -59,11 +63,40 @@ impl World {
         script: Script,
         config: impl FnOnce(&ModelServer, &Canary) -> Result<ModelProxyConfig>,
     ) -> Result<Self> {
+        let runtime = Arc::new(DockerRuntime::connect(DockerOptions::default())?);
+        Self::open_on(runtime, surface, script, config).await
+    }
+
+    /// On an engine of its own, with the session image of the machine's. Its data stay from run to run, so that the image is
+    /// copied once.
+    pub(crate) async fn open_on_own_engine(script: Script) -> Result<Self> {
+        let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join("second-engine");
+        let engine = SecondEngine::open(&root).await?;
+        let from = DEFAULT_HOST.strip_prefix("unix://").map(PathBuf::from);
+        let from = from.ok_or("the default engine has a socket")?;
+        engine
+            .load(&from, &[runtime_docker::DEFAULT_TOOLBOX_IMAGE])
+            .await?;
+        let runtime = Arc::new(DockerRuntime::connect(DockerOptions {
+            host: Some(engine.host()),
+            ..DockerOptions::default()
+        })?);
+        let config = |model: &ModelServer, key: &Canary| vendor(&model.url(), key.text());
+        let mut world = Self::open_on(runtime, Surface::Messages, script, config).await?;
+        world.own_engine = Some(Mutex::new(engine));
+        Ok(world)
+    }
+
+    async fn open_on(
+        runtime: Arc<dyn ContainerRuntime>,
+        surface: Surface,
+        script: Script,
+        config: impl FnOnce(&ModelServer, &Canary) -> Result<ModelProxyConfig>,
+    ) -> Result<Self> {
         log().clear();
         let model = ModelServer::start_as(surface, script).await?;
         let key = Canary::new();
         let state = state_dir()?;
-        let runtime: Arc<dyn ContainerRuntime> = Arc::new(DockerRuntime::connect(DockerOptions::default())?);
         let config = config(&model, &key)?;
         let manager = open_on(state.path(), Arc::clone(&runtime), config, |_| {}).await?;
         Ok(Self {
@@ -72,7 +105,16 @@ impl World {
             runtime,
             model,
             key,
+            own_engine: None,
         })
+    }
+
+    /// The engine of a test that was opened on its own.
+    pub(crate) fn own_engine(&self) -> Result<&Mutex<SecondEngine>> {
+        Ok(self
+            .own_engine
+            .as_ref()
+            .ok_or("this world has no engine of its own")?)
     }
 
     pub(crate) fn state(&self) -> &Path {
@@ -349,7 +391,7 @@ async fn open_behind(
 /// Everything that anything logs, at the finest level: to explain a failure, and to be searched for secrets.
 #[derive(Clone, Default)]
 struct Log {
-    bytes: Arc<Mutex<Vec<u8>>>,
+    bytes: Arc<std::sync::Mutex<Vec<u8>>>,
     stopped: Arc<AtomicBool>,
 }
 
