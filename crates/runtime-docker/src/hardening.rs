@@ -25,6 +25,10 @@ const SEARCH_PATH: &str =
 const TMP_DIR: &str = "/tmp";
 /// The kernel's usual period.
 const CPU_PERIOD_US: i64 = 100_000;
+/// As many as Podman may give where it runs with the usual limits of a service.
+const OPEN_FILES: i64 = 16_384;
+/// Of all sessions of a user id together; each has its own limit besides.
+const PROCESSES: i64 = 16_384;
 const SHM_BYTES: i64 = 64 << 20;
 /// PID 1 writes a few lines when something is wrong; the rest goes through the link.
 const LOG_FILE_SIZE: &str = "256k";
@@ -43,6 +47,8 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) hosts: Option<&'a str>,
     /// The OCI runtime, when it is not the engine's default.
     pub(crate) isolation: Option<&'a str>,
+    /// The engine is Podman.
+    pub(crate) podman: bool,
 }
 
 /// Who may run inside: never root, in no group of root's.
@@ -127,6 +133,23 @@ pub(crate) fn no_health_check() -> HealthConfig {
     }
 }
 
+/// Limits of each process.
+fn ulimits(surroundings: &Surroundings<'_>) -> Vec<ResourcesUlimits> {
+    let limit = |name: &str, value| ResourcesUlimits {
+        name: Some(name.to_owned()),
+        soft: Some(value),
+        hard: Some(value),
+    };
+    // A core file would hold what the agent held in memory.
+    let mut limits = vec![limit("core", 0)];
+    if surroundings.podman {
+        // Where any limit is named, Podman raises those that are not to the most that a kernel takes, which fails where it may
+        // not raise its own. Docker's containers have what their engine has.
+        limits.extend([limit("nofile", OPEN_FILES), limit("nproc", PROCESSES)]);
+    }
+    limits
+}
+
 fn host_config(spec: &ContainerSpec, surroundings: &Surroundings<'_>, mounts: Vec<Mount>) -> HostConfig {
     let memory = signed(spec.limits.memory_bytes);
     let milli_cpus = i64::from(spec.limits.milli_cpus);
@@ -153,12 +176,7 @@ fn host_config(spec: &ContainerSpec, surroundings: &Surroundings<'_>, mounts: Ve
         // A fair share when the cores are all taken: 1024 for each core.
         cpu_shares: Some((milli_cpus * 1024 / 1000).max(2)),
         pids_limit: Some(i64::from(spec.limits.pids)),
-        // A core file would hold what the agent held in memory.
-        ulimits: Some(vec![ResourcesUlimits {
-            name: Some("core".to_owned()),
-            soft: Some(0),
-            hard: Some(0),
-        }]),
+        ulimits: Some(ulimits(surroundings)),
         shm_size: Some(SHM_BYTES),
         tmpfs: Some(HashMap::from([(TMP_DIR.to_owned(), tmp_options(memory))])),
         mounts: Some(mounts),

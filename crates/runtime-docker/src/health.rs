@@ -8,6 +8,7 @@ use crate::client::{Handles, Host};
 use crate::error::{About, failed, line};
 
 const OPERATION: &str = "ask the engine for its health";
+const PODMAN: &str = "Podman";
 /// The first engine whose API we speak.
 const OLDEST_API: (u32, u32) = (1, 41);
 
@@ -42,13 +43,20 @@ fn describe(version: &SystemVersion, info: &SystemInfo) -> String {
     ))
 }
 
+/// Whether the engine is Podman, whose answers to Docker's API differ in places.
+pub(crate) async fn is_podman(engine: &Handles) -> Result<bool> {
+    let version = engine.quick.version().await;
+    let version = version.map_err(|error| failed(OPERATION, About::Engine, error))?;
+    Ok(product(&version) == PODMAN)
+}
+
 fn product(version: &SystemVersion) -> &'static str {
     let components = version.components.as_deref().unwrap_or_default();
     if components
         .iter()
         .any(|component| component.name.starts_with("Podman"))
     {
-        "Podman"
+        PODMAN
     } else {
         "Docker Engine"
     }

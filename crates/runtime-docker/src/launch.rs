@@ -5,7 +5,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use bollard::models::ContainerCreateBody;
+use bollard::models::{ContainerCreateBody, VolumeCreateRequest};
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, InspectContainerOptions, RenameContainerOptionsBuilder,
     StartContainerOptions,
@@ -13,10 +13,12 @@ use bollard::query_parameters::{
 use session_core::error::{Error, ErrorKind, Result};
 use session_core::id::{ContainerId, ContainerName};
 use session_core::runtime::{ContainerSpec, Storage, WorkspaceVolume};
+use tokio::sync::OnceCell;
 
 use crate::client::Handles;
 use crate::error::{About, failed, is_absent, status};
 use crate::hardening::{Surroundings, create_body};
+use crate::health;
 use crate::names::{home_volume, workspace_volume};
 use crate::prepare::Ready;
 use crate::remove::{own_volume, remove_by_id, remove_storage};
@@ -30,6 +32,8 @@ pub(crate) struct Launcher {
     /// Set when the engine could not mount a file of its own volume, as one in a virtual machine of a desktop may not.
     /// It then manages the networks itself, and launches take longer.
     hides_volumes: AtomicBool,
+    /// Whether the engine is Podman, once it was asked.
+    podman: OnceCell<bool>,
 }
 
 impl Launcher {
@@ -37,6 +41,7 @@ impl Launcher {
         Self {
             isolation,
             hides_volumes: AtomicBool::new(false),
+            podman: OnceCell::new(),
         }
     }
 
@@ -53,6 +58,10 @@ impl Launcher {
         ready: &Ready,
     ) -> Result<ContainerId> {
         check_storage(engine, spec).await?;
+        let podman = *self.podman.get_or_try_init(|| health::is_podman(engine)).await?;
+        if podman {
+            make_storage(engine, spec).await?;
+        }
         let hosts = ready
             .toolbox
             .hosts
@@ -64,6 +73,7 @@ impl Launcher {
             toolbox: &ready.toolbox.volume,
             hosts,
             isolation: self.isolation.as_deref(),
+            podman,
         };
         let body = Box::new(create_body(spec, &surroundings)?);
         let launched = create_and_start(engine, spec, body).await;
@@ -110,6 +120,22 @@ async fn check_storage(engine: &Handles, spec: &ContainerSpec) -> Result<()> {
             "the storage with its workspace is gone",
         )
         .with_context("container", &spec.name));
+    }
+    Ok(())
+}
+
+/// Makes the session's volumes under their labels: Podman takes none from a container's mounts. One that is there stays as it
+/// is, and what a failed launch has made is removed with the rest of it.
+async fn make_storage(engine: &Handles, spec: &ContainerSpec) -> Result<()> {
+    let scratch = matches!(spec.workspace, WorkspaceVolume::Scratch).then(|| workspace_volume(&spec.name));
+    for name in std::iter::once(home_volume(&spec.name)).chain(scratch) {
+        let request = VolumeCreateRequest {
+            name: Some(name.clone()),
+            labels: Some(spec.labels.clone().into_iter().collect()),
+            ..VolumeCreateRequest::default()
+        };
+        let created = engine.slow.create_volume(request).await;
+        created.map_err(|error| failed(OPERATION, About::Volume(&name), error))?;
     }
     Ok(())
 }

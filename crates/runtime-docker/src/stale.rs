@@ -52,13 +52,16 @@ pub(crate) async fn remove_stale(engine: &Handles) -> Result<Removed> {
     Ok(removed)
 }
 
-/// Containers with a helper's name that were never started.
+/// Containers with a helper's name that do not run: never started, or ended after the moment that Podman needs.
 async fn helpers(engine: &Handles) -> Result<Vec<ContainerSummary>> {
     let names = HELPER_PREFIXES
         .iter()
         .map(|prefix| format!("^/?{prefix}"))
         .collect();
-    let filters = HashMap::from([("name", names), ("status", vec!["created".to_owned()])]);
+    let filters = HashMap::from([
+        ("name", names),
+        ("status", vec!["created".to_owned(), "exited".to_owned()]),
+    ]);
     let options = ListContainersOptionsBuilder::default()
         .all(true)
         .filters(&filters)
@@ -76,7 +79,11 @@ fn is_helper(container: &ContainerSummary) -> bool {
         let name = name.trim_start_matches('/');
         HELPER_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
     };
-    container.state == Some(ContainerSummaryStateEnum::CREATED) && container.names.iter().flatten().any(named)
+    let idle = matches!(
+        container.state,
+        Some(ContainerSummaryStateEnum::CREATED | ContainerSummaryStateEnum::EXITED)
+    );
+    idle && container.names.iter().flatten().any(named)
 }
 
 /// A holder is stale when its image was replaced, any other helper when it is old.

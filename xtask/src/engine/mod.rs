@@ -20,7 +20,10 @@ use self::own::Own;
 mod endpoint;
 mod install;
 mod own;
+pub(crate) mod podman;
 
+/// What sessions run in when they name nothing else.
+const SESSION_IMAGE: &str = "cofferdam-session:latest";
 /// How long a service that was just installed may take to start.
 const SYSTEM_START: Duration = Duration::from_secs(15);
 
@@ -32,10 +35,14 @@ pub(crate) enum Command {
     /// An engine at DOCKER_HOST, else at the default socket, is used as it is. When none answers and this runs as root
     /// on Debian or Ubuntu, docker.io and iptables are installed and dockerd is started; it says so first. It keeps
     /// running until `cargo xtask engine down`.
-    Up,
+    Up {
+        /// Start a Podman beside it, with its own storage and the session image, and print its address
+        #[arg(long)]
+        podman: bool,
+    },
     /// Say which engine answers, and whether we started it
     Status,
-    /// Stop the engine that `engine up` started; any other is left alone
+    /// Stop the engines that `engine up` started; any other is left alone
     Down,
 }
 
@@ -90,7 +97,8 @@ impl Engine {
 /// Runs one of the commands.
 pub(crate) fn run(command: Command, reporter: &Reporter) -> Result<()> {
     match command {
-        Command::Up => up(reporter),
+        Command::Up { podman: true } => up_podman(reporter),
+        Command::Up { podman: false } => up(reporter),
         Command::Status => status(reporter),
         Command::Down => down(reporter),
     }
@@ -157,6 +165,14 @@ fn up(reporter: &Reporter) -> Result<()> {
     Ok(())
 }
 
+/// Its images are those of the engine: there need be no registry that has them.
+fn up_podman(reporter: &Reporter) -> Result<()> {
+    let engine = ensure(reporter)?;
+    let podman = podman::ensure(&engine, &[SESSION_IMAGE], reporter)?;
+    reporter.data(&answering(&podman)?);
+    Ok(())
+}
+
 /// Fails when no engine answers, so that a script can ask.
 fn status(reporter: &Reporter) -> Result<()> {
     let endpoint = Endpoint::chosen(workspace::env("DOCKER_HOST"));
@@ -184,9 +200,9 @@ fn answering(engine: &Engine) -> Result<String> {
 }
 
 fn down(reporter: &Reporter) -> Result<()> {
-    let own = Own::new()?;
-    if own.stop(reporter)? {
-        reporter.data("the engine that we started is stopped");
+    let podman = podman::stop(reporter)?;
+    if Own::new()?.stop(reporter)? || podman {
+        reporter.data("what we started is stopped");
     } else {
         reporter.data("no engine of ours is running; any other is left alone");
     }

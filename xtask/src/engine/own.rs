@@ -25,6 +25,7 @@ const LOG_LINES: usize = 15;
 /// Where the engine of ours is remembered.
 #[derive(Debug)]
 pub(crate) struct Own {
+    program: &'static str,
     dir: PathBuf,
 }
 
@@ -37,17 +38,20 @@ struct Identity {
 
 impl Own {
     pub(crate) fn new() -> Result<Self> {
-        Ok(Self {
-            dir: workspace::state("engine")?,
-        })
+        Ok(Self::at("dockerd", workspace::state("engine")?))
+    }
+
+    /// Another program than Docker's, remembered elsewhere.
+    pub(super) fn at(program: &'static str, dir: PathBuf) -> Self {
+        Self { program, dir }
     }
 
     pub(crate) fn log(&self) -> PathBuf {
-        self.dir.join("dockerd.log")
+        self.dir.join(format!("{}.log", self.program))
     }
 
     fn memory(&self) -> PathBuf {
-        self.dir.join("dockerd.pid")
+        self.dir.join(format!("{}.pid", self.program))
     }
 
     /// The process number of our engine while it runs.
@@ -58,15 +62,25 @@ impl Own {
 
     /// Starts `dockerd` and waits until it answers.
     pub(crate) fn start(&self, endpoint: &Endpoint, reporter: &Reporter) -> Result<()> {
-        let mut step = reporter.step("start dockerd");
-        let log =
-            std::fs::File::create(self.log()).context(|| format!("cannot write {}", self.log().display()))?;
         // A session of its own: no signal of this terminal, and not the end of this task, reaches it.
-        let mut child = Tool::new("setsid")
+        let service = Tool::new("setsid")
             .arg("dockerd")
             .env("PATH", search_path())
-            .dir(Path::new("/"))
-            .spawn_logged(&log)?;
+            .dir(Path::new("/"));
+        self.start_service(service, endpoint, reporter)
+    }
+
+    /// Starts a service and waits until it answers.
+    pub(super) fn start_service(
+        &self,
+        service: Tool,
+        endpoint: &Endpoint,
+        reporter: &Reporter,
+    ) -> Result<()> {
+        let mut step = reporter.step(format!("start {}", self.program));
+        let log =
+            std::fs::File::create(self.log()).context(|| format!("cannot write {}", self.log().display()))?;
+        let mut child = service.spawn_logged(&log)?;
         self.remember(&child)?;
         self.await_answer(&mut child, endpoint, &mut step)?;
         step.done("it answers");
@@ -88,14 +102,18 @@ impl Own {
                 Err(_) if started.elapsed() > START_LIMIT => break,
                 Err(_) => {}
             }
-            if let Some(status) = child.try_wait().context(|| "cannot watch dockerd".to_owned())? {
-                return Err(self.failed(format!("dockerd ended at once ({status})")));
+            if let Some(status) = child
+                .try_wait()
+                .context(|| format!("cannot watch {}", self.program))?
+            {
+                return Err(self.failed(format!("{} ended at once ({status})", self.program)));
             }
             step.update(last_lines(&self.log(), 1).as_str());
             std::thread::sleep(PULSE);
         }
         Err(self.failed(format!(
-            "dockerd does not answer after {} s",
+            "{} does not answer after {} s",
+            self.program,
             START_LIMIT.as_secs()
         )))
     }
@@ -104,9 +122,10 @@ impl Own {
         Error::new(message)
             .output(last_lines(&self.log(), LOG_LINES))
             .hint(format!(
-                "the whole log is {}; inside a container dockerd needs a privileged one; \
+                "the whole log is {}; inside a container {} needs a privileged one; \
              or set DOCKER_HOST to an engine that runs elsewhere",
-                self.log().display()
+                self.log().display(),
+                self.program
             ))
     }
 
@@ -116,14 +135,16 @@ impl Own {
             self.forget()?;
             return Ok(false);
         };
-        let step = reporter.step(format!("stop dockerd, process {pid}"));
+        let step = reporter.step(format!("stop {}, process {pid}", self.program));
         let process = Pid::from_raw(pid).ok_or_else(|| Error::new(format!("{pid} is no process number")))?;
-        kill_process(process, Signal::TERM).context(|| format!("cannot stop dockerd, process {pid}"))?;
+        kill_process(process, Signal::TERM)
+            .context(|| format!("cannot stop {}, process {pid}", self.program))?;
         let started = Instant::now();
         while self.running().is_some() {
             if started.elapsed() > STOP_LIMIT {
                 return Err(self.failed(format!(
-                    "dockerd still runs {} s after SIGTERM",
+                    "{} still runs {} s after SIGTERM",
+                    self.program,
                     STOP_LIMIT.as_secs()
                 )));
             }
@@ -194,9 +215,7 @@ mod tests {
 
     fn own() -> (tempfile::TempDir, Own) {
         let dir = tempfile::tempdir().expect("a directory");
-        let own = Own {
-            dir: dir.path().to_owned(),
-        };
+        let own = Own::at("dockerd", dir.path().to_owned());
         (dir, own)
     }
 

@@ -69,6 +69,8 @@ enum Step {
     ServerImage,
     /// Tests on the engine: the runtime, the conformance suite, end to end
     EngineTests,
+    /// The conformance suite on Podman
+    Podman,
     /// The demo
     Demo,
     /// Nothing of ours is left behind
@@ -76,7 +78,7 @@ enum Step {
 }
 
 impl Step {
-    const ALL: [Self; 16] = [
+    const ALL: [Self; 17] = [
         Self::Format,
         Self::Clippy,
         Self::Tidy,
@@ -91,6 +93,7 @@ impl Step {
         Self::Clients,
         Self::ServerImage,
         Self::EngineTests,
+        Self::Podman,
         Self::Demo,
         Self::Leftovers,
     ];
@@ -138,6 +141,7 @@ impl Run<'_> {
             Step::Clients => steps::clients(self),
             Step::ServerImage => steps::server_image(self),
             Step::EngineTests => steps::engine_tests(self),
+            Step::Podman => steps::podman(self),
             Step::Demo => steps::demo(self),
             Step::Leftovers => leftovers::check(self.reporter, &self.before, self.engine.as_ref()),
         }

@@ -11,6 +11,7 @@ use super::count::Count;
 use crate::apt;
 use crate::clients;
 use crate::deploy;
+use crate::engine;
 use crate::image;
 
 /// All of it, always the same, so that nothing is compiled twice with other features.
@@ -147,6 +148,20 @@ pub(super) fn engine_tests(run: &mut Run<'_>) -> Result<()> {
     last.map_or(Ok(()), Err)
 }
 
+/// The same suite as on Docker, on an engine that only resembles it.
+pub(super) fn podman(run: &mut Run<'_>) -> Result<()> {
+    let docker = run.engine()?;
+    let images = ["cofferdam-session:latest", "cofferdam-test-foreign:latest"];
+    let podman = engine::podman::ensure(&docker, &images, run.reporter)?;
+    let tool = cargo(&["test", KEEP_GOING])
+        .args(EVERYTHING)
+        .args(["--test", "docker_conformance", "--", "--engine"])
+        .arg(format!("podman={}", podman.host()));
+    let told = counted(run, "tests on another engine: Podman", tool);
+    engine::podman::stop(run.reporter)?;
+    told
+}
+
 /// The demo as it was built for the tests: nothing is compiled for it again.
 pub(super) fn demo(run: &mut Run<'_>) -> Result<()> {
     let engine = run.engine()?;
@@ -194,7 +209,9 @@ fn counted(run: &mut Run<'_>, what: &str, tool: Tool) -> Result<()> {
             .output(telling(&lines))
             .hint(format!(
                 "run it alone with `cargo xtask test --from {}`",
-                if what.contains("engine") {
+                if what.contains("Podman") {
+                    "podman"
+                } else if what.contains("engine") {
                     "engine-tests"
                 } else {
                     "tests"

@@ -19,6 +19,7 @@ fn surroundings(image_volumes: &[String]) -> Surroundings<'_> {
         toolbox: "cofferdam-toolbox-x",
         hosts: Some("/volumes/toolbox/etc/hosts"),
         isolation: None,
+        podman: false,
     }
 }
 
@@ -207,6 +208,24 @@ fn without_a_hosts_file_the_engine_manages_the_network() {
             .iter()
             .all(|mount| mount.target.as_deref() != Some("/etc/hosts"))
     );
+}
+
+#[test]
+fn podman_is_told_the_limits_that_it_would_raise() {
+    let named = |podman| {
+        let surroundings = Surroundings {
+            podman,
+            ..surroundings(&[])
+        };
+        let body = create_body(&spec(), &surroundings).unwrap();
+        let limits = body.host_config.unwrap().ulimits.unwrap();
+        limits
+            .into_iter()
+            .filter_map(|limit| limit.name)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(named(false), ["core"]);
+    assert_eq!(named(true), ["core", "nofile", "nproc"]);
 }
 
 #[test]
