@@ -32,6 +32,14 @@ const MAX_NAME: usize = 256;
 pub fn restore_backup(dir: &StateDir, archive: impl Read) -> Result<RestoreReport> {
     let _serving = dir.lock_serving()?;
     dir.finish_swap()?;
+    let restored = restore(dir, archive);
+    if restored.is_err() {
+        dir.abandon_swap();
+    }
+    restored
+}
+
+fn restore(dir: &StateDir, archive: impl Read) -> Result<RestoreReport> {
     let draft = dir.begin_swap()?;
     let (manifest, policy) = unpack(archive, draft.path())?;
     let prepared = store::prepare(&draft, manifest.taken_at)?;

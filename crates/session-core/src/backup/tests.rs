@@ -267,6 +267,7 @@ async fn an_archive_that_is_cut_off_or_changed_anywhere_is_refused_and_nothing_i
     for cut in (0..content_end).step_by(content_end / 40) {
         let error = restore(&other.dir, archive[..cut].to_vec()).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ArchiveRefused, "cut at {cut}: {error:?}");
+        assert!(!other.dir.path().join("restore.incoming").exists());
         unchanged(format!("cut at {cut}"));
     }
     for at in (0..content_end).step_by(content_end / 200) {

@@ -1,7 +1,7 @@
 //! Putting a whole other content in the place of the state directory's, so that a process that dies in the middle leaves
 //! it to the next one to finish.
 //!
-//! What is to come is complete in `restore.draft` before that is renamed to `restore.ready`: this is the moment from which
+//! What is to come is complete in `restore.incoming` before that is renamed to `restore.ready`: this is the moment from which
 //! on it counts. Then what was there is moved aside, name by name, and what is to come takes its place. Whoever opens the
 //! store first finishes that.
 
@@ -17,7 +17,7 @@ use super::{StateDir, io_error};
 use crate::error::Result;
 
 const OPERATION: &str = "swap what the state directory has";
-const DRAFT: &str = "restore.draft";
+const DRAFT: &str = "restore.incoming";
 const READY: &str = "restore.ready";
 const LOCK: &str = "restore.lock";
 /// In the directory of what is to come: where what was there goes.
@@ -38,6 +38,15 @@ impl StateDir {
             _ => {}
         }
         StateDir::open(&path)
+    }
+
+    /// Removes what will not come.
+    pub(crate) fn abandon_swap(&self) {
+        if let Err(error) = std::fs::remove_dir_all(self.path().join(DRAFT))
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(%error, "what was unpacked of a backup could not be removed; the next restoring does it");
+        }
     }
 
     /// Swaps. Answers where what was there is kept.
