@@ -139,9 +139,9 @@ pub struct LifetimeArgs {
     /// Do not destroy the session for idleness when its last turn failed
     #[arg(long)]
     pub keep_on_failure: bool,
-    /// What becomes of the session when its container ends although nobody asked for it [default: stop]
-    #[arg(long, value_name = "POLICY")]
-    pub on_interrupt: Option<Interruption>,
+    /// What becomes of the session when its container ends although nobody asked for it
+    #[arg(long, value_name = "POLICY", default_value = "stop")]
+    pub on_interrupt: Interruption,
 }
 
 impl LifetimeArgs {
@@ -163,8 +163,8 @@ impl LifetimeArgs {
     /// What becomes of the session when it is interrupted.
     pub fn on_interrupt(&self) -> OnInterrupt {
         match self.on_interrupt {
-            Some(Interruption::Resume) => OnInterrupt::Resume,
-            Some(Interruption::Stop) | None => OnInterrupt::Stop,
+            Interruption::Resume => OnInterrupt::Resume,
+            Interruption::Stop => OnInterrupt::Stop,
         }
     }
 }

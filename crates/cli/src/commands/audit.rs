@@ -1,5 +1,6 @@
 //! `audit`: who changed what, and what was refused.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
@@ -125,8 +126,9 @@ fn text(line: &AuditLine, zone: &TimeZone, paint: Paint) -> String {
         sanitize::one_line(&line.actor),
         paint.bold(sanitize::one_line(&line.action)),
     );
+    // Writing to a string does not fail.
     if let Some(session) = &line.session {
-        text += &format!("  {}", render::short(session));
+        let _ = write!(text, "  {}", render::short(session));
     }
     text += "  ";
     text += &match line.decision {
@@ -135,10 +137,10 @@ fn text(line: &AuditLine, zone: &TimeZone, paint: Paint) -> String {
         AuditDecision::Failed => paint.red("failed"),
     };
     if let Some(rule) = &line.rule {
-        text += &format!(" [{}]", sanitize::one_line(rule));
+        let _ = write!(text, " [{}]", sanitize::one_line(rule));
     }
     if let Some(detail) = &line.detail {
-        text += &format!("  {}", sanitize::one_line(detail));
+        let _ = write!(text, "  {}", sanitize::one_line(detail));
     }
     text
 }

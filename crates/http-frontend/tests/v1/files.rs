@@ -9,7 +9,7 @@ use session_core::id::SessionId;
 
 use crate::support::{Asker, House, Reply};
 
-fn archive(files: &[(&str, &[u8])]) -> Vec<u8> {
+pub(crate) fn archive(files: &[(&str, &[u8])]) -> Vec<u8> {
     let mut tar = tar::Builder::new(Vec::new());
     for (path, content) in files {
         let mut header = tar::Header::new_gnu();
@@ -20,14 +20,20 @@ fn archive(files: &[(&str, &[u8])]) -> Vec<u8> {
     tar.into_inner().unwrap()
 }
 
-async fn upload(asker: &Asker, id: &SessionId, path: &str, kind: &str, body: impl Into<Body>) -> Reply {
+pub(crate) async fn upload(
+    asker: &Asker,
+    id: &SessionId,
+    path: &str,
+    kind: &str,
+    body: impl Into<Body>,
+) -> Reply {
     let request = asker
         .request(Method::PUT, &format!("/v1/sessions/{id}/files?path={path}"))
         .header("content-type", kind);
     asker.send(request.body(body.into()).unwrap()).await
 }
 
-async fn cat(house: &House, id: &SessionId, path: &str) -> serde_json::Value {
+pub(crate) async fn cat(house: &House, id: &SessionId, path: &str) -> serde_json::Value {
     let body = json!({"argv": ["cat", path]});
     house
         .admin

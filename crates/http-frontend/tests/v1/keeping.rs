@@ -6,6 +6,7 @@ use http_frontend::caller::Scope;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use crate::files::{archive, cat, upload};
 use crate::support::{Asker, House};
 
 async fn lines(admin: &Asker) -> Vec<Value> {
@@ -63,18 +64,14 @@ async fn a_lease_is_renewed_and_bounds_are_kept() {
 #[tokio::test]
 async fn work_is_kept_read_and_brought_back() {
     let house = House::new().await;
+    house.site.memory.add_git();
     let id = house.session().await;
     let checkpoints = format!("/v1/sessions/{id}/checkpoints");
     let nothing = house.admin.poke(&checkpoints).await;
     assert_eq!(nothing.status, 204, "{nothing:?}");
-    let wrote = house
-        .admin
-        .post(
-            &format!("/v1/sessions/{id}/commands"),
-            json!({"argv": ["sh", "-c", "echo hello > note.txt"]}),
-        )
-        .await;
-    assert_eq!(wrote.json()["exit"]["code"], 0, "{wrote:?}");
+    let sent = archive(&[("note.txt", b"hello\n")]);
+    let wrote = upload(&house.admin, &id, ".", "application/x-tar", sent).await;
+    assert_eq!(wrote.status, 200, "{wrote:?}");
     let taken = house.admin.poke(&checkpoints).await;
     assert_eq!(taken.status, 201, "{taken:?}");
     assert_eq!(
@@ -128,16 +125,8 @@ async fn work_is_kept_read_and_brought_back() {
         new,
         "the same key gives the same session"
     );
-    let read = house
-        .admin
-        .post(
-            &format!("/v1/sessions/{new}/commands"),
-            json!({"argv": ["cat", "note.txt"]}),
-        )
-        .await;
-    assert_eq!(read.json()["stdout"], "hello\n", "{read:?}");
-    let never = house.admin.poke(&format!("/v1/sessions/{new}/restore?x=1")).await;
-    assert_ne!(never.status, 500);
+    let new = new.parse().unwrap();
+    assert_eq!(cat(&house, &new, "note.txt").await["stdout"], "hello\n");
 }
 
 #[tokio::test]
