@@ -10,12 +10,12 @@ use tokio::task::JoinSet;
 
 use crate::dice::Dice;
 use crate::engine::EngineKind;
-use crate::world::{self, Outcome, Plan, Strike};
+use crate::world::{self, Outcome, Plan, Strike, Weather};
 
 /// Kills in one world: enough for histories that span many daemons, few enough that its store stays small.
 const KILLS: u64 = 200;
 /// Clients of a world.
-const CLIENTS: u64 = 3;
+const CLIENTS: u64 = 6;
 /// A fault point is met at one of its first so many times.
 const NTH: u64 = 6;
 
@@ -26,6 +26,10 @@ pub(crate) enum Kind {
     Random { kills: u64 },
     /// The same, with an engine that hangs and goes away.
     Storms { kills: u64 },
+    /// The same, with an engine that restarts.
+    Restarts { kills: u64 },
+    /// The same, with a state directory that has no room now and then.
+    FullDisk { kills: u64 },
     /// So many kills at random times, on a real engine.
     Docker { kills: u64 },
     /// So many kills at each of these points.
@@ -41,6 +45,8 @@ pub(crate) struct Campaign {
     /// Worlds at once.
     pub(crate) jobs: usize,
     pub(crate) limit: Option<Duration>,
+    /// Clients run commands.
+    pub(crate) commands: bool,
     /// Where a line for each world is added.
     pub(crate) results: Option<PathBuf>,
     /// Only the world of this seed.
@@ -52,15 +58,30 @@ impl Kind {
         match self {
             Self::Random { .. } => "random",
             Self::Storms { .. } => "storms",
+            Self::Restarts { .. } => "restarts",
+            Self::FullDisk { .. } => "full-disk",
             Self::Docker { .. } => "docker",
             Self::Points { .. } => "points",
+        }
+    }
+
+    fn weather(&self) -> Weather {
+        match self {
+            Self::Storms { .. } => Weather::Storms,
+            Self::Restarts { .. } => Weather::Restarts,
+            Self::FullDisk { .. } => Weather::FullDisk,
+            Self::Random { .. } | Self::Docker { .. } | Self::Points { .. } => Weather::Calm,
         }
     }
 
     /// What happens in each world, in its order.
     fn worlds(&self, dice: &Dice) -> Vec<Vec<Strike>> {
         match self {
-            Self::Random { kills } | Self::Storms { kills } | Self::Docker { kills } => {
+            Self::Random { kills }
+            | Self::Storms { kills }
+            | Self::Restarts { kills }
+            | Self::FullDisk { kills }
+            | Self::Docker { kills } => {
                 let whole = usize::try_from(kills / KILLS).unwrap_or(usize::MAX);
                 let mut worlds = vec![vec![Strike::Random; count(KILLS)]; whole];
                 let rest = kills % KILLS;
@@ -109,7 +130,8 @@ impl Campaign {
             },
             clients: CLIENTS,
             strikes,
-            storms: matches!(self.kind, Kind::Storms { .. }),
+            weather: self.kind.weather(),
+            commands: self.commands,
         });
         plans
             .filter(|plan| self.world.is_none_or(|world| world == plan.seed))
@@ -214,6 +236,7 @@ mod tests {
             seed: 7,
             jobs: 1,
             limit: None,
+            commands: true,
             results: None,
             world: None,
         }

@@ -13,6 +13,7 @@ use session_core::command::{CommandEvent, CommandRequest, OnDisconnect};
 use session_core::error::{Error, ErrorKind, Result};
 use session_core::event::{Event, EventKind};
 use session_core::id::{SessionId, TurnId};
+use session_core::lifetime::OnInterrupt;
 use session_core::session::{CreateSession, PromptRequest};
 use session_core::state::SessionState;
 use session_core::turn::{TurnInfo, TurnStatus};
@@ -23,6 +24,7 @@ use crate::dice::Dice;
 use crate::engine::{EngineKind, answer_to, counted, task, tell_ledger};
 use crate::model::{Prompt, Told};
 use crate::trouble::Trouble;
+use crate::world::Weather;
 
 /// Whatever is asked for has happened by then, however often the daemon dies meanwhile.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -39,8 +41,9 @@ pub(crate) struct Shared {
     /// No further session is begun.
     pub(crate) ending: AtomicBool,
     pub(crate) counts: Counts,
-    /// Whether containers are lost in this world, besides daemons.
-    pub(crate) shaken: bool,
+    pub(crate) weather: Weather,
+    /// Whether clients run commands.
+    pub(crate) commands: bool,
 }
 
 /// What was done.
@@ -93,6 +96,11 @@ impl Client {
     async fn session(&mut self, key: &str) -> Result<Option<Finished>> {
         let request = CreateSession {
             idempotency_key: Some(key.to_owned()),
+            on_interrupt: if self.shared.weather == Weather::Restarts {
+                OnInterrupt::Resume
+            } else {
+                OnInterrupt::Stop
+            },
             labels: [(KEY_LABEL.to_owned(), key.to_owned())].into(),
             ..CreateSession::default()
         };
@@ -115,7 +123,7 @@ impl Client {
         self.shared.counts.sessions.fetch_add(1, Ordering::Relaxed);
         let follower = follow(Arc::clone(&self.shared), session);
         let mut told = Told {
-            shaken: self.shared.shaken,
+            shaken: self.shared.weather.shakes(),
             ..Told::default()
         };
         let worked = self.tasks(key, &session, &mut told).await;
@@ -144,7 +152,7 @@ impl Client {
                 &format!("{key}-{number}"),
                 self.dice.time(self.shared.engine.pace().work),
             );
-            if self.dice.once_in(3) {
+            if self.dice.once_in(3) && self.shared.commands {
                 told.commands.push(name.clone());
                 self.command(session, &name).await?;
             } else {
@@ -189,15 +197,20 @@ impl Client {
         request.on_disconnect = OnDisconnect::Detach;
         request.idempotency_key = Some(name.replace(' ', "-"));
         let output = Output::default();
-        self.shared
+        let ran = self
+            .shared
             .insist("run a command", || {
                 self.shared.run(session, request.clone(), &output)
             })
-            .await?;
+            .await;
+        // It may be gone with its container.
+        if !self.shared.weather.shakes() {
+            ran?;
+        }
         let output = output.text();
         self.shared.counts.commands.fetch_add(1, Ordering::Relaxed);
         let wanted = format!("{}\n", answer_to(name));
-        if output != wanted && !self.shared.shaken {
+        if output != wanted && !self.shared.weather.shakes() {
             self.shared
                 .trouble
                 .tell(format!("the command {name:?} said {output:?} and not {wanted:?}"));
@@ -266,7 +279,7 @@ impl Shared {
         let deadline = Instant::now() + PATIENCE;
         loop {
             match tokio::time::timeout(PATIENCE, ask()).await {
-                Ok(Err(error)) if passes(&error) && Instant::now() < deadline => {
+                Ok(Err(error)) if self.passes(&error) && Instant::now() < deadline => {
                     self.counts.retries.fetch_add(1, Ordering::Relaxed);
                     sleep(PAUSE).await;
                 }
@@ -276,6 +289,17 @@ impl Shared {
                 }
             }
         }
+    }
+
+    /// Whether the same may be asked again and mean the same.
+    fn passes(&self, error: &Error) -> bool {
+        let weather = match self.weather {
+            Weather::Calm | Weather::Storms => false,
+            // It comes back.
+            Weather::Restarts => matches!(error.kind(), ErrorKind::StateConflict | ErrorKind::ContainerLost),
+            Weather::FullDisk => error.kind() == ErrorKind::HostIo,
+        };
+        weather || error.is_retryable() || error.kind() == ErrorKind::LinkLost
     }
 
     async fn turn(&self, session: &SessionId, turn: &TurnId) -> Result<TurnInfo> {
@@ -346,11 +370,6 @@ fn follow(shared: Arc<Shared>, session: SessionId) -> JoinHandle<Vec<Event>> {
             .tell(format!("the events of {session} do not come to an end"));
         seen
     })
-}
-
-/// Whether the same may be asked again and mean the same.
-fn passes(error: &Error) -> bool {
-    error.is_retryable() || error.kind() == ErrorKind::LinkLost
 }
 
 /// The session was not made and says so. Its key is used up.

@@ -9,6 +9,7 @@ mod campaign;
 mod client;
 mod daemon;
 mod dice;
+mod disk;
 mod ending;
 mod engine;
 mod model;
@@ -44,6 +45,18 @@ enum Command {
     },
     /// The same, on an engine that hangs and goes away
     Storms {
+        /// How many
+        #[arg(long, default_value_t = 200)]
+        kills: u64,
+    },
+    /// The same, on an engine that restarts
+    Restarts {
+        /// How many
+        #[arg(long, default_value_t = 200)]
+        kills: u64,
+    },
+    /// The same, with a state directory on a file system that is full now and then; for root
+    FullDisk {
         /// How many
         #[arg(long, default_value_t = 200)]
         kills: u64,
@@ -88,6 +101,9 @@ struct How {
     /// Begin no further world after so many seconds
     #[arg(long, global = true)]
     seconds: Option<u64>,
+    /// Clients run no commands
+    #[arg(long, global = true)]
+    no_commands: bool,
     /// Add a line for each world to this file
     #[arg(long, global = true)]
     results: Option<PathBuf>,
@@ -110,6 +126,8 @@ fn run(cli: Cli) -> std::io::Result<bool> {
     let kind = match cli.kind {
         Command::Random { kills } => Kind::Random { kills },
         Command::Storms { kills } => Kind::Storms { kills },
+        Command::Restarts { kills } => Kind::Restarts { kills },
+        Command::FullDisk { kills } => Kind::FullDisk { kills },
         Command::Docker { kills } => Kind::Docker { kills },
         Command::Points { list, times } => Kind::Points {
             names: points(&std::fs::read_to_string(list)?),
@@ -126,6 +144,7 @@ fn run(cli: Cli) -> std::io::Result<bool> {
         seed: cli.how.seed,
         jobs: cli.how.jobs.max(1),
         limit: cli.how.seconds.map(Duration::from_secs),
+        commands: !cli.how.no_commands,
         results: cli.how.results,
         world: cli.how.world,
     };

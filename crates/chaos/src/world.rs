@@ -1,9 +1,9 @@
 //! One world: an engine, a state directory, clients, and daemons that are killed one after the other. At its end everything is
 //! looked at: what clients were told, what the engine counted, and what lies about.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::process::ExitStatusExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -16,6 +16,7 @@ use tokio::time::sleep;
 use crate::client::{Client, Counts, Finished, Shared};
 use crate::daemon::{Beginning, Daemon, Launcher};
 use crate::dice::Dice;
+use crate::disk::SmallDisk;
 use crate::ending;
 use crate::engine::{Engine, EngineKind};
 use crate::trouble::Trouble;
@@ -40,6 +41,26 @@ pub(crate) enum Strike {
     Point { name: String, nth: u64 },
 }
 
+/// What happens besides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Weather {
+    /// Nothing.
+    Calm,
+    /// The engine hangs, goes away and comes back.
+    Storms,
+    /// The engine restarts: every container ends and stays where it is.
+    Restarts,
+    /// The state directory's file system is full for a while.
+    FullDisk,
+}
+
+impl Weather {
+    /// Whether what runs may be lost with its container, or fail for want of room.
+    pub(crate) fn shakes(self) -> bool {
+        matches!(self, Self::Restarts | Self::FullDisk)
+    }
+}
+
 /// What happens in a world.
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
@@ -48,8 +69,9 @@ pub(crate) struct Plan {
     pub(crate) engine: EngineKind,
     pub(crate) clients: u64,
     pub(crate) strikes: Vec<Strike>,
-    /// The engine hangs, goes away and comes back meanwhile.
-    pub(crate) storms: bool,
+    pub(crate) weather: Weather,
+    /// Clients run commands.
+    pub(crate) commands: bool,
 }
 
 /// What happened.
@@ -118,7 +140,8 @@ struct World {
     engine: Engine,
     shared: Arc<Shared>,
     dice: Dice,
-    /// Removed after everything that lives in it.
+    /// Taken away, and then removed, after everything that lives in them.
+    _small: Option<SmallDisk>,
     _dir: TempDir,
 }
 
@@ -126,6 +149,10 @@ impl World {
     async fn new(plan: &Plan) -> io::Result<Self> {
         let dir = tempfile::Builder::new().prefix("cofferdam-chaos-").tempdir()?;
         let engine = Engine::start(plan.engine, dir.path()).await?;
+        let small = match plan.weather {
+            Weather::FullDisk => Some(SmallDisk::mount(&dir.path().join("state"))?),
+            Weather::Calm | Weather::Storms | Weather::Restarts => None,
+        };
         let launcher = Launcher {
             program: plan.program.clone(),
             dir: dir.path().to_owned(),
@@ -138,13 +165,15 @@ impl World {
             engine: plan.engine,
             ending: AtomicBool::new(false),
             counts: Counts::default(),
-            shaken: false,
+            weather: plan.weather,
+            commands: plan.commands,
         };
         Ok(Self {
             engine,
             launcher,
             shared: Arc::new(shared),
             dice: Dice::new(plan.seed),
+            _small: small,
             _dir: dir,
         })
     }
@@ -192,9 +221,9 @@ impl World {
             if let Beginning::Ended(status) = daemon.ready().await? {
                 return Err(ended_by_itself(status));
             }
-            if plan.storms && dice.once_in(3) {
+            if plan.weather != Weather::Calm && dice.once_in(3) {
                 outcome.storms += 1;
-                self.storm(dice).await;
+                self.storm(plan.weather, dice).await?;
             }
             if let Some(status) = daemon.end_within(life).await? {
                 return Err(ended_by_itself(status));
@@ -205,21 +234,33 @@ impl World {
         Ok(())
     }
 
-    /// The engine hangs, or is away, for a while.
-    async fn storm(&self, dice: &mut Dice) {
+    /// Bad weather, for a while.
+    async fn storm(&self, weather: Weather, dice: &mut Dice) -> io::Result<()> {
         let lasting = dice.time(STORM);
-        let Some(memory) = self.engine.memory() else {
-            return;
-        };
-        if dice.once_in(2) {
-            memory.set_hung(true);
-            sleep(lasting).await;
-            memory.set_hung(false);
-        } else {
-            memory.set_down(true);
-            sleep(lasting).await;
-            memory.set_down(false);
+        match (weather, self.engine.memory()) {
+            (Weather::Storms, Some(memory)) if dice.once_in(2) => {
+                memory.set_hung(true);
+                sleep(lasting).await;
+                memory.set_hung(false);
+            }
+            (Weather::Storms, Some(memory)) => {
+                memory.set_down(true);
+                sleep(lasting).await;
+                memory.set_down(false);
+            }
+            (Weather::Restarts, Some(memory)) => {
+                sleep(lasting).await;
+                memory.restart();
+            }
+            (Weather::FullDisk, _) => {
+                let filler = self.launcher.state().join("filler");
+                fill(&filler)?;
+                sleep(lasting).await;
+                std::fs::remove_file(&filler)?;
+            }
+            (Weather::Calm | Weather::Storms | Weather::Restarts, _) => {}
         }
+        Ok(())
     }
 
     /// Whether the point was reached, and the daemon died there.
@@ -278,6 +319,21 @@ impl World {
             Beginning::Ended(status) => Err(ended_by_itself(status)),
         }
     }
+}
+
+/// Writes until there is no room.
+fn fill(file: &Path) -> io::Result<()> {
+    let mut file = std::fs::File::create(file)?;
+    for piece in [vec![0; 64 << 10], vec![0; 512], vec![0; 1]] {
+        loop {
+            match file.write_all(&piece) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::StorageFull => break,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(())
 }
 
 fn ended_by_itself(status: std::process::ExitStatus) -> io::Error {
