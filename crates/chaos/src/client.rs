@@ -29,6 +29,8 @@ use crate::world::Weather;
 /// Whatever is asked for has happened by then, however often the daemon dies meanwhile.
 const PATIENCE: Duration = Duration::from_secs(90);
 const PAUSE: Duration = Duration::from_millis(4);
+/// A client has better things to do than to wait longer for a session while daemons die.
+const HURRY: Duration = Duration::from_secs(3);
 /// The label by which sessions of one key are found again.
 pub(crate) const KEY_LABEL: &str = "chaos";
 
@@ -62,6 +64,8 @@ pub(crate) struct Client {
     pub(crate) shared: Arc<Shared>,
     pub(crate) name: String,
     pub(crate) dice: Dice,
+    /// Keys of sessions that took long to make, to be asked for again in the end.
+    pub(crate) left: Vec<String>,
 }
 
 /// A session that has ended, as its client knows it.
@@ -83,17 +87,26 @@ impl Client {
                 break;
             }
             let key = format!("{}-{number}", self.name);
-            match self.session(&key).await {
-                Ok(Some(session)) => finished.push(session),
-                Ok(None) => {}
-                Err(error) => self.shared.trouble.tell(format!("session {key}: {error}")),
-            }
+            finished.extend(self.one(&key, Some(HURRY)).await);
+        }
+        for key in std::mem::take(&mut self.left) {
+            finished.extend(self.one(&key, None).await);
         }
         finished
     }
 
-    /// A whole session. `None` when it could not be made and says so.
-    async fn session(&mut self, key: &str) -> Result<Option<Finished>> {
+    async fn one(&mut self, key: &str, hurry: Option<Duration>) -> Option<Finished> {
+        match self.session(key, hurry).await {
+            Ok(session) => session,
+            Err(error) => {
+                self.shared.trouble.tell(format!("session {key}: {error}"));
+                None
+            }
+        }
+    }
+
+    /// A whole session. `None` when it could not be made and says so, or when it is left for later.
+    async fn session(&mut self, key: &str, hurry: Option<Duration>) -> Result<Option<Finished>> {
         let request = CreateSession {
             idempotency_key: Some(key.to_owned()),
             on_interrupt: if self.shared.weather == Weather::Restarts {
@@ -104,10 +117,13 @@ impl Client {
             labels: [(KEY_LABEL.to_owned(), key.to_owned())].into(),
             ..CreateSession::default()
         };
-        let made = self
+        let making = self
             .shared
-            .insist("create", || self.shared.api.create(request.clone()))
-            .await;
+            .insist("create", || self.shared.api.create(request.clone()));
+        let Ok(made) = tokio::time::timeout(hurry.unwrap_or(PATIENCE), making).await else {
+            self.left.push(key.to_owned());
+            return Ok(None);
+        };
         let session = match made {
             Ok(info) => info.id,
             // It says that it failed, which is an answer: nothing of it may be left.

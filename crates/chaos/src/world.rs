@@ -26,7 +26,7 @@ const LONG_LIVED: u64 = 5;
 /// How long the weather is bad at most.
 const STORM: Duration = Duration::from_millis(250);
 /// How long one is given to come to a named point.
-const POINT: Duration = Duration::from_secs(2);
+const POINT: Duration = Duration::from_secs(1);
 /// How long clients are given to bring what they began to an end.
 const FINISH: Duration = Duration::from_secs(120);
 /// SIGKILL.
@@ -184,6 +184,7 @@ impl World {
                 shared: Arc::clone(&self.shared),
                 name: format!("{:x}-{number}", plan.seed),
                 dice: self.dice.stream(number),
+                left: Vec::new(),
             };
             tokio::spawn(client.work())
         };

@@ -57,14 +57,25 @@ pub(crate) enum Part {
     Points,
     /// Kills while the engine hangs and goes away
     Storms,
+    /// Kills while the engine restarts
+    Restarts,
+    /// Kills while the disk is full now and then; needs root
+    FullDisk,
     /// Kills at random times on the Docker engine of this machine
     Docker,
 }
 
 impl Part {
-    const ALL: [Self; 4] = [Self::Random, Self::Points, Self::Storms, Self::Docker];
-    /// What needs no engine.
-    const SHORT: [Self; 3] = [Self::Random, Self::Points, Self::Storms];
+    const ALL: [Self; 6] = [
+        Self::Random,
+        Self::Points,
+        Self::Storms,
+        Self::Restarts,
+        Self::FullDisk,
+        Self::Docker,
+    ];
+    /// What needs no engine and no privilege.
+    const SHORT: [Self; 4] = [Self::Random, Self::Points, Self::Storms, Self::Restarts];
 
     fn args(self, short: bool) -> Vec<String> {
         let args: &[&str] = match (self, short) {
@@ -74,6 +85,10 @@ impl Part {
             (Self::Points, true) => &["points", "--list", POINTS, "--times", "2", "--seconds", "90"],
             (Self::Storms, false) => &["storms", "--kills", "1000"],
             (Self::Storms, true) => &["storms", "--kills", "100", "--seconds", "30"],
+            (Self::Restarts, false) => &["restarts", "--kills", "500"],
+            (Self::Restarts, true) => &["restarts", "--kills", "60", "--seconds", "30"],
+            (Self::FullDisk, false) => &["full-disk", "--kills", "500"],
+            (Self::FullDisk, true) => &["full-disk", "--kills", "60", "--seconds", "30"],
             (Self::Docker, false) => &["docker", "--kills", "200"],
             (Self::Docker, true) => &["docker", "--kills", "20", "--seconds", "60"],
         };
@@ -85,6 +100,8 @@ impl Part {
             Self::Random => "kills at random times",
             Self::Points => "kills at named points",
             Self::Storms => "kills while the engine hangs and goes away",
+            Self::Restarts => "kills while the engine restarts",
+            Self::FullDisk => "kills while the disk is full",
             Self::Docker => "kills on a real engine",
         }
     }
