@@ -75,7 +75,7 @@ impl Part {
         Self::Docker,
     ];
     /// What needs no engine and no privilege.
-    const SHORT: [Self; 4] = [Self::Random, Self::Points, Self::Storms, Self::Restarts];
+    const SHORT: [Self; 3] = [Self::Random, Self::Points, Self::Storms];
 
     fn args(self, short: bool) -> Vec<String> {
         let args: &[&str] = match (self, short) {
