@@ -156,7 +156,7 @@ pub trait SessionApi: Send + Sync {
     /// Use [`crate::transfer`] to unpack it.
     async fn copy_out(&self, session: &SessionId, path: &str) -> Result<ArchiveStream>;
 
-    /// What changed in the workspace since the first turn or diff.
+    /// What changed in the workspace since it was filled with a copy or clone; since the first turn or diff in any other.
     async fn diff(&self, session: &SessionId) -> Result<WorkspaceDiff>;
 
     /// The hosts that sessions without a network were denied and about which nobody has decided yet, of one session or of

@@ -46,7 +46,7 @@ struct Told {
 }
 
 /// All that it takes, apart from the session's task.
-struct Job {
+pub(super) struct Job {
     foundation: Foundation,
     keeper: Keeper,
     link: Link,
@@ -130,9 +130,9 @@ impl Driver {
         }
     }
 
-    /// Somebody asked: whatever the workspace is, and whether or not a turn runs.
-    pub(super) async fn asked_checkpoint(&mut self, answer: Answer<Option<Checkpoint>>) {
-        match self.asked_job().await {
+    /// Somebody asked: the answer comes when it is taken, and nothing waits for that.
+    pub(super) fn begin_asked(&mut self, job: Result<Job>, answer: Answer<Option<Checkpoint>>) {
+        match job {
             Ok(job) => self.checkpoints.begin(async move {
                 let outcome = job.take().await.map(|taken| taken.checkpoint);
                 let _ = answer.send(outcome);
@@ -141,7 +141,8 @@ impl Driver {
         }
     }
 
-    async fn asked_job(&mut self) -> Result<Job> {
+    /// What it takes when somebody asks, whatever the workspace is, and whether or not a turn runs.
+    pub(super) async fn asked_job(&mut self) -> Result<Job> {
         let base = self.checkpoint_base().await?;
         let (link, _) = self.connect().await?;
         let turn = self.active_turn().map(|active| active.id);

@@ -300,11 +300,18 @@ impl Driver {
                 urgent = inbox.urgent() => inbox.put_back(Request::Snapshot(answer), urgent),
                 outcome = self.snapshot() => drop(answer.send(outcome)),
             },
-            Request::Checkpoint(answer) => self.asked_checkpoint(answer).await,
-            Request::Restore(checkpoint, answer) => {
-                let outcome = self.restore(&checkpoint).await;
-                let _ = answer.send(outcome);
-            }
+            Request::Checkpoint(answer) => tokio::select! {
+                biased;
+                // Nothing was begun but, perhaps, the tree with which it is compared: that is found again.
+                urgent = inbox.urgent() => inbox.put_back(Request::Checkpoint(answer), urgent),
+                job = self.asked_job() => self.begin_asked(job, answer),
+            },
+            Request::Restore(checkpoint, answer) => tokio::select! {
+                biased;
+                // What was brought back by then is no change of the workspace to the one who does it again.
+                urgent = inbox.urgent() => inbox.put_back(Request::Restore(checkpoint, answer), urgent),
+                outcome = self.restore(&checkpoint) => drop(answer.send(outcome)),
+            },
             Request::OpenInterface(plan, answer) => drop(answer.send(self.open_interface(*plan).await)),
             Request::Interface => self.interface_heard_of().await,
             Request::Pause(answer) => {

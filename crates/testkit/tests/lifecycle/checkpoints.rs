@@ -439,3 +439,88 @@ async fn what_cannot_be_asked_is_refused() {
     assert_eq!(all(&work.manager).await.len(), 1);
     work.world.finish(&work.manager).await;
 }
+
+/// A small generator: a test that failed is repeated by its seed.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % bound
+    }
+}
+
+/// Something that may be done to a workspace; names collide on purpose, as files, directories and links.
+fn do_something(root: &std::path::Path, dice: &mut Dice) {
+    use std::os::unix::fs::PermissionsExt as _;
+    const NAMES: [&str; 7] = ["a", "b", "a b", "-c", "d\n", "\u{e9}", "kept.txt"];
+    let mut name = || NAMES[usize::try_from(dice.below(7)).unwrap()];
+    let path = root.join(name()).join(name());
+    let path = if name() < "b" { path } else { root.join(name()) };
+    let parent = path.parent().unwrap();
+    if parent != root && !parent.is_dir() {
+        let _ = std::fs::remove_file(parent);
+        std::fs::create_dir_all(parent).unwrap();
+    }
+    let there = std::fs::symlink_metadata(&path);
+    match there.map(|found| found.is_dir()) {
+        Ok(true) => std::fs::remove_dir_all(&path).unwrap(),
+        Ok(false) => std::fs::remove_file(&path).unwrap(),
+        Err(_) => {}
+    }
+    match dice.below(5) {
+        0 => {}
+        1 => std::os::unix::fs::symlink("a/../somewhere", &path).unwrap(),
+        2 => std::fs::write(&path, [0, 255, 13, 10, 0]).unwrap(),
+        3 => {
+            std::fs::write(&path, "#!/bin/sh\r\n").unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        _ => std::fs::write(&path, format!("line {}\nno end", dice.below(3))).unwrap(),
+    }
+}
+
+/// Each file and link below, with what is in it and whether it can be run; directories are what files need.
+fn tree(root: &std::path::Path) -> Vec<String> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let (mut found, mut waiting) = (Vec::new(), vec![root.to_owned()]);
+    while let Some(dir) = waiting.pop() {
+        for entry in std::fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            let meta = std::fs::symlink_metadata(&path).unwrap();
+            let name = path.strip_prefix(root).unwrap().display().to_string();
+            if meta.is_symlink() {
+                found.push(format!("{name:?} -> {:?}", std::fs::read_link(&path).unwrap()));
+            } else if meta.is_dir() {
+                waiting.push(path);
+            } else {
+                let runs = meta.permissions().mode() & 0o100 != 0;
+                found.push(format!("{name:?} {runs} {:?}", std::fs::read(&path).unwrap()));
+            }
+        }
+    }
+    found.sort_unstable();
+    found
+}
+
+#[tokio::test]
+async fn any_work_comes_back_as_it_was() {
+    for seed in 1..=6_u64 {
+        let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let work = Work::new().await;
+        let session = work.on_copy().await;
+        for _ in 0..4 {
+            for _ in 0..12 {
+                do_something(&work.workspace(&session), &mut dice);
+            }
+            work.asked(&session).await;
+        }
+        let made = tree(&work.workspace(&session));
+        soon("the end", work.manager.destroy(&session)).await.unwrap();
+        let again = work.restore(&session).await.unwrap();
+        assert_eq!(tree(&work.workspace(&again)), made, "seed {seed}");
+        work.world.finish(&work.manager).await;
+    }
+}
