@@ -210,17 +210,29 @@ impl SessionManager {
                 shutdown,
             }),
         };
-        if manager.inner.options.supervise
-            && let Err(error) = manager.inner.foundation.store.check_records().await
-        {
-            tracing::warn!(%error, "the records could not be checked");
-        }
         manager.inner.foundation.gateway.attach(manager.programs());
         manager.end_what_others_abandoned();
         if manager.inner.options.supervise {
+            manager.check_records();
             manager.supervise();
         }
         Ok(manager)
+    }
+
+    /// Puts records aside that cannot be read. Nobody waits for it: until then they are left out of every list.
+    fn check_records(&self) {
+        let (store, stop) = (self.inner.foundation.store.clone(), self.inner.shutdown.clone());
+        self.inner.tasks.spawn(async move {
+            tokio::select! {
+                // What was put aside is durable; the next daemon goes on.
+                () = stop.cancelled() => {}
+                checked = store.check_records() => {
+                    if let Err(error) = checked {
+                        tracing::warn!(%error, "the records could not be checked");
+                    }
+                }
+            }
+        });
     }
 
     /// Where front ends write what their callers do; see [`crate::audit::Audited`].

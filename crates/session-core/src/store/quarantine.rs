@@ -26,6 +26,8 @@ use crate::state::{SessionState, Transition};
 const STANDING: &str = "read the session's standing";
 const LISTING: &str = "list the quarantine";
 const CHECKING: &str = "check the records";
+/// How many rows are looked at before others may read.
+const PART: i64 = 500;
 
 /// Where records are that can be put aside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,9 +94,8 @@ impl Store {
                 .write(CHECKING, move |write| put_back(write, pk))
                 .await?;
         }
-        let unreadable = self.inner.read(CHECKING, unreadable).await?;
         let mut put_aside = Vec::new();
-        for (table, pk) in unreadable {
+        for (table, pk) in self.unreadable().await? {
             let done = self
                 .inner
                 .write(CHECKING, move |write| set_aside(write, table, pk))
@@ -110,6 +111,26 @@ impl Store {
             }
         }
         Ok(put_aside)
+    }
+
+    /// The rows that cannot be read. Looked for in parts, so that nobody else who reads waits for the whole.
+    async fn unreadable(&self) -> Result<Vec<(Table, i64)>> {
+        let mut found = Vec::new();
+        for table in Table::ALL {
+            let mut after = i64::MIN;
+            loop {
+                let part = self
+                    .inner
+                    .read(CHECKING, move |connection| unreadable(connection, table, after))
+                    .await?;
+                found.extend(part.unreadable.into_iter().map(|pk| (table, pk)));
+                match part.last {
+                    Some(last) => after = last,
+                    None => break,
+                }
+            }
+        }
+        Ok(found)
     }
 }
 
@@ -160,26 +181,33 @@ fn kept_sessions(connection: &Connection) -> Result<Vec<i64>, Failure> {
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
-/// The rows that cannot be read.
-fn unreadable(connection: &Connection) -> Result<Vec<(Table, i64)>, Failure> {
+/// What a part of a table was found to have.
+struct Part {
+    unreadable: Vec<i64>,
+    /// The last row that was looked at; `None` when there was none.
+    last: Option<i64>,
+}
+
+fn unreadable(connection: &Connection, table: Table, after: i64) -> Result<Part, Failure> {
+    let rows = match table {
+        Table::Session => "SELECT pk FROM session WHERE pk > ?1 AND quarantined = 0 ORDER BY pk LIMIT ?2",
+        Table::Turn => "SELECT pk FROM turn WHERE pk > ?1 ORDER BY pk LIMIT ?2",
+        Table::Checkpoint => "SELECT pk FROM checkpoint WHERE pk > ?1 ORDER BY pk LIMIT ?2",
+    };
+    let mut statement = connection.prepare_cached(rows)?;
+    let keys = statement
+        .query_map([after, PART], |row| row.get(0))?
+        .collect::<rusqlite::Result<Vec<i64>>>()?;
     let mut found = Vec::new();
-    for table in Table::ALL {
-        let live = match table {
-            Table::Session => "SELECT pk FROM session WHERE quarantined = 0",
-            Table::Turn => "SELECT pk FROM turn",
-            Table::Checkpoint => "SELECT pk FROM checkpoint",
-        };
-        let mut statement = connection.prepare(live)?;
-        let keys = statement
-            .query_map([], |row| row.get(0))?
-            .collect::<rusqlite::Result<Vec<i64>>>()?;
-        for pk in keys {
-            if reason(connection, table, pk)?.is_some() {
-                found.push((table, pk));
-            }
+    for pk in &keys {
+        if reason(connection, table, *pk)?.is_some() {
+            found.push(*pk);
         }
     }
-    Ok(found)
+    Ok(Part {
+        unreadable: found,
+        last: keys.last().copied(),
+    })
 }
 
 /// Why a row cannot be read; `None` when it can, or is not there.
