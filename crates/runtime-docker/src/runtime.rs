@@ -1,8 +1,12 @@
 //! [`DockerRuntime`]: the runtime's face. Each method hands its work to the module that knows how.
 
+use std::collections::HashSet;
+use std::time::Duration;
+
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 use session_core::error::{Error, ErrorKind, Result};
+use session_core::garbage::Garbage;
 use session_core::id::{ContainerId, ContainerName, ImageRef};
 use session_core::label::OwnerId;
 use session_core::runtime::{
@@ -12,8 +16,8 @@ use session_core::runtime::{
 
 use crate::client::{DEFAULT_HOST, Engine, Host};
 use crate::launch::Launcher;
-use crate::prepare::Preparer;
-use crate::stale::Removed;
+use crate::prepare::{Preparer, derived_name};
+use crate::stale::{Policy, Removed};
 use crate::{bridge, health, launch, remove, since, stale, status, watch};
 
 /// The image that `cargo xtask image` builds.
@@ -217,6 +221,19 @@ impl ContainerRuntime for DockerRuntime {
 
     async fn watch(&self, owner: &OwnerId) -> Result<BoxStream<'static, Result<ContainerEvent>>> {
         watch::watch(self.engine.handles()?, owner).await
+    }
+
+    async fn stale(&self, wanted: &[(ImageRef, UserIds)], unused: Duration) -> Result<Vec<Garbage>> {
+        let engine = self.engine.handles()?;
+        let mut tags = HashSet::with_capacity(wanted.len());
+        for (image, user) in wanted {
+            tags.extend(derived_name(engine, image, *user).await?);
+        }
+        stale::find(engine, &Policy::new(tags, unused)).await
+    }
+
+    async fn remove_stale(&self, thing: &Garbage) -> Result<bool> {
+        stale::remove(self.engine.handles()?, thing).await
     }
 
     async fn diagnostics(&self, container: &ContainerName, limit: usize) -> Result<String> {

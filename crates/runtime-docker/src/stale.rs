@@ -1,15 +1,17 @@
 //! What earlier versions and crashes left on an engine: toolboxes of images that were replaced, images derived from
 //! images that are gone, helpers whose maker died. Sessions are not among it: those belong to the core's reconciler.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
 use bollard::errors::Error as EngineError;
-use bollard::models::{ContainerSummary, ContainerSummaryStateEnum};
+use bollard::models::{ContainerStateStatusEnum, ContainerSummary, ContainerSummaryStateEnum};
 use bollard::query_parameters::{
-    ListContainersOptionsBuilder, ListImagesOptionsBuilder, ListVolumesOptionsBuilder, RemoveImageOptions,
-    RemoveVolumeOptions,
+    InspectContainerOptions, ListContainersOptionsBuilder, ListImagesOptionsBuilder,
+    ListVolumesOptionsBuilder, RemoveImageOptions, RemoveVolumeOptions,
 };
 use session_core::error::{Error, Result};
+use session_core::garbage::{Garbage, GarbageKind};
 
 use crate::client::Handles;
 use crate::error::{About, failed, is_absent, status};
@@ -18,8 +20,10 @@ use crate::prepare::holder;
 use crate::remove::remove_by_id;
 
 const OPERATION: &str = "remove what is stale";
-/// A helper lives for seconds; one that is older than this has no maker any more.
-const ABANDONED_SECONDS: i64 = 60 * 60;
+/// A helper lives for seconds, and a launch follows its preparation at once: what is older than this serves nobody who
+/// is about to use it.
+const ABANDONED: Duration = Duration::from_secs(60 * 60);
+const TOOLBOX_VOLUMES: &str = "cofferdam-toolbox-";
 
 /// What was removed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -32,53 +36,211 @@ pub struct Removed {
     pub images: usize,
 }
 
-/// Removes what nobody needs any more. What is in use stays.
-pub(crate) async fn remove_stale(engine: &Handles) -> Result<Removed> {
-    let now = jiff::Timestamp::now().as_second();
-    let mut removed = Removed::default();
-    for helper in helpers(engine).await? {
-        let Some(id) = helper.id.clone() else { continue };
-        if !is_stale(engine, &helper, now).await? {
-            continue;
-        }
-        remove_by_id(engine, &id).await?;
-        removed.containers += 1;
-        if let Some(volume) = toolbox_volume(&helper) {
-            removed.volumes += usize::from(remove_volume(engine, volume).await?);
-        }
-    }
-    removed.volumes += remove_abandoned_volumes(engine, now).await?;
-    removed.images = remove_orphaned_images(engine).await?;
-    Ok(removed)
+/// What is stale.
+pub(crate) struct Policy {
+    /// Derived images, by their tags, that sessions used lately.
+    pub(crate) wanted: HashSet<String>,
+    /// A derived image that was made longer ago than this and is not wanted is stale.
+    pub(crate) unused: Duration,
+    /// What serves images that are gone is stale when it is older than this.
+    pub(crate) grace: Duration,
 }
 
-/// Containers with a helper's name that do not run: never started, or ended after the moment that Podman needs.
-async fn helpers(engine: &Handles) -> Result<Vec<ContainerSummary>> {
-    let names = HELPER_PREFIXES
-        .iter()
-        .map(|prefix| format!("^/?{prefix}"))
-        .collect();
-    let filters = HashMap::from([
-        ("name", names),
-        ("status", vec!["created".to_owned(), "exited".to_owned()]),
-    ]);
-    let options = ListContainersOptionsBuilder::default()
-        .all(true)
-        .filters(&filters)
-        .build();
-    let found = engine
+impl Policy {
+    pub(crate) fn new(wanted: HashSet<String>, unused: Duration) -> Self {
+        Self {
+            wanted,
+            unused,
+            grace: ABANDONED,
+        }
+    }
+}
+
+/// Everything of ours on the engine, as far as it serves no session.
+struct Engine<'a> {
+    handles: &'a Handles,
+    containers: Vec<ContainerSummary>,
+    now: i64,
+}
+
+/// What nobody needs any more, containers before what they hold. What is in use is not among it.
+pub(crate) async fn find(handles: &Handles, policy: &Policy) -> Result<Vec<Garbage>> {
+    let options = ListContainersOptionsBuilder::default().all(true).build();
+    let containers = handles
         .quick
         .list_containers(Some(options))
         .await
         .map_err(general)?;
-    Ok(found.into_iter().filter(is_helper).collect())
+    let engine = Engine {
+        handles,
+        containers,
+        now: jiff::Timestamp::now().as_second(),
+    };
+    let mut found = engine.helpers(policy).await?;
+    let gone: HashSet<String> = found.iter().map(|thing| thing.name.clone()).collect();
+    found.extend(engine.volumes(policy, &gone).await?);
+    found.extend(engine.images(policy, &gone).await?);
+    Ok(found)
+}
+
+/// Removes one thing that was found. Answers whether it is gone: not when it is in use by now, or is not ours.
+pub(crate) async fn remove(handles: &Handles, thing: &Garbage) -> Result<bool> {
+    match thing.kind {
+        GarbageKind::Container => remove_helper(handles, &thing.name).await,
+        GarbageKind::Storage => remove_volume(handles, &thing.name).await,
+        GarbageKind::Image => remove_image(handles, &thing.name).await,
+        _ => Ok(false),
+    }
+}
+
+/// Removes what nobody needs any more. What is in use stays.
+pub(crate) async fn remove_stale(handles: &Handles) -> Result<Removed> {
+    let policy = Policy {
+        wanted: HashSet::new(),
+        unused: Duration::MAX,
+        grace: Duration::ZERO,
+    };
+    let mut removed = Removed::default();
+    for thing in find(handles, &policy).await? {
+        let gone = usize::from(remove(handles, &thing).await?);
+        match thing.kind {
+            GarbageKind::Container => removed.containers += gone,
+            GarbageKind::Storage => removed.volumes += gone,
+            _ => removed.images += gone,
+        }
+    }
+    Ok(removed)
+}
+
+impl Engine<'_> {
+    /// Helpers that nobody needs, by their names.
+    async fn helpers(&self, policy: &Policy) -> Result<Vec<Garbage>> {
+        let mut found = Vec::new();
+        for helper in self.containers.iter().filter(|container| is_helper(container)) {
+            let created = helper.created.unwrap_or(self.now);
+            let reason = match filled_from(helper).filter(|_| holds_a_toolbox(helper)) {
+                Some(image) if has_a_name(self.handles, image).await? => continue,
+                Some(_) if self.is_older(created, policy.grace) => {
+                    "the image that filled its toolbox was replaced"
+                }
+                // Without a maker; one that is at work has an hour.
+                None if self.is_older(created, ABANDONED) => {
+                    "the preparation that it was made for was broken off"
+                }
+                _ => continue,
+            };
+            found.extend(name_of(helper).map(|name| garbage(GarbageKind::Container, name, reason)));
+        }
+        Ok(found)
+    }
+
+    /// Toolboxes that no container mounts but for those that go.
+    async fn volumes(&self, policy: &Policy, gone: &HashSet<String>) -> Result<Vec<Garbage>> {
+        let filters = HashMap::from([("label", vec![TOOLBOX])]);
+        let options = ListVolumesOptionsBuilder::default().filters(&filters).build();
+        let volumes = self.handles.quick.list_volumes(Some(options)).await;
+        let (kept, going): (Vec<_>, Vec<_>) = self
+            .containers
+            .iter()
+            .partition(|container| name_of(container).is_none_or(|name| !gone.contains(name)));
+        let mounts = |containers: &[&ContainerSummary], volume: &str| {
+            let mut mounts = containers
+                .iter()
+                .flat_map(|container| container.mounts.iter().flatten());
+            mounts.any(|mount| mount.name.as_deref() == Some(volume))
+        };
+        let mut found = Vec::new();
+        for volume in volumes.map_err(general)?.volumes.unwrap_or_default() {
+            if !volume.name.starts_with(TOOLBOX_VOLUMES) || mounts(&kept, &volume.name) {
+                continue;
+            }
+            let created = volume
+                .created_at
+                .and_then(|time| time.parse::<jiff::Timestamp>().ok())
+                .map_or(self.now, jiff::Timestamp::as_second);
+            let held = mounts(&going, &volume.name);
+            if held || self.is_older(created, policy.grace.max(ABANDONED)) {
+                let reason = "no container holds this toolbox any more";
+                found.push(garbage(GarbageKind::Storage, &volume.name, reason));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Derived images whose source has lost its name or is gone, and those that nobody used for long.
+    async fn images(&self, policy: &Policy, gone: &HashSet<String>) -> Result<Vec<Garbage>> {
+        let filters = HashMap::from([("label", vec![PREPARED])]);
+        let options = ListImagesOptionsBuilder::default().filters(&filters).build();
+        let images = self.handles.quick.list_images(Some(options)).await;
+        let used: HashSet<&str> = self
+            .containers
+            .iter()
+            .filter(|container| name_of(container).is_none_or(|name| !gone.contains(name)))
+            .filter_map(|container| container.image_id.as_deref())
+            .collect();
+        let mut found = Vec::new();
+        for image in images.map_err(general)? {
+            let Some(tag) = image.repo_tags.iter().find(|tag| is_derived_tag(tag)) else {
+                continue;
+            };
+            let Some(source) = image.labels.get(PREPARED).filter(|id| names::is_image_id(id)) else {
+                continue;
+            };
+            if used.contains(image.id.as_str()) {
+                continue;
+            }
+            let unused = self.is_older(image.created, policy.unused) && !policy.wanted.contains(local(tag));
+            if unused {
+                found.push(garbage(GarbageKind::Image, tag, "no session used it for long"));
+            } else if self.is_older(image.created, policy.grace) && !has_a_name(self.handles, source).await? {
+                found.push(garbage(
+                    GarbageKind::Image,
+                    tag,
+                    "the image that it was derived from is gone",
+                ));
+            }
+        }
+        Ok(found)
+    }
+
+    fn is_older(&self, created: i64, than: Duration) -> bool {
+        is_older(created, self.now, than)
+    }
+}
+
+fn is_older(created: i64, now: i64, than: Duration) -> bool {
+    than.is_zero() || u64::try_from(now.saturating_sub(created)).is_ok_and(|age| age > than.as_secs())
+}
+
+fn garbage(kind: GarbageKind, name: &str, reason: &str) -> Garbage {
+    Garbage {
+        kind,
+        name: name.to_owned(),
+        reason: reason.to_owned(),
+    }
+}
+
+/// Ours: in our repository, with a tag as we make them.
+fn is_derived_tag(tag: &str) -> bool {
+    let digest = local(tag)
+        .strip_prefix(PREPARED_REPOSITORY)
+        .and_then(|rest| rest.strip_prefix(':'));
+    digest.is_some_and(|digest| digest.len() == 12 && digest.bytes().all(|byte| byte.is_ascii_hexdigit()))
+}
+
+/// Podman puts a registry of its own before names that have none.
+fn local(tag: &str) -> &str {
+    tag.strip_prefix("localhost/").unwrap_or(tag)
+}
+
+fn name_of(container: &ContainerSummary) -> Option<&str> {
+    let name = container.names.as_ref()?.first()?;
+    Some(name.trim_start_matches('/'))
 }
 
 fn is_helper(container: &ContainerSummary) -> bool {
-    let named = |name: &String| {
-        let name = name.trim_start_matches('/');
-        HELPER_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
-    };
+    let named = |name: &String| bears_helpers_name(name.trim_start_matches('/'));
+    // Never started, or ended after the moment that Podman needs.
     let idle = matches!(
         container.state,
         Some(ContainerSummaryStateEnum::CREATED | ContainerSummaryStateEnum::EXITED)
@@ -86,16 +248,8 @@ fn is_helper(container: &ContainerSummary) -> bool {
     idle && container.names.iter().flatten().any(named)
 }
 
-/// A holder is stale when its image was replaced, any other helper when it is old.
-async fn is_stale(engine: &Handles, helper: &ContainerSummary, now: i64) -> Result<bool> {
-    match filled_from(helper).filter(|_| holds_a_toolbox(helper)) {
-        Some(image) => Ok(!has_a_name(engine, image).await?),
-        None => Ok(is_abandoned(helper.created.unwrap_or(now), now)),
-    }
-}
-
-fn is_abandoned(created: i64, now: i64) -> bool {
-    now.saturating_sub(created) > ABANDONED_SECONDS
+fn bears_helpers_name(name: &str) -> bool {
+    HELPER_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
 fn filled_from(helper: &ContainerSummary) -> Option<&str> {
@@ -115,62 +269,59 @@ fn holds_a_toolbox(helper: &ContainerSummary) -> bool {
     })
 }
 
-fn toolbox_volume(helper: &ContainerSummary) -> Option<&str> {
-    let mounts = helper.mounts.as_deref()?;
-    mounts.iter().find_map(|mount| {
-        mount
-            .name
-            .as_deref()
-            .filter(|name| name.starts_with("cofferdam-toolbox-"))
-    })
-}
-
-/// Toolbox volumes that no container mounts and whose filling ended in a crash.
-async fn remove_abandoned_volumes(engine: &Handles, now: i64) -> Result<usize> {
-    let filters = HashMap::from([("label", vec![TOOLBOX]), ("dangling", vec!["true"])]);
-    let options = ListVolumesOptionsBuilder::default().filters(&filters).build();
-    let volumes = engine.quick.list_volumes(Some(options)).await.map_err(general)?;
-    let mut removed = 0;
-    for volume in volumes.volumes.unwrap_or_default() {
-        let created = volume
-            .created_at
-            .and_then(|time| time.parse::<jiff::Timestamp>().ok());
-        if created.is_some_and(|created| is_abandoned(created.as_second(), now)) {
-            removed += usize::from(remove_volume(engine, &volume.name).await?);
+/// A container that does not run, under a helper's name.
+async fn remove_helper(handles: &Handles, name: &str) -> Result<bool> {
+    let found = handles
+        .quick
+        .inspect_container(name, None::<InspectContainerOptions>)
+        .await;
+    let container = match found {
+        Ok(container) => container,
+        Err(error) if is_absent(&error) => return Ok(true),
+        Err(error) => return Err(failed(OPERATION, About::Container(name), error)),
+    };
+    let idle = container
+        .state
+        .and_then(|state| state.status)
+        .is_some_and(|status| {
+            matches!(
+                status,
+                ContainerStateStatusEnum::CREATED | ContainerStateStatusEnum::EXITED
+            )
+        });
+    match container.id {
+        Some(id) if idle && bears_helpers_name(name) => {
+            remove_by_id(handles, &id).await?;
+            Ok(true)
         }
+        _ => Ok(false),
     }
-    Ok(removed)
 }
 
-async fn remove_volume(engine: &Handles, name: &str) -> Result<bool> {
-    let outcome = engine.slow.remove_volume(name, None::<RemoveVolumeOptions>).await;
+async fn remove_volume(handles: &Handles, name: &str) -> Result<bool> {
+    match handles.quick.inspect_volume(name).await {
+        Ok(volume) if name.starts_with(TOOLBOX_VOLUMES) && volume.labels.contains_key(TOOLBOX) => {}
+        Ok(_) => return Ok(false),
+        Err(error) if is_absent(&error) => return Ok(true),
+        Err(error) => return Err(failed(OPERATION, About::Volume(name), error)),
+    }
+    let outcome = handles
+        .slow
+        .remove_volume(name, None::<RemoveVolumeOptions>)
+        .await;
     unless_in_use(outcome, About::Volume(name))
 }
 
-/// Derived images whose source has lost its name, or is gone.
-async fn remove_orphaned_images(engine: &Handles) -> Result<usize> {
-    let filters = HashMap::from([("label", vec![PREPARED])]);
-    let options = ListImagesOptionsBuilder::default().filters(&filters).build();
-    let images = engine.quick.list_images(Some(options)).await.map_err(general)?;
-    let mut removed = 0;
-    for image in images {
-        let prefix = format!("{PREPARED_REPOSITORY}:");
-        let Some(tag) = image.repo_tags.iter().find(|tag| tag.starts_with(&prefix)) else {
-            continue;
-        };
-        let Some(source) = image.labels.get(PREPARED).filter(|id| names::is_image_id(id)) else {
-            continue;
-        };
-        if has_a_name(engine, source).await? {
-            continue;
-        }
-        let outcome = engine
-            .slow
-            .remove_image(tag, None::<RemoveImageOptions>, None)
-            .await;
-        removed += usize::from(unless_in_use(outcome.map(drop), About::Image(tag))?);
+/// Takes its tag away, and the image with it unless somebody gave it another name.
+async fn remove_image(handles: &Handles, tag: &str) -> Result<bool> {
+    if !is_derived_tag(tag) {
+        return Ok(false);
     }
-    Ok(removed)
+    let outcome = handles
+        .slow
+        .remove_image(tag, None::<RemoveImageOptions>, None)
+        .await;
+    unless_in_use(outcome.map(drop), About::Image(tag))
 }
 
 async fn has_a_name(engine: &Handles, image_id: &str) -> Result<bool> {
@@ -188,7 +339,8 @@ async fn has_a_name(engine: &Handles, image_id: &str) -> Result<bool> {
 fn unless_in_use(outcome: Result<(), EngineError>, about: About<'_>) -> Result<bool> {
     match outcome {
         Ok(()) => Ok(true),
-        Err(error) if is_absent(&error) || status(&error) == Some(409) => Ok(false),
+        Err(error) if is_absent(&error) => Ok(true),
+        Err(error) if status(&error) == Some(409) => Ok(false),
         Err(error) => Err(failed(OPERATION, about, error)),
     }
 }
@@ -240,9 +392,32 @@ mod tests {
     }
 
     #[test]
-    fn only_old_helpers_are_abandoned() {
-        assert!(!is_abandoned(1_000_000, 1_000_000));
-        assert!(!is_abandoned(1_000_060, 1_000_000), "a clock that went back");
-        assert!(is_abandoned(1_000_000, 1_010_000));
+    fn only_what_is_old_is_abandoned() {
+        assert!(!is_older(1_000_000, 1_000_000, ABANDONED));
+        assert!(
+            !is_older(1_000_060, 1_000_000, ABANDONED),
+            "a clock that went back"
+        );
+        assert!(is_older(1_000_000, 1_010_000, ABANDONED));
+        assert!(!is_older(0, 1_010_000, Duration::MAX));
+        assert!(
+            is_older(1_000_060, 1_000_000, Duration::ZERO),
+            "no time to be waited for"
+        );
+    }
+
+    #[test]
+    fn only_tags_as_we_make_them_are_derived_images() {
+        assert!(is_derived_tag("cofferdam-prepared:0123456789ab"));
+        for foreign in [
+            "cofferdam-prepared:latest",
+            "cofferdam-prepared:0123456789ab0",
+            "cofferdam-prepared-x:0123456789ab",
+            "registry.example/cofferdam-prepared:0123456789ab",
+            "mine:0123456789ab",
+            "<none>:<none>",
+        ] {
+            assert!(!is_derived_tag(foreign), "{foreign}");
+        }
     }
 }

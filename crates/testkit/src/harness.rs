@@ -18,6 +18,7 @@ use session_core::command::{CommandRequest, RunningCommand};
 use session_core::egress::{DecideEgress, EgressDecision, EgressRequest};
 use session_core::error::{Error, ErrorKind, Result};
 use session_core::event::Event;
+use session_core::garbage::GarbageReport;
 use session_core::gateway::Gateway;
 use session_core::id::{CheckpointId, CommandId, SessionId, TerminalId, TurnId};
 use session_core::manager::{ManagerOptions, SessionManager};
@@ -267,6 +268,17 @@ impl SessionApi for ManagerProcess {
     async fn diff(&self, session: &SessionId) -> Result<WorkspaceDiff> {
         let session = *session;
         self.run(move |manager| async move { manager.diff(&session).await })
+            .await
+    }
+
+    async fn renew_lease(&self, session: &SessionId) -> Result<SessionInfo> {
+        let session = *session;
+        self.run(move |manager| async move { manager.renew_lease(&session).await })
+            .await
+    }
+
+    async fn collect_garbage(&self, dry_run: bool) -> Result<GarbageReport> {
+        self.run(move |manager| async move { manager.collect_garbage(dry_run).await })
             .await
     }
 

@@ -51,6 +51,17 @@ impl Preparer {
     }
 }
 
+/// The name of the image that was derived for this use, whether it is there or not; `None` when its source is not.
+pub(crate) async fn derived_name(
+    engine: &Handles,
+    image: &ImageRef,
+    user: UserIds,
+) -> Result<Option<String>> {
+    let source = inspect(engine, image.as_str()).await?;
+    let source_id = source.map(|source| image_id(&source)).transpose()?;
+    Ok(source_id.map(|id| reference(&tag(&id, user))))
+}
+
 fn reference(tag: &str) -> String {
     format!("{PREPARED_REPOSITORY}:{tag}")
 }

@@ -18,6 +18,7 @@ use session_core::error::{Error, ErrorKind, Result};
 use session_core::id::ImageRef;
 use session_core::runtime::{NoProgress, PreparedImage, Progress, UserIds};
 
+pub(crate) use self::derive::derived_name;
 use self::flight::Flights;
 pub(crate) use self::toolbox::{Toolbox, holder};
 use crate::client::Handles;

@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bollard::query_parameters::{ListImagesOptionsBuilder, RemoveImageOptions};
+use bollard::query_parameters::{ListImagesOptionsBuilder, RemoveImageOptions, TagImageOptionsBuilder};
 use runtime_docker::{DockerOptions, DockerRuntime};
 use session_core::error::ErrorKind;
+use session_core::garbage::{Garbage, GarbageKind};
 use session_core::id::ImageRef;
 use session_core::runtime::{ContainerRuntime, NoProgress, UserIds};
 
@@ -161,5 +162,76 @@ pub(crate) async fn a_removed_derived_image_is_said_to_be_missing(world: Arc<Wor
         .await
         .unwrap();
     world.runtime.launch(&spec, &again).await.unwrap();
+    world.runtime.remove(&spec.name).await.unwrap();
+}
+
+/// Everything is old enough here: what keeps an image is that somebody wants or uses it, or that it is not ours.
+pub(crate) async fn only_derived_images_that_nobody_wants_are_stale(_: Arc<World>) {
+    let world = Arc::new(World::new().await);
+    let outcome = tokio::spawn(judge_derived_images(world.clone())).await;
+    world.destroy().await;
+    outcome.unwrap();
+}
+
+async fn judge_derived_images(world: Arc<World>) {
+    world.fill().await;
+    let users = [2101, 2102, 2103].map(|id| UserIds { uid: id, gid: id });
+    let mut ids = Vec::new();
+    for user in users {
+        let prepared = world.runtime.prepare(&world.toolbox, user, &NoProgress);
+        ids.push(prepared.await.unwrap());
+    }
+    let mut spec = world.spec();
+    spec.user = users[1];
+    world.runtime.launch(&spec, &ids[1]).await.unwrap();
+    // Somebody's own image, with all that an image derived from ours inherits.
+    let options = TagImageOptionsBuilder::default()
+        .repo("cofferdam-test-own")
+        .tag("1")
+        .build();
+    world.engine.tag_image(&ids[2].id, Some(options)).await.unwrap();
+
+    tokio::time::sleep(Duration::from_millis(2100)).await;
+    let wanted = [(world.toolbox.clone(), users[0])];
+    let stale = world
+        .runtime
+        .stale(&wanted, Duration::from_secs(1))
+        .await
+        .unwrap();
+    let mut gone = Vec::new();
+    for thing in &stale {
+        if thing.kind != GarbageKind::Image {
+            continue;
+        }
+        // Others use this engine as well: theirs are theirs to look at.
+        let Ok(image) = world.engine.inspect_image(&thing.name).await else {
+            continue;
+        };
+        if let Some(id) = image
+            .id
+            .filter(|id| ids.iter().any(|prepared| prepared.id == *id))
+        {
+            gone.push(id);
+            assert!(world.runtime.remove_stale(thing).await.unwrap(), "{thing:?}");
+            assert!(
+                world.runtime.remove_stale(thing).await.unwrap(),
+                "gone is gone: {thing:?}"
+            );
+        }
+    }
+    assert_eq!(gone, [ids[2].id.clone()], "wanted, used, and neither: {stale:?}");
+    let own = world.engine.inspect_image("cofferdam-test-own:1").await.unwrap();
+    assert_eq!(own.id.as_ref(), Some(&ids[2].id), "somebody's own name stays");
+    let foreign = Garbage {
+        kind: GarbageKind::Image,
+        name: "cofferdam-test-own:1".to_owned(),
+        reason: String::new(),
+    };
+    assert!(!world.runtime.remove_stale(&foreign).await.unwrap());
+    world
+        .engine
+        .remove_image("cofferdam-test-own:1", None::<RemoveImageOptions>, None)
+        .await
+        .unwrap();
     world.runtime.remove(&spec.name).await.unwrap();
 }

@@ -17,6 +17,7 @@ mod daemon;
 mod destruction;
 mod egress;
 mod interrupting;
+mod lifetimes;
 mod links;
 mod losses;
 mod mcp;

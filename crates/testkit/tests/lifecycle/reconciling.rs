@@ -208,3 +208,145 @@ async fn two_supervisors_do_not_get_in_each_others_way() {
     reaches(&other, &lost, StateName::Interrupted).await;
     world.finish(&one).await;
 }
+
+/// A file as a process leaves it that died long ago.
+fn old(path: &std::path::Path) {
+    let file = std::fs::File::create(path).unwrap();
+    file.set_modified(std::time::SystemTime::now() - std::time::Duration::from_secs(600))
+        .unwrap();
+}
+
+#[tokio::test]
+async fn what_a_dry_run_tells_is_what_a_run_does() {
+    let world = World::new();
+    let manager = world.manager().await;
+    let living = create(&manager).await;
+    let abandoned = abandoned(&world, &manager).await;
+    let state = StateDir::open(&world.site.state_dir()).unwrap();
+    // Of every kind one, and beside each what looks like it and is not garbage.
+    let ours = signer(&world);
+    let (orphan, storage, stray) = (SessionId::new(), SessionId::new(), SessionId::new());
+    world.site.memory.plant(&orphan, ours.labels(&orphan));
+    world.site.memory.plant(&storage, ours.labels(&storage));
+    world.container(&storage).remove_without_storage();
+    let forged = SessionId::new();
+    world.site.memory.plant(&forged, ours.labels(&living));
+    state.create_link_dir(&stray).unwrap();
+    let link = state.create_link_dir(&living).unwrap();
+    drop(std::os::unix::net::UnixListener::bind(link.join("dead.sock")).unwrap());
+    let alive = std::os::unix::net::UnixListener::bind(link.join("alive.sock")).unwrap();
+    let root = world.site.state_dir();
+    old(&root.join("store.db.0123456789abcdef.draft"));
+    std::fs::write(root.join("young.0123456789abcdef.draft"), "").unwrap();
+    old(&root.join("somebodys-own-notes"));
+
+    let told = soon("a dry run", manager.collect_garbage(true)).await.unwrap();
+    assert!(told.dry_run);
+    let kinds: Vec<_> = told
+        .removed
+        .iter()
+        .map(|thing| (thing.kind, thing.name.clone()))
+        .collect();
+    let mut expected = vec![
+        (GarbageKind::Container, ContainerName::of(&orphan).to_string()),
+        (GarbageKind::Storage, ContainerName::of(&storage).to_string()),
+        (GarbageKind::Directory, format!("sessions/{stray}")),
+        (GarbageKind::Socket, format!("sessions/{living}/link/dead.sock")),
+        (GarbageKind::File, "store.db.0123456789abcdef.draft".to_owned()),
+    ];
+    let (mut sorted, key) = (kinds.clone(), |thing: &(GarbageKind, String)| thing.1.clone());
+    sorted.sort_by_key(key);
+    expected.sort_by_key(key);
+    assert_eq!(sorted, expected);
+    assert_eq!(
+        (told.finished.clone(), told.left.clone()),
+        (vec![abandoned], vec![])
+    );
+    assert_eq!(
+        soon("a second dry run", manager.collect_garbage(true))
+            .await
+            .unwrap(),
+        told,
+        "nothing was done"
+    );
+
+    let done = soon("a run", manager.collect_garbage(false)).await.unwrap();
+    assert_eq!(
+        done,
+        GarbageReport {
+            dry_run: false,
+            ..told
+        }
+    );
+    assert_eq!(
+        soon("another run", manager.collect_garbage(false)).await.unwrap(),
+        GarbageReport::default()
+    );
+    assert!(link.join("alive.sock").exists() && !link.join("dead.sock").exists());
+    assert!(root.join("somebodys-own-notes").exists() && root.join("young.0123456789abcdef.draft").exists());
+    drop(alive);
+    assert!(world.site.memory.container(&forged).is_some());
+    world.container(&forged).remove();
+    assert_eq!(ask(&manager, &living, "Still there?").await.text, "Still there?");
+    world.finish(&manager).await;
+}
+
+#[tokio::test]
+async fn orphans_of_every_kind_go_within_ten_seconds_of_their_appearing() {
+    let world = World::new();
+    let manager = world.supervisor().await;
+    let living = create(&manager).await;
+    let state = StateDir::open(&world.site.state_dir()).unwrap();
+    let ours = signer(&world);
+    let orphans: Vec<SessionId> = (0..40).map(|_| SessionId::new()).collect();
+    for (number, orphan) in orphans.iter().enumerate() {
+        world.site.memory.plant(orphan, ours.labels(orphan));
+        if number % 2 == 0 {
+            world.container(orphan).remove_without_storage();
+        }
+        state.create_link_dir(orphan).unwrap();
+    }
+    let started = std::time::Instant::now();
+    let gone = async {
+        while world.site.memory.names() != [ContainerName::of(&living)]
+            || state.session_dirs().unwrap() != [living]
+        {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    soon("the end of the orphans", gone).await;
+    assert!(
+        started.elapsed() < std::time::Duration::from_secs(10),
+        "{:?}",
+        started.elapsed()
+    );
+    world.finish(&manager).await;
+}
+
+#[tokio::test]
+async fn what_is_younger_than_the_backup_is_left_to_people() {
+    let world = World::new();
+    let manager = world.manager().await;
+    let (older, younger) = (SessionId::new(), SessionId::new());
+    let ours = signer(&world);
+    world.site.memory.plant(&older, ours.labels(&older));
+    let state = StateDir::open(&world.site.state_dir()).unwrap();
+    let store = Store::open(&state).await.unwrap();
+    store
+        .set_meta("restored_from", Some(jiff::Timestamp::now().to_string()))
+        .await
+        .unwrap();
+    store.close().await;
+    world.site.memory.plant(&younger, ours.labels(&younger));
+    state.create_link_dir(&younger).unwrap();
+    for _ in 0..2 {
+        let done = reconcile(&manager).await;
+        assert_eq!(names(&done.left), [ContainerName::of(&younger).to_string()]);
+    }
+    assert_eq!(world.site.memory.names(), [ContainerName::of(&younger)]);
+    assert!(state.session_dir(&younger).exists(), "its container may use it");
+    world.container(&younger).remove();
+    reconcile(&manager).await;
+    assert!(!state.session_dir(&younger).exists());
+    world.finish(&manager).await;
+}

@@ -1,0 +1,278 @@
+//! Sessions end by themselves when their time has come, and never under anybody's hands.
+
+use std::time::Duration;
+
+use session_core::api::SessionApi;
+use session_core::command::{CommandRequest, OnDisconnect};
+use session_core::error::ErrorKind;
+use session_core::event::EventKind;
+use session_core::id::SessionId;
+use session_core::lifetime::{ExpiryCause, Lifetime};
+use session_core::session::CreateSession;
+use session_core::state::{SessionState, StateName};
+use session_core::terminal::{OpenTerminal, TerminalProgram, TerminalSize};
+use session_core::turn::TurnStatus;
+use testkit::harness::ManagerProcess;
+use testkit::memory::AgentTurn;
+
+use super::world::{World, ask, create, outcome, prompt, reaches, recorded, send, soon, stored};
+
+/// Short enough to be waited for, and long enough to be noticed in time on a machine with much to do.
+const SHORT: u64 = 1_500;
+
+fn idle() -> Lifetime {
+    Lifetime {
+        idle_ms: Some(SHORT),
+        ..Lifetime::default()
+    }
+}
+
+async fn make(manager: &ManagerProcess, lifetime: Lifetime) -> SessionId {
+    let request = CreateSession {
+        lifetime,
+        ..CreateSession::default()
+    };
+    soon("a session", manager.create(request)).await.unwrap().id
+}
+
+/// Waits until it has ended, and looks at how that is told.
+async fn expires(manager: &ManagerProcess, session: &SessionId, wanted: ExpiryCause) {
+    reaches(manager, session, StateName::Destroyed).await;
+    let events = stored(manager, session).await;
+    let told: Vec<_> = events
+        .iter()
+        .filter_map(|event| match &event.kind {
+            EventKind::Expired { cause } => Some((event.seq, *cause)),
+            _ => None,
+        })
+        .collect();
+    let destroying = events.iter().find(|event| {
+        matches!(
+            &event.kind,
+            EventKind::StateChanged {
+                to: SessionState::Destroying
+            }
+        )
+    });
+    let [(seq, cause)] = told[..] else {
+        panic!("told once: {events:?}")
+    };
+    assert_eq!(cause, wanted);
+    assert!(
+        destroying.is_some_and(|event| event.seq > seq),
+        "told before: {events:?}"
+    );
+}
+
+async fn lives(manager: &ManagerProcess, session: &SessionId) {
+    let state = recorded(manager, session).await;
+    assert!(
+        matches!(state, SessionState::Ready | SessionState::Busy),
+        "{state:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_session_that_works_is_never_idle() {
+    let world = World::new();
+    let manager = world.supervisor().await;
+    let [turn, command, terminal, copy] = [
+        make(&manager, idle()).await,
+        make(&manager, idle()).await,
+        make(&manager, idle()).await,
+        make(&manager, idle()).await,
+    ];
+    let gate = world.hold("Done.");
+    let running = send(&manager, &turn, "Work").await;
+    world.asked(1).await;
+    let watched = manager
+        .command(&command, CommandRequest::new(["sleep", "1000"]))
+        .await
+        .unwrap();
+    let size = TerminalSize::default();
+    let program = TerminalProgram::Command {
+        argv: vec!["cat".to_owned()],
+    };
+    let opened = manager
+        .open_terminal(&terminal, OpenTerminal { program, size })
+        .await
+        .unwrap();
+    let viewer = manager
+        .attach_terminal(&terminal, &opened.id, size)
+        .await
+        .unwrap();
+    let archive = manager.copy_out(&copy, ".").await.unwrap();
+
+    // One after another has nothing to do and goes, which takes longer each time than any of the others may idle.
+    for _ in 0..2 {
+        let nothing = make(&manager, idle()).await;
+        expires(&manager, &nothing, ExpiryCause::Idle).await;
+        for working in [&turn, &command, &terminal, &copy] {
+            lives(&manager, working).await;
+        }
+    }
+    gate.open();
+    assert_eq!(outcome(&manager, &running).await.text, "Done.");
+    drop((watched, viewer, archive));
+    for session in [&turn, &command, &terminal, &copy] {
+        expires(&manager, session, ExpiryCause::Idle).await;
+    }
+    let late = manager.prompt(&turn, prompt("Too late?")).await.unwrap_err();
+    assert_eq!(late.kind(), ErrorKind::StateConflict);
+    world.finish(&manager).await;
+}
+
+#[tokio::test]
+async fn work_of_another_process_counts_and_what_it_leaves_running_as_well() {
+    let world = World::new();
+    let (daemon, other) = (world.supervisor().await, world.manager().await);
+    let session = make(&daemon, idle()).await;
+    let detach = CommandRequest {
+        on_disconnect: OnDisconnect::Detach,
+        ..CommandRequest::new(["sleep", "1000"])
+    };
+    let running = other.command(&session, detach).await.unwrap();
+    let id = running.id;
+    let bystander = make(&daemon, idle()).await;
+    expires(&daemon, &bystander, ExpiryCause::Idle).await;
+    lives(&daemon, &session).await;
+    // It dies, and so does the daemon: nobody watches the command any more.
+    drop(running);
+    other.kill().await;
+    daemon.kill().await;
+    let daemon = world.supervisor().await;
+    let bystander = make(&daemon, idle()).await;
+    expires(&daemon, &bystander, ExpiryCause::Idle).await;
+    lives(&daemon, &session).await;
+    let again = daemon.attach_command(&session, &id, 0).await.unwrap();
+    again.control.signal(9).await.unwrap();
+    drop(again);
+    expires(&daemon, &session, ExpiryCause::Idle).await;
+    world.finish(&daemon).await;
+}
+
+#[tokio::test]
+async fn the_end_of_its_life_ends_a_session_whatever_it_does() {
+    let world = World::new();
+    let manager = world.supervisor().await;
+    let session = make(
+        &manager,
+        Lifetime {
+            max_ms: Some(SHORT),
+            ..Lifetime::default()
+        },
+    )
+    .await;
+    let _gate = world.hold("Never.");
+    let turn = send(&manager, &session, "Work").await;
+    expires(&manager, &session, ExpiryCause::MaximumLife).await;
+    assert_eq!(outcome(&manager, &turn).await.status, TurnStatus::Interrupted);
+    world.finish(&manager).await;
+}
+
+#[tokio::test]
+async fn a_daemon_that_comes_back_goes_on_counting() {
+    let world = World::new();
+    let daemon = world.supervisor().await;
+    let life = |max_ms| Lifetime {
+        max_ms: Some(max_ms),
+        ..Lifetime::default()
+    };
+    let (short, long) = (
+        make(&daemon, life(SHORT)).await,
+        make(&daemon, life(3_600_000)).await,
+    );
+    daemon.kill().await;
+    tokio::time::sleep(Duration::from_millis(SHORT)).await;
+    let daemon = world.supervisor().await;
+    expires(&daemon, &short, ExpiryCause::MaximumLife).await;
+    lives(&daemon, &long).await;
+    world.finish(&daemon).await;
+}
+
+#[tokio::test]
+async fn a_lease_holds_for_as_long_as_somebody_renews_it() {
+    let world = World::new();
+    let (daemon, client) = (world.supervisor().await, world.manager().await);
+    let lease = Lifetime {
+        lease_ms: Some(SHORT),
+        ..Lifetime::default()
+    };
+    let (kept, left) = (make(&daemon, lease).await, make(&daemon, lease).await);
+    let without = create(&daemon).await;
+    let before = daemon.session(&kept).await.unwrap().lease_until.unwrap();
+    // Work keeps no lease.
+    let running = daemon
+        .command(&left, CommandRequest::new(["sleep", "1000"]))
+        .await
+        .unwrap();
+    let renewing = async {
+        loop {
+            let renewed = client.renew_lease(&kept).await.unwrap();
+            assert!(renewed.lease_until.unwrap() > before);
+            tokio::time::sleep(Duration::from_millis(SHORT / 10)).await;
+        }
+    };
+    tokio::select! {
+        () = renewing => {}
+        () = expires(&daemon, &left, ExpiryCause::LeaseLapsed) => {}
+    }
+    lives(&daemon, &kept).await;
+    expires(&daemon, &kept, ExpiryCause::LeaseLapsed).await;
+    drop(running);
+    let late = client.renew_lease(&kept).await.unwrap_err();
+    assert_eq!(late.kind(), ErrorKind::StateConflict);
+    assert_eq!(client.renew_lease(&without).await.unwrap().lease_until, None);
+    let nobody = client.renew_lease(&SessionId::new()).await.unwrap_err();
+    assert_eq!(nobody.kind(), ErrorKind::NotFound);
+    world.finish(&daemon).await;
+}
+
+#[tokio::test]
+async fn a_session_whose_last_turn_failed_is_kept_until_one_succeeds() {
+    let world = World::new();
+    let manager = world.supervisor().await;
+    let keep = Lifetime {
+        keep_on_failure: true,
+        ..idle()
+    };
+    let session = make(&manager, keep).await;
+    world.then(AgentTurn::new().say("Oh.").exit(3));
+    assert_eq!(ask(&manager, &session, "Break").await.status, TurnStatus::Failed);
+    let bystander = make(&manager, idle()).await;
+    expires(&manager, &bystander, ExpiryCause::Idle).await;
+    lives(&manager, &session).await;
+    assert_eq!(
+        ask(&manager, &session, "Again").await.status,
+        TurnStatus::Succeeded
+    );
+    expires(&manager, &session, ExpiryCause::Idle).await;
+    world.finish(&manager).await;
+}
+
+#[tokio::test]
+async fn a_process_with_sessions_that_end_by_themselves_is_there_to_end_them() {
+    let world = World::new();
+    let manager = world.supervisor().await;
+    let keeps_time = || async {
+        let asked = manager.run(|manager| async move { Ok(manager.keeps_time()) });
+        asked.await.unwrap()
+    };
+    create(&manager).await;
+    assert!(!keeps_time().await, "this one ends when somebody says so");
+    let session = make(&manager, idle()).await;
+    let noticed = async {
+        while !keeps_time().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    soon("somebody who keeps the time", noticed).await;
+    expires(&manager, &session, ExpiryCause::Idle).await;
+    let rest = async {
+        while keeps_time().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    soon("rest", rest).await;
+    world.finish(&manager).await;
+}
