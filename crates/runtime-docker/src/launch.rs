@@ -60,6 +60,7 @@ impl Launcher {
         check_storage(engine, spec).await?;
         let podman = *self.podman.get_or_try_init(|| health::is_podman(engine)).await?;
         if podman {
+            refuse_missing(spec).await?;
             make_storage(engine, spec).await?;
         }
         let hosts = ready
@@ -124,6 +125,28 @@ async fn check_storage(engine: &Handles, spec: &ContainerSpec) -> Result<()> {
     Ok(())
 }
 
+/// Podman makes a directory of the host that is to be mounted and is not there.
+async fn refuse_missing(spec: &ContainerSpec) -> Result<()> {
+    let workspace = match &spec.workspace {
+        WorkspaceVolume::Host { path, .. } => Some(path),
+        WorkspaceVolume::Scratch => None,
+    };
+    for path in workspace
+        .into_iter()
+        .chain(spec.mounts.iter().map(|mount| &mount.source))
+    {
+        if !tokio::fs::try_exists(path).await.unwrap_or(false) {
+            return Err(Error::new(
+                ErrorKind::WorkspaceMissing,
+                OPERATION,
+                "a directory that is to be mounted is not there",
+            )
+            .with_context("path", path.display()));
+        }
+    }
+    Ok(())
+}
+
 /// Makes the session's volumes under their labels: Podman takes none from a container's mounts. One that is there stays as it
 /// is, and what a failed launch has made is removed with the rest of it.
 async fn make_storage(engine: &Handles, spec: &ContainerSpec) -> Result<()> {
@@ -171,6 +194,15 @@ async fn create(engine: &Handles, spec: &ContainerSpec, body: Box<ContainerCreat
         Ok(created) => Ok(created.id),
         Err(error) => {
             // The name is taken: whatever storage there is belongs to the one that has it.
+            if is_taken(&error) {
+                return Err(Error::new(
+                    ErrorKind::StateConflict,
+                    OPERATION,
+                    "another container bears its name",
+                )
+                .with_context("container", name)
+                .with_source(error));
+            }
             let conflict = status(&error) == Some(409);
             let error = failed(OPERATION, About::Container(name.as_str()), error);
             if conflict || spec.storage != Storage::Fresh {
@@ -183,6 +215,15 @@ async fn create(engine: &Handles, spec: &ContainerSpec, body: Box<ContainerCreat
             })
         }
     }
+}
+
+/// Podman's way to say 409.
+fn is_taken(error: &bollard::errors::Error) -> bool {
+    matches!(
+        error,
+        bollard::errors::Error::DockerResponseServerError { status_code: 500, message }
+            if message.contains("name is already in use")
+    )
 }
 
 async fn undo(engine: &Handles, spec: &ContainerSpec, id: &str) -> Result<(), Error> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bollard::errors::Error as EngineError;
 use bollard::query_parameters::{
-    InspectContainerOptions, ListContainersOptionsBuilder, RemoveContainerOptionsBuilder, RemoveVolumeOptions,
+    ListContainersOptionsBuilder, RemoveContainerOptionsBuilder, RemoveVolumeOptions,
 };
 use session_core::error::{Error, ErrorKind, Result};
 use session_core::id::ContainerName;
@@ -16,6 +16,7 @@ use session_core::id::ContainerName;
 use crate::client::Handles;
 use crate::error::{About, failed, is_absent, status};
 use crate::names::{self, home_volume, workspace_volume};
+use crate::status::look;
 
 const OPERATION: &str = "remove the container";
 
@@ -98,11 +99,7 @@ fn is_under_way(error: &EngineError) -> bool {
 
 async fn until_gone(engine: &Handles, id: &str) -> Result<()> {
     loop {
-        match engine
-            .quick
-            .inspect_container(id, None::<InspectContainerOptions>)
-            .await
-        {
+        match look(engine, id).await {
             Ok(_) => tokio::time::sleep(LOOK_EVERY).await,
             Err(error) if is_absent(&error) => return Ok(()),
             Err(error) => return Err(failed(OPERATION, About::Container(id), error)),
@@ -115,11 +112,7 @@ async fn until_gone(engine: &Handles, id: &str) -> Result<()> {
 /// # Errors
 /// `StateConflict` when the container of this name is not ours: nothing is touched then.
 async fn own_container(engine: &Handles, name: &ContainerName) -> Result<Option<String>> {
-    match engine
-        .quick
-        .inspect_container(name.as_str(), None::<InspectContainerOptions>)
-        .await
-    {
+    match look(engine, name.as_str()).await {
         Ok(container) => {
             let labels = container
                 .config

@@ -1,9 +1,13 @@
 //! What is true of containers now, and changing between running and frozen.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
 
 use bollard::container::LogOutput;
-use bollard::models::{ContainerStateStatusEnum, ContainerSummary, ContainerSummaryStateEnum};
+use bollard::errors::Error as EngineError;
+use bollard::models::{
+    ContainerInspectResponse, ContainerStateStatusEnum, ContainerSummary, ContainerSummaryStateEnum,
+};
 use bollard::query_parameters::{
     InspectContainerOptions, ListContainersOptionsBuilder, ListVolumesOptionsBuilder, LogsOptionsBuilder,
 };
@@ -18,13 +22,36 @@ use crate::client::Handles;
 use crate::error::{About, failed, is_absent, status};
 use crate::names;
 
+/// How Podman calls one that has ended and is not yet cleaned up after.
+const IN_BETWEEN: &str = "unknown variant `stopped`";
+/// How often one that is in between is looked at again, and for how long.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+const LOOKS: u32 = 250;
+
+/// What the engine says of a container. For a moment Podman calls one that has ended by a state that Docker's API does not
+/// have; it is looked at again until it has settled.
+pub(crate) async fn look(engine: &Handles, name: &str) -> Result<ContainerInspectResponse, EngineError> {
+    let mut looks = 0;
+    loop {
+        let found = engine
+            .quick
+            .inspect_container(name, None::<InspectContainerOptions>)
+            .await;
+        match found {
+            Err(EngineError::JsonDataError { message, .. })
+                if message.contains(IN_BETWEEN) && looks < LOOKS =>
+            {
+                looks += 1;
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+            found => return found,
+        }
+    }
+}
+
 /// One container.
 pub(crate) async fn inspect(engine: &Handles, name: &ContainerName) -> Result<ContainerStatus> {
-    let found = engine
-        .quick
-        .inspect_container(name.as_str(), None::<InspectContainerOptions>)
-        .await;
-    let container = match found {
+    let container = match look(engine, name.as_str()).await {
         Ok(container) => container,
         Err(error) if is_absent(&error) => return Ok(ContainerStatus::ABSENT),
         Err(error) => {

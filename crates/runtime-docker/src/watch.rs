@@ -19,7 +19,10 @@ use crate::error::{About, START_HINT, failed};
 use crate::names;
 
 const OPERATION: &str = "watch containers";
-const ACTIONS: [&str; 7] = ["start", "die", "oom", "pause", "unpause", "rename", "destroy"];
+/// Podman says "remove" where Docker says "destroy".
+const ACTIONS: [&str; 8] = [
+    "start", "die", "oom", "pause", "unpause", "rename", "destroy", "remove",
+];
 
 type EngineEvent = Result<EventMessage, bollard::errors::Error>;
 
@@ -102,7 +105,7 @@ fn fact(event: EventMessage) -> Option<ContainerEvent> {
         "oom" => ContainerEventKind::OutOfMemory,
         "pause" => ContainerEventKind::Paused,
         "unpause" => ContainerEventKind::Resumed,
-        "destroy" => ContainerEventKind::Removed,
+        "destroy" | "remove" => ContainerEventKind::Removed,
         "rename" => ContainerEventKind::Renamed,
         _ => return None,
     };

@@ -107,6 +107,18 @@ impl Daemon {
             .pid)
     }
 
+    /// Ends it as a power cut would, and waits until it is gone.
+    pub(crate) async fn kill(&self) -> Result<()> {
+        let process = self.process().await?;
+        let pid = i32::try_from(process)
+            .ok()
+            .and_then(rustix::process::Pid::from_raw);
+        let pid = pid.ok_or_else(|| Error::new(format!("{process} is no process number")))?;
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL)
+            .context(|| format!("cannot kill the daemon, process {process}"))?;
+        until_gone(process).await
+    }
+
     /// Ends it, if it runs, and waits until it is gone.
     pub(crate) async fn stop(&self) -> Result<()> {
         let Ok(process) = self.process().await else {
@@ -114,17 +126,21 @@ impl Daemon {
         };
         self.sessions.close().await;
         self.run(["serve", "--stop"]).await?;
-        let deadline = tokio::time::Instant::now() + PATIENCE;
-        let arguments = Path::new("/proc").join(process.to_string()).join("cmdline");
-        // One that ended and that is a child of ours has none, and stays listed until somebody asks how it ended.
-        while std::fs::read(&arguments).is_ok_and(|arguments| !arguments.is_empty()) {
-            if tokio::time::Instant::now() > deadline {
-                return Err(Error::new(format!("the daemon, process {process}, does not end")));
-            }
-            tokio::time::sleep(PAUSE).await;
-        }
-        Ok(())
+        until_gone(process).await
     }
+}
+
+async fn until_gone(process: u32) -> Result<()> {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    let arguments = Path::new("/proc").join(process.to_string()).join("cmdline");
+    // One that ended and that is a child of ours has none, and stays listed until somebody asks how it ended.
+    while std::fs::read(&arguments).is_ok_and(|arguments| !arguments.is_empty()) {
+        if tokio::time::Instant::now() > deadline {
+            return Err(Error::new(format!("the daemon, process {process}, does not end")));
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    Ok(())
 }
 
 /// Runs a program to its end and answers what it printed.

@@ -2,6 +2,7 @@
 //! checked before the eyes of the user.
 
 mod claims;
+mod death;
 mod egress;
 mod mcp;
 mod seal;
@@ -186,6 +187,9 @@ impl<'a> Demo<'a> {
         .await?;
         self.reporter.notice("\nA host that is not allowed");
         egress::check(self.daemon.sessions(), &session.id, self.reporter, claims).await?;
+        self.reporter.notice("\nThe daemon's death");
+        let model = self.model.as_ref();
+        death::check(&self.daemon, &session.id, model, self.reporter, claims).await?;
         self.use_servers(&session.id, claims).await
     }
 
