@@ -104,24 +104,15 @@ fn refuses(error: &Error, path: &str) -> bool {
     ) && error.context().iter().any(|(_, value)| value.contains(path))
 }
 
-/// Storage under our name that is not ours is never used, and storage that must be there is not made.
+/// Storage under our name that is not ours is never used.
 async fn check_storage(engine: &Handles, spec: &ContainerSpec) -> Result<()> {
     if spec.storage == Storage::Fresh {
         return Ok(());
     }
-    let (_home, workspace) = futures::try_join!(
+    futures::try_join!(
         own_volume(engine, &spec.name, home_volume(&spec.name)),
         own_volume(engine, &spec.name, workspace_volume(&spec.name)),
     )?;
-    let on_host = matches!(spec.workspace, WorkspaceVolume::Host { .. });
-    if spec.storage == Storage::Kept && !on_host && workspace.is_none() {
-        return Err(Error::new(
-            ErrorKind::WorkspaceMissing,
-            OPERATION,
-            "the storage with its workspace is gone",
-        )
-        .with_context("container", &spec.name));
-    }
     Ok(())
 }
 
@@ -231,7 +222,7 @@ async fn undo(engine: &Handles, spec: &ContainerSpec, id: &str) -> Result<(), Er
     remove_by_id(engine, id).await?;
     match spec.storage {
         Storage::Fresh => remove_storage(engine, &spec.name).await,
-        Storage::Kept | Storage::Mended => Ok(()),
+        Storage::Kept => Ok(()),
     }
 }
 

@@ -68,6 +68,7 @@ pub(crate) async fn inspect(engine: &Handles, name: &ContainerName) -> Result<Co
     let ended_at = told.finished_at.as_deref().and_then(|at| at.parse().ok());
     Ok(ContainerStatus {
         id: container.id.as_deref().and_then(|id| id.parse().ok()),
+        started_at: told.started_at.as_deref().and_then(|at| at.parse().ok()),
         ended_at: ended_at.filter(|_| exited),
         state,
         exit_code: told.exit_code.filter(|_| exited),

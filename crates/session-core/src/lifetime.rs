@@ -1,5 +1,7 @@
 //! When a session ends by itself, and what becomes of one whose container is lost.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 /// When a session ends by itself; never when `Default`. What it had of unsaved changes stays as its last checkpoint.
@@ -52,6 +54,41 @@ pub enum OnInterrupt {
     /// It comes back by itself, with its workspace and its conversation. What was under way is not run again; turns that
     /// waited go on.
     Resume,
+}
+
+/// How often and how soon a session is brought back whose policy is [`OnInterrupt::Resume`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecoveryPolicy {
+    /// So many attempts are made until it waits for a person; those that were never begun, because the engine is away, do
+    /// not count.
+    pub attempts: u32,
+    /// Between the first two attempts; it doubles from one to the next.
+    pub first_pause: Duration,
+    /// And is never longer than this.
+    pub last_pause: Duration,
+    /// One that stayed up for so long is well: attempts are counted anew.
+    pub well_after: Duration,
+}
+
+impl Default for RecoveryPolicy {
+    fn default() -> Self {
+        Self {
+            attempts: 6,
+            first_pause: Duration::from_secs(1),
+            last_pause: Duration::from_secs(30),
+            well_after: Duration::from_secs(60),
+        }
+    }
+}
+
+impl RecoveryPolicy {
+    /// How long to wait after so many attempts.
+    pub(crate) fn pause(&self, attempts: u32) -> Duration {
+        let doubled = self
+            .first_pause
+            .saturating_mul(1 << attempts.saturating_sub(1).min(16));
+        doubled.min(self.last_pause)
+    }
 }
 
 impl OnInterrupt {

@@ -20,10 +20,20 @@ use crate::id::TurnId;
 use crate::link_error::from_link;
 use crate::runtime::ContainerSpec;
 use crate::state::StateName;
+use crate::state_dir::AgentLock;
 use crate::store::{AgentRecord, Batch, SessionRecord};
 
 /// What the ids of agents' processes start with.
 const AGENT_PREFIX: &str = "agent-";
+
+/// The place of whoever owns the agent.
+pub(super) struct Taken {
+    pub(super) lock: AgentLock,
+    pub(super) link: Link,
+    record: SessionRecord,
+    /// The agent's process, when it runs.
+    pub(super) attached: Option<(Process, AgentRecord)>,
+}
 
 impl Driver {
     /// Starts the agent if it does not run, so that the first prompt does not wait for it.
@@ -38,11 +48,32 @@ impl Driver {
     ///
     /// An agent that runs already is taken as it is; one that has to be started may use `tools` only.
     pub(super) async fn own_agent(&mut self, tools: &[String]) -> Result<bool> {
-        if self.look_after_interface().await? {
+        let Some(taken) = self.take_agent().await? else {
             return Ok(false);
+        };
+        let Taken {
+            lock,
+            link,
+            record,
+            attached,
+        } = taken;
+        let fresh = attached.is_none();
+        let (process, agent) = match attached {
+            Some(attached) => attached,
+            None => self.start_agent(&link, &record, tools).await?,
+        };
+        fail::fail_point!("driver.agent.owned", |_| crate::fault::link("take the agent"));
+        self.agent = Some(OwnedAgent::new(lock, link, process, agent, fresh));
+        Ok(true)
+    }
+
+    /// The agent's lock with what belongs to it, and the agent's process if it runs. `None` as for [`Driver::own_agent`].
+    pub(super) async fn take_agent(&mut self) -> Result<Option<Taken>> {
+        if self.look_after_interface().await? {
+            return Ok(None);
         }
         let Some(lock) = self.foundation.state_dir.try_lock_agent(&self.id)? else {
-            return Ok(false);
+            return Ok(None);
         };
         fail::fail_point!("driver.agent.locked", |_| crate::fault::link("take the agent"));
         let (link, _) = self.connect().await?;
@@ -52,17 +83,15 @@ impl Driver {
         fail::fail_point!("driver.agent.taken", |_| crate::fault::link("take the agent"));
         self.open_doors(&link, &record).await?;
         let Some((lock, record)) = self.past_interface(&link, lock, record).await? else {
-            return Ok(false);
+            return Ok(None);
         };
         let attached = self.attach_agent(&link, &record).await?;
-        let fresh = attached.is_none();
-        let (process, agent) = match attached {
-            Some(attached) => attached,
-            None => self.start_agent(&link, &record, tools).await?,
-        };
-        fail::fail_point!("driver.agent.owned", |_| crate::fault::link("take the agent"));
-        self.agent = Some(OwnedAgent::new(lock, link, process, agent, fresh));
-        Ok(true)
+        Ok(Some(Taken {
+            lock,
+            link,
+            record,
+            attached,
+        }))
     }
 
     /// Sees to it that the agent may use `tools` only. They are fixed when its process starts, so another set means

@@ -63,12 +63,22 @@ impl Driver {
             Some(_) => self.drop_connection(),
             None => {}
         }
+        let state = self.record().await?.info.state;
+        self.connect_in(&state).await
+    }
+
+    /// The same, for whoever knows in which state the session is.
+    pub(super) async fn connect_in(&mut self, state: &SessionState) -> Result<(Link, Carrier)> {
+        if let Some(connection) = &self.connection
+            && !connection.link.is_closed()
+        {
+            return Ok((connection.link.clone(), connection.carrier));
+        }
         fail::fail_point!("driver.connect.before", |_| crate::fault::link(
             "reach the session"
         ));
-        let record = self.record().await?;
-        if !matches!(record.info.state, SessionState::Creating) {
-            record.info.state.permits(Operation::Command)?;
+        if !matches!(state, SessionState::Creating) {
+            state.permits(Operation::Command)?;
         }
         let outcome = match self.listen()? {
             Some(listener) => self.dialled(&listener).await,

@@ -2,14 +2,18 @@
 
 use std::time::Duration;
 
-use super::Driver;
+use super::sight::ended_with_engine;
+use super::{Driver, STEP_ATTEMPTS};
 use crate::error::{Error, ErrorKind, Result};
-use crate::runtime::{ContainerEventKind, ContainerState, ContainerStatus};
+use crate::lifetime::OnInterrupt;
+use crate::runtime::{ContainerEventKind, ContainerState, ContainerStatus, OwnedResource};
 use crate::state::{InterruptCause, Operation, SessionState, Transition};
-use crate::store::SessionRecord;
+use crate::store::{Batch, SessionRecord};
 
-/// How long the engine may take between the end of a container and its removal.
-const REMOVAL_GRACE: Duration = Duration::from_millis(300);
+/// How often an end without a cause of its own is looked at again, and how many times: whoever removes a container ends it
+/// first, and an engine that stops ends its containers before it goes away.
+const LOOK_AGAIN: Duration = Duration::from_millis(300);
+const LOOKS: u32 = 3;
 
 impl Driver {
     pub(super) async fn pause(&mut self) -> Result<()> {
@@ -37,6 +41,9 @@ impl Driver {
     pub(super) async fn resume(&mut self) -> Result<()> {
         let record = self.record().await?;
         record.info.state.permits(Operation::Resume)?;
+        if matches!(record.info.state, SessionState::Interrupted { .. }) {
+            return self.bring_back_asked().await;
+        }
         fail::fail_point!("driver.resume.before", |_| crate::fault::engine(
             "resume the session"
         ));
@@ -70,10 +77,60 @@ impl Driver {
             fail::fail_point!("driver.inspect.before", |_| crate::fault::engine(
                 "look at the container"
             ));
-            let status = self.foundation.runtime.inspect(&self.container).await?;
+            let status = self.own_status(&record).await?;
             self.apply_status(&record, &status).await?;
         }
-        Ok(())
+        self.found_interrupted(&record).await
+    }
+
+    /// What is true of the session's own container: under another name it is given its own back, and what bears its name
+    /// without being it does not count.
+    pub(super) async fn own_status(&mut self, record: &SessionRecord) -> Result<ContainerStatus> {
+        let runtime = self.foundation.runtime.clone();
+        let outcome = runtime.inspect(&self.container).await;
+        if outcome
+            .as_ref()
+            .is_err_and(|error| error.kind() == ErrorKind::EngineUnavailable)
+        {
+            self.foundation.sight.went_away();
+        }
+        let status = outcome?;
+        let Some(known) = &record.container_id else {
+            return self.remember_id(status).await;
+        };
+        if status.id.as_ref().is_some_and(|id| id.as_str() == known) {
+            return Ok(status);
+        }
+        let signer = &self.foundation.signer;
+        let mut listed = runtime.list(signer.owner()).await?;
+        listed.retain(|resource| signer.verify(&resource.labels) == Some(self.id));
+        let bears_name =
+            |resource: &OwnedResource| !resource.renamed && resource.id.is_some() && resource.id == status.id;
+        if listed.iter().any(bears_name) {
+            // Made by an attempt to bring it back that was not seen to its end.
+            return self.remember_id(status).await;
+        }
+        let renamed = listed.into_iter().filter_map(|resource| resource.id);
+        match renamed.into_iter().find(|id| id.as_str() == known) {
+            Some(id) => {
+                tracing::info!(session = %self.id, "somebody renamed the container; it gets its name back");
+                runtime.rename(&id, &self.container).await?;
+                runtime.inspect(&self.container).await
+            }
+            None => Ok(ContainerStatus::ABSENT),
+        }
+    }
+
+    /// A container that was made before its id was recorded.
+    async fn remember_id(&self, status: ContainerStatus) -> Result<ContainerStatus> {
+        if let Some(id) = &status.id {
+            let batch = Batch {
+                container_id: Some(id.as_str().to_owned()),
+                ..Batch::default()
+            };
+            self.foundation.store.commit(&self.id, batch).await?;
+        }
+        Ok(status)
     }
 
     async fn apply_status(&mut self, record: &SessionRecord, status: &ContainerStatus) -> Result<()> {
@@ -93,18 +150,44 @@ impl Driver {
         }
     }
 
-    /// Whoever removes a container ends it first: an end without a cause of its own is looked at once more.
+    /// Why a container ended: for lack of memory, because it was removed, with its engine, or by itself.
     async fn cause_of_end(&self, status: &ContainerStatus) -> Result<InterruptCause> {
         if status.out_of_memory {
             return Ok(InterruptCause::OutOfMemory);
         }
-        tokio::time::sleep(REMOVAL_GRACE).await;
-        let now = self.foundation.runtime.inspect(&self.container).await?;
-        Ok(match now.state {
-            ContainerState::Absent => InterruptCause::ContainerRemoved,
-            _ if now.out_of_memory => InterruptCause::OutOfMemory,
-            _ => InterruptCause::ContainerExited,
+        if self.ended_with_engine(status).await? {
+            return Ok(InterruptCause::EngineRestart);
+        }
+        self.foundation.sight.ended(self.id);
+        for _ in 0..LOOKS {
+            tokio::time::sleep(LOOK_AGAIN).await;
+            // An engine that is gone by now fails this: what became of it is judged when there is one again.
+            let now = self.foundation.runtime.inspect(&self.container).await?;
+            if now.state == ContainerState::Absent {
+                return Ok(InterruptCause::ContainerRemoved);
+            }
+            if now.out_of_memory {
+                return Ok(InterruptCause::OutOfMemory);
+            }
+            if self.foundation.sight.restarts(&self.id) {
+                return Ok(InterruptCause::EngineRestart);
+            }
+        }
+        Ok(InterruptCause::ContainerExited)
+    }
+
+    async fn ended_with_engine(&self, status: &ContainerStatus) -> Result<bool> {
+        let engine = self.foundation.runtime.started_at().await?;
+        Ok(match (engine, status.started_at, status.ended_at) {
+            (Some(engine), Some(began), Some(ended)) => ended_with_engine(began, ended, engine),
+            _ => false,
         })
+    }
+
+    pub(super) async fn look(&mut self) {
+        if let Err(error) = self.refresh().await {
+            tracing::debug!(session = %self.id, %error, "the container could not be looked at");
+        }
     }
 
     pub(super) async fn container_event(&mut self, event: ContainerEventKind) {
@@ -118,19 +201,44 @@ impl Driver {
         }
     }
 
-    /// The container is gone although nobody asked for it.
+    /// The container is gone although nobody asked for it. The turn that ran ends with it, in the same transaction; what
+    /// waits goes on when the session comes back by its policy, and ends otherwise.
     pub(super) async fn lost(&mut self, cause: InterruptCause) -> Result<()> {
         self.agent = None;
         self.interface = None;
         self.drop_connection();
         fail::fail_point!("driver.lost.before", |_| crate::fault::store("record the loss"));
-        self.fail_turns_of_lost_session(cause).await?;
-        fail::fail_point!("driver.lost.turns_ended", |_| crate::fault::store(
-            "record the loss"
-        ));
-        match self.transition(Transition::Lost { cause }).await {
-            Err(error) if error.kind() == ErrorKind::StateConflict => Ok(()),
-            outcome => outcome.map(drop),
+        let mut attempts = 0;
+        loop {
+            let record = self.record().await?;
+            let comes_back = record.info.on_interrupt == OnInterrupt::Resume;
+            if !comes_back {
+                self.fail_waiting_turns(cause).await?;
+            }
+            // Another process may have seen it, or it is being removed.
+            let Ok(state) = record.info.state.after(Transition::Lost { cause }) else {
+                return Ok(());
+            };
+            let batch = Batch {
+                state: Some(state),
+                expect_state: Some(record.info.state.name()),
+                turn: self.end_of_running_turn(cause).await?,
+                ..Batch::default()
+            };
+            fail::fail_point!("driver.lost.turns_ended", |_| crate::fault::store(
+                "record the loss"
+            ));
+            attempts += 1;
+            match self.foundation.store.commit(&self.id, batch).await {
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::StateConflict && attempts < STEP_ATTEMPTS => {
+                    continue;
+                }
+                Err(error) => return Err(error),
+            }
+            tracing::info!(session = %self.id, cause = cause.as_str(), comes_back, "the session's container is gone");
+            let record = self.record().await?;
+            return self.found_interrupted(&record).await;
         }
     }
 

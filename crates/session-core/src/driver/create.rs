@@ -17,7 +17,7 @@ use crate::runtime::{
 };
 use crate::session::{Carrier, SessionInfo, WorkspaceSource};
 use crate::state::Transition;
-use crate::store::SessionRecord;
+use crate::store::{Batch, SessionRecord};
 use crate::transfer::{PackOptions, pack};
 
 use super::Driver;
@@ -51,7 +51,13 @@ impl Driver {
         fail::fail_point!("driver.create.locked");
         self.account = plan.account.clone();
         let outcome = match self.launch(&plan.info, plan.restore.as_ref()).await {
-            Ok(()) => self.transition(Transition::Launched).await.map(drop),
+            Ok(()) => {
+                let batch = Batch {
+                    container_id: self.launched.take().map(String::from),
+                    ..Batch::default()
+                };
+                self.transition_with(Transition::Launched, batch).await.map(drop)
+            }
             Err(error) => Err(error),
         };
         match outcome {

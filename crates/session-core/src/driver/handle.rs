@@ -60,6 +60,11 @@ impl DriverHandle {
         let _ = self.requests.try_send(Request::Work(account));
     }
 
+    /// Has the task look at its container, unless it has so much to do that it will by itself.
+    pub(crate) fn look(&self) {
+        let _ = self.requests.try_send(Request::Look);
+    }
+
     /// The link, made if there is none. Does not pass through the task when it is up.
     pub(crate) async fn link(&self) -> Result<(Link, Carrier)> {
         match self.current() {

@@ -64,6 +64,7 @@ impl Request {
                 | Self::Destroy(_)
                 | Self::Expire(ExpiryCause::MaximumLife | ExpiryCause::LeaseLapsed, _)
                 | Self::Container(_)
+                | Self::Look
         )
     }
 }

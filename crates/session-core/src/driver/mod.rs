@@ -15,6 +15,7 @@
 //! at the same time, run commands and copy files; a turn that they accept waits in the store until the owner takes it,
 //! or until the lock is free.
 
+mod adopt;
 mod agent;
 mod bring_back;
 mod certificates;
@@ -32,7 +33,9 @@ mod interrupt;
 mod ledger;
 mod lines;
 mod owned_agent;
+mod recover;
 mod retry;
+mod sight;
 mod snapshot;
 mod told;
 mod turns;
@@ -54,6 +57,7 @@ pub(crate) use self::create::{LaunchPlan, send_archive};
 pub(crate) use self::doors::mcp_plan;
 pub(crate) use self::handle::DriverHandle;
 pub(crate) use self::interface::InterfacePlan;
+pub(crate) use self::sight::EngineSight;
 use crate::activity::{Activity, StallCause, WatchdogPolicy};
 use crate::agent::AgentDriver;
 use crate::checkpoint::{Checkpoint, CheckpointPolicy};
@@ -64,13 +68,15 @@ use crate::driver::inbox::Inbox;
 use crate::driver::interface::OpenInterface;
 use crate::driver::interrupt::ForeignInterrupt;
 use crate::driver::owned_agent::OwnedAgent;
+use crate::driver::recover::Comeback;
 use crate::driver::retry::Retry;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::EventKind;
 use crate::gateway::{Admission, Gateway, ProviderAccount};
 use crate::id::{ContainerId, ContainerName, SessionId, TurnId};
 use crate::label::Signer;
-use crate::lifetime::ExpiryCause;
+use crate::lifetime::{ExpiryCause, RecoveryPolicy};
+use crate::policy::mounts::HostPaths;
 use crate::runtime::{ContainerEventKind, ContainerRuntime};
 use crate::session::Carrier;
 use crate::state::{SessionState, Transition};
@@ -96,6 +102,12 @@ pub(crate) struct Foundation {
     pub(crate) gateway: Arc<dyn Gateway>,
     pub(crate) agent: Arc<dyn AgentDriver>,
     pub(crate) signer: Signer,
+    /// What is particular to this host: what a session may see of it is judged again when it comes back.
+    pub(crate) host: HostPaths,
+    /// What this process saw of the engine as a whole.
+    pub(crate) sight: Arc<EngineSight>,
+    /// How often and how soon a session is brought back.
+    pub(crate) recovery: RecoveryPolicy,
     /// How long a container may take to dial the socket before the bridge is tried.
     pub(crate) socket_patience: Duration,
     /// How long an interrupted agent may take before it is ended and started anew.
@@ -137,6 +149,10 @@ pub(crate) enum Request {
     Expire(ExpiryCause, Answer<bool>),
     /// The engine reported a fact.
     Container(ContainerEventKind),
+    /// What is recorded and what the engine says do not agree.
+    Look,
+    /// Its last owner is gone: everything that it had of the session is taken up again.
+    Adopt(Box<SessionRecord>, Answer<()>),
     /// Somebody wants the truth about the container.
     Refresh(Answer<()>),
     /// Somebody wants to know what the agent does, and on what it hangs.
@@ -172,6 +188,8 @@ struct Driver {
     told_of_no_git: bool,
     /// Held while a turn of it runs or waits, as far as this task knows.
     at_work: Option<TaskTrackerToken>,
+    /// Whether and when it is brought back.
+    comeback: Comeback,
     /// The engine's id of a container that was made here and is not recorded yet.
     launched: Option<ContainerId>,
     ended: bool,
@@ -197,6 +215,7 @@ impl Driver {
             checkpoints: Checkpoints::default(),
             told_of_no_git: false,
             at_work: None,
+            comeback: Comeback::default(),
             launched: None,
             ended: false,
         }
@@ -333,6 +352,11 @@ impl Driver {
                 let _ = answer.send(outcome);
             }
             Request::Container(event) => self.container_event(event).await,
+            Request::Look => self.look().await,
+            Request::Adopt(record, answer) => {
+                let outcome = self.adopt(&record).await;
+                let _ = answer.send(outcome);
+            }
             Request::Refresh(answer) => {
                 let outcome = self.refresh().await;
                 let _ = answer.send(outcome);
@@ -358,6 +382,11 @@ impl Driver {
 
     /// Makes one step of the state machine, durable when it returns.
     async fn transition(&self, transition: Transition) -> Result<SessionState> {
+        self.transition_with(transition, Batch::default()).await
+    }
+
+    /// The same, and what becomes true with it.
+    async fn transition_with(&self, transition: Transition, with: Batch) -> Result<SessionState> {
         let mut attempts = 0;
         loop {
             let record = self.record().await?;
@@ -368,7 +397,7 @@ impl Driver {
             let batch = Batch {
                 state: Some(next.clone()),
                 expect_state: Some(record.info.state.name()),
-                ..Batch::default()
+                ..with.clone()
             };
             fail::fail_point!("driver.state.before", |_| crate::fault::store(
                 "change the session's state"
@@ -408,10 +437,12 @@ impl Driver {
         let look = look.map(|at| self.retry.next().map_or(at, |next| next.max(now)));
         let turn = self.agent.as_ref().and_then(OwnedAgent::deadline);
         let foreign = self.foreign_interrupt.map(|foreign| foreign.force_at);
+        let comeback = self.comeback.deadline();
         [
             look,
             turn,
             foreign,
+            comeback,
             self.look_at(),
             self.egress_deadline(),
             self.checkpoint_due(),
@@ -422,6 +453,7 @@ impl Driver {
     }
 
     async fn deadline_passed(&mut self) {
+        self.attend_comeback().await;
         self.look_for_work().await;
         self.enforce().await;
         self.checkpoint_if_due().await;

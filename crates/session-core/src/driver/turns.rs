@@ -327,18 +327,26 @@ impl Driver {
         Ok(())
     }
 
-    /// The session's container is gone: no turn of it will end by itself.
-    pub(super) async fn fail_turns_of_lost_session(&mut self, cause: InterruptCause) -> Result<()> {
-        let kind = match cause {
-            InterruptCause::OutOfMemory => TurnFailureCause::OutOfMemory,
-            _ => TurnFailureCause::SessionLost,
-        };
-        let outcome = || {
-            let message = format!("the session's container went away: {}", cause.as_str());
-            let failure = failure(kind, ErrorKind::ContainerLost, message).hint("create a new session");
-            ended(TurnStatus::Failed, Some(failure))
-        };
-        self.end_all(outcome).await
+    /// The session's container is gone: the turn that ran in it will not end by itself.
+    pub(super) async fn end_of_running_turn(&self, cause: InterruptCause) -> Result<Option<TurnUpdate>> {
+        let running = self.foundation.store.running_turn(&self.id).await?;
+        Ok(running.map(|turn| {
+            let outcome = lost_with_session(cause);
+            Told::of(&outcome).log(&self.id, &turn.id);
+            TurnUpdate {
+                id: turn.id,
+                status: outcome.status,
+                outcome: Some(outcome),
+            }
+        }))
+    }
+
+    /// Nor will those that wait begin.
+    pub(super) async fn fail_waiting_turns(&mut self, cause: InterruptCause) -> Result<()> {
+        while let Some(turn) = self.foundation.store.next_queued_turn(&self.id).await? {
+            self.end_unstarted(turn.id, lost_with_session(cause)).await?;
+        }
+        Ok(())
     }
 
     pub(super) async fn cancel_turns_of_destroyed_session(&mut self) -> Result<()> {
@@ -427,6 +435,18 @@ impl Driver {
         self.finish_turn_of(turn.id, ended(TurnStatus::Failed, Some(failure)), batch)
             .await
     }
+}
+
+/// What becomes of a turn whose session lost its container.
+fn lost_with_session(cause: InterruptCause) -> TurnOutcome {
+    let kind = match cause {
+        InterruptCause::OutOfMemory => TurnFailureCause::OutOfMemory,
+        _ => TurnFailureCause::SessionLost,
+    };
+    let message = format!("the session's container went away: {}", cause.as_str());
+    let hint = "what it did so far is not repeated; resume the session, and prompt it to go on";
+    let failure = failure(kind, ErrorKind::ContainerLost, message).hint(hint);
+    ended(TurnStatus::Failed, Some(failure))
 }
 
 pub(super) fn ended(status: TurnStatus, failure: Option<TurnFailure>) -> TurnOutcome {

@@ -4,6 +4,7 @@
 //! use ([`crate::driver`]) ties them together. Several managers may work on one state directory at once; what must be
 //! one at a time (owning an agent, making a session) is guarded by locks that die with their process.
 
+mod adopt;
 mod api;
 mod checkpoints;
 mod commands;
@@ -28,6 +29,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use self::adopt::Adopted;
 use crate::activity::WatchdogPolicy;
 use crate::agent::{AgentDriver, ClaudeCode};
 use crate::audit::AuditLog;
@@ -38,6 +40,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::gateway::{Gateway, ProviderAccount};
 use crate::id::{ContainerName, ImageRef, SessionId};
 use crate::label::Signer;
+use crate::lifetime::RecoveryPolicy;
 use crate::policy;
 use crate::policy::mounts::HostPaths;
 use crate::runtime::{ContainerRuntime, Guarded, ResourceLimits, RuntimeHealth, TimeLimits};
@@ -81,6 +84,8 @@ pub struct ManagerOptions {
     pub checkpoints: CheckpointPolicy,
     /// Images that were derived for sessions and that no session used for so long are removed. Never anybody's own.
     pub keep_images: Duration,
+    /// How often and how soon a session is brought back whose policy is that.
+    pub recovery: RecoveryPolicy,
     /// Watch the engine and remove orphans for as long as the manager lives; for servers, not for short commands.
     pub supervise: bool,
 }
@@ -103,6 +108,7 @@ impl ManagerOptions {
             watchdog: WatchdogPolicy::default(),
             checkpoints: CheckpointPolicy::default(),
             keep_images: Duration::from_secs(14 * 24 * 60 * 60),
+            recovery: RecoveryPolicy::default(),
             supervise: false,
         }
     }
@@ -180,6 +186,9 @@ impl SessionManager {
             gateway,
             agent,
             signer,
+            host: options.host.clone(),
+            sight: Arc::default(),
+            recovery: options.recovery,
             socket_patience: options.socket_patience,
             interrupt_grace: options.interrupt_grace,
             certificates: options
@@ -369,6 +378,12 @@ impl SessionManager {
             // What is counted is stored every few seconds, and what is begun runs in tasks of its own.
             tokio::select! { () = stop.cancelled() => {}, () = keeping.keep_time() => {} }
         });
+        let keeping = self.clone();
+        self.inner.tasks.spawn(async move {
+            let stop = keeping.inner.shutdown.clone();
+            // As above.
+            tokio::select! { () = stop.cancelled() => {}, () = keeping.keep_in_line() => {} }
+        });
         let reconciling = self.clone();
         self.inner.tasks.spawn(async move {
             let stop = reconciling.inner.shutdown.clone();
@@ -382,12 +397,17 @@ impl SessionManager {
         loop {
             match foundation.runtime.watch(foundation.signer.owner()).await {
                 Ok(mut events) => {
+                    // What happened while nobody watched is no event.
+                    if let Err(error) = self.converge().await {
+                        tracing::debug!(%error, "the sessions could not be held against the engine");
+                    }
                     while let Some(Ok(event)) = events.next().await {
                         let session = ContainerName::session(event.name.as_str());
                         if let Some(driver) = session.and_then(|session| self.live_driver(&session)) {
                             let _ = driver.tell(Request::Container(event.kind)).await;
                         }
                     }
+                    foundation.sight.went_away();
                 }
                 Err(error) => tracing::debug!(%error, "the engine cannot be watched now"),
             }

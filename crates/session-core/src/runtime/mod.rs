@@ -102,10 +102,8 @@ pub trait ContainerRuntime: fmt::Debug + Send + Sync + 'static {
     /// - No capability, no new privileges, limits on memory (swap included), CPU and processes are in force.
     /// - A second launch under the same name fails with `StateConflict` and leaves the first alone.
     /// - On failure nothing of this launch is left behind.
-    /// - With [`Storage::Kept`] it finds in its storage what an earlier container of its name left there; a launch that
-    ///   fails leaves that storage.
-    /// - With [`Storage::Kept`] and without that workspace it fails with `WorkspaceMissing`, and nothing was made; with
-    ///   [`Storage::Mended`] it makes what is missing.
+    /// - With [`Storage::Kept`] it finds in its storage what an earlier container of its name left there, and makes what is
+    ///   missing; a launch that fails leaves that storage.
     /// - The id that it answers with stays the container's when somebody renames it.
     async fn launch(&self, spec: &ContainerSpec, image: &PreparedImage) -> Result<ContainerId>;
 
@@ -146,7 +144,7 @@ pub trait ContainerRuntime: fmt::Debug + Send + Sync + 'static {
     /// # Behavior
     /// - Says [`ContainerState::Absent`] for a container that does not exist.
     /// - Tells running, paused and exited apart, and says when the engine's OOM killer ended it.
-    /// - Says the id with which it was launched, and when it ended.
+    /// - Says the id with which it was launched, when it was started last, and when it ended.
     async fn inspect(&self, container: &ContainerName) -> Result<ContainerStatus>;
 
     /// Everything that bears the label of `owner`: containers in any state and storage without a container.

@@ -108,12 +108,9 @@ pub enum Storage {
     /// It is made with the container, and goes again when the launch fails.
     #[default]
     Fresh,
-    /// What an earlier container of the same name left is used. Without its workspace nothing is made; a home directory
-    /// that is missing is. A launch that fails leaves all of it where it is.
+    /// What an earlier container of the same name left is used, and what is missing is made. A launch that fails leaves
+    /// all of it where it is.
     Kept,
-    /// What an earlier container left is used and what is missing is made, a workspace among it. A launch that fails
-    /// leaves all of it where it is.
-    Mended,
 }
 
 /// What stands at `/workspace`.

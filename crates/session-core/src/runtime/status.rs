@@ -53,6 +53,8 @@ pub struct ContainerStatus {
     pub exit_code: Option<i64>,
     /// Whether the engine says that it ended for lack of memory.
     pub out_of_memory: bool,
+    /// When it was started last, as far as the engine knows.
+    pub started_at: Option<Timestamp>,
     /// When it ended, as far as the engine knows.
     pub ended_at: Option<Timestamp>,
 }
@@ -64,6 +66,7 @@ impl ContainerStatus {
         state: ContainerState::Absent,
         exit_code: None,
         out_of_memory: false,
+        started_at: None,
         ended_at: None,
     };
 }

@@ -45,6 +45,7 @@ pub(super) struct Container {
     owner: String,
     boot_id: String,
     began: Instant,
+    started_at: jiff::Timestamp,
     files: Files,
     programs: Arc<Programs>,
     processes: Table,
@@ -87,6 +88,7 @@ impl Container {
             owner: parts.owner,
             boot_id: SessionId::new().to_string(),
             began: Instant::now(),
+            started_at: jiff::Timestamp::now(),
             files: parts.files,
             programs: parts.programs,
             processes: Table::default(),
@@ -250,6 +252,7 @@ impl Container {
         };
         ContainerStatus {
             id: Some(self.id.clone()),
+            started_at: Some(self.started_at),
             ended_at,
             state,
             exit_code,

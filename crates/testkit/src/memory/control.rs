@@ -1,5 +1,6 @@
 //! What can happen to a container behind a manager's back.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -51,6 +52,20 @@ impl MemoryContainer {
     /// Somebody gives it another name.
     pub fn rename(&self, name: &str) {
         self.engine.give_alias(&self.name, name);
+    }
+
+    /// The name that somebody gave it instead of its own.
+    pub fn alias(&self) -> Option<String> {
+        self.engine.entries().get(&self.name)?.alias.clone()
+    }
+
+    /// The labels that it bears.
+    pub fn labels(&self) -> BTreeMap<String, String> {
+        let entries = self.engine.entries();
+        entries
+            .get(&self.name)
+            .map(|entry| entry.labels.clone())
+            .unwrap_or_default()
     }
 
     /// Every link breaks off; the container goes on.

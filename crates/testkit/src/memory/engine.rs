@@ -179,15 +179,6 @@ impl Engine {
             .get(&spec.name)
             .filter(|_| spec.storage != Storage::Fresh)
             .map(|entry| entry.storage.clone());
-        let on_host = matches!(spec.workspace, WorkspaceVolume::Host { .. });
-        if spec.storage == Storage::Kept && left.is_none() && !on_host {
-            return Err(Error::new(
-                ErrorKind::WorkspaceMissing,
-                operation,
-                "the storage with its workspace is gone",
-            )
-            .with_context("container", &spec.name));
-        }
         let storage = match left {
             Some(storage) => storage,
             None => Arc::new(

@@ -77,6 +77,12 @@ impl BackDoor for DockerBackDoor {
             .map(drop)
     }
 
+    async fn rename(&self, name: &ContainerName, alias: &str) -> Result<(), String> {
+        self.ask("POST", &format!("/containers/{name}/rename?name={alias}"), "")
+            .await
+            .map(drop)
+    }
+
     async fn plant(&self, name: &ContainerName) -> Result<(), String> {
         let body = format!(
             "{{\"Image\":\"{IMAGE}\",\"Entrypoint\":[\"sleep\"],\"Cmd\":[\"1000\"],\"HostConfig\":{{\"NetworkMode\":\"none\"}}}}"

@@ -23,6 +23,7 @@ mod losses;
 mod mcp;
 mod programs;
 mod reconciling;
+mod recovery;
 mod takeover;
 mod terminals;
 mod watchdog;

@@ -41,6 +41,10 @@ impl World {
         self.site.manager().await.unwrap()
     }
 
+    pub(crate) async fn manager_of(&self, options: ManagerOptions) -> ManagerProcess {
+        self.site.manager_with(options).await.unwrap()
+    }
+
     /// A manager that watches the engine and reconciles.
     pub(crate) async fn supervisor(&self) -> ManagerProcess {
         let options = ManagerOptions {

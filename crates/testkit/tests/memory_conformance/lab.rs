@@ -89,6 +89,11 @@ impl BackDoor for MemoryBackDoor {
         Ok(())
     }
 
+    async fn rename(&self, name: &ContainerName, alias: &str) -> Result<(), String> {
+        self.container(name)?.rename(alias);
+        Ok(())
+    }
+
     async fn plant(&self, name: &ContainerName) -> Result<(), String> {
         let session = ContainerName::session(name.as_str()).ok_or("no session has this name")?;
         self.0.plant(&session, std::collections::BTreeMap::new());

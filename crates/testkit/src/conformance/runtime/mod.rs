@@ -1,5 +1,6 @@
 //! A test for each bullet under `# Behavior` of [`ContainerRuntime`].
 
+mod again;
 mod diagnostics;
 mod inspect;
 mod launch;
@@ -58,6 +59,9 @@ pub trait BackDoor: Send + Sync + 'static {
     /// Removes a container and leaves its storage.
     async fn remove_without_storage(&self, name: &ContainerName) -> Result<(), String>;
 
+    /// Gives a container another name.
+    async fn rename(&self, name: &ContainerName, alias: &str) -> Result<(), String>;
+
     /// Starts a container under this name that does not bear our labels.
     async fn plant(&self, name: &ContainerName) -> Result<(), String>;
 
@@ -87,6 +91,7 @@ pub fn tests(prefix: &str, lab: Arc<dyn Lab>) -> Vec<Trial> {
         remove::cases(),
         watch::cases(),
         diagnostics::cases(),
+        again::cases(),
     ]
     .into_iter()
     .flatten()
@@ -96,6 +101,7 @@ pub fn tests(prefix: &str, lab: Arc<dyn Lab>) -> Vec<Trial> {
         list::back_door_cases(),
         remove::back_door_cases(),
         watch::back_door_cases(),
+        again::back_door_cases(),
     ]
     .into_iter()
     .flatten()

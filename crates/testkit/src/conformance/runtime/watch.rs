@@ -26,7 +26,10 @@ pub(super) fn cases() -> Vec<Case<Stage>> {
 }
 
 pub(super) fn back_door_cases() -> Vec<Case<Stage>> {
-    cases!["watch": ends_with_an_error_when_the_engine_goes_away]
+    cases!["watch":
+        ends_with_an_error_when_the_engine_goes_away,
+        reports_a_new_name_and_what_happens_under_it_within_a_second,
+    ]
 }
 
 type Facts = BoxStream<'static, CoreResult<ContainerEvent>>;
@@ -86,6 +89,31 @@ async fn reports_a_pause_and_a_resume_within_a_second(stage: Arc<Stage>) -> Outc
         kind == ContainerEventKind::Resumed
     })
     .await
+}
+
+async fn reports_a_new_name_and_what_happens_under_it_within_a_second(stage: Arc<Stage>) -> Outcome {
+    let spec = stage.launch().await?;
+    let id = stage
+        .runtime
+        .inspect(&spec.name)
+        .await?
+        .id
+        .ok_or("it has no id")?;
+    let link = stage.link(&spec.name).await?;
+    let mut facts = stage.runtime.watch(stage.signer.owner()).await?;
+    let alias = format!("renamed-{}", spec.session);
+    stage.back_door()?.rename(&spec.name, &alias).await?;
+    expect(&mut facts, &spec.name, "the new name", |kind| {
+        kind == ContainerEventKind::Renamed
+    })
+    .await?;
+    // It may end before it can answer.
+    let _ = link.run(spawn_spec(&["sh", "-c", "kill -TERM 1"])).await;
+    expect(&mut facts, &spec.name, "the exit", |kind| {
+        matches!(kind, ContainerEventKind::Exited { .. })
+    })
+    .await?;
+    Ok(stage.runtime.rename(&id, &spec.name).await?)
 }
 
 async fn reports_an_out_of_memory_kill_within_a_second(stage: Arc<Stage>) -> Outcome {
