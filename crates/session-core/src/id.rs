@@ -73,6 +73,13 @@ uuid_id!(
     "checkpoint id"
 );
 
+impl CommandId {
+    /// The id that stands for a hash.
+    pub(crate) fn from_hash(hash: [u8; 16]) -> Self {
+        Self(uuid::Builder::from_random_bytes(hash).into_uuid())
+    }
+}
+
 /// The name of a session's container, and the prefix of its storage. Derived from the session's id alone, so that
 /// whatever a crash left behind can be found from the record, and the record from what was left.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

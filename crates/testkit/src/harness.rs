@@ -21,7 +21,7 @@ use session_core::event::Event;
 use session_core::garbage::GarbageReport;
 use session_core::gateway::Gateway;
 use session_core::id::{CheckpointId, CommandId, SessionId, TerminalId, TurnId};
-use session_core::manager::{ManagerOptions, SessionManager};
+use session_core::manager::{AdmissionPolicy, ManagerOptions, SessionManager};
 use session_core::mcp::McpStatus;
 use session_core::policy::mounts::HostPaths;
 use session_core::runtime::ContainerRuntime;
@@ -405,6 +405,12 @@ impl Site {
         };
         ManagerOptions {
             socket_patience: Duration::from_millis(500),
+            // Nothing here takes what a container takes, and the machine has other work.
+            admission: AdmissionPolicy {
+                memory_reserve: 0,
+                session_memory: 0,
+                ..AdmissionPolicy::default()
+            },
             ..ManagerOptions::new(self.memory.image(), host)
         }
     }

@@ -52,26 +52,40 @@ impl SessionManager {
         let record = self.record(session, OPERATION).await?;
         record.info.state.permits(Operation::Command)?;
         let work = self.begin_work(&record, OPERATION).await?;
-        let id = CommandId::new();
         let (link, ambient) = self.driver(&record).link_for_programs(&record).await?;
-        let spec = spawn_spec(process_id(&id)?, &record.info, &request, &ambient);
         fail::fail_point!("manager.command.before", |_| crate::fault::link(OPERATION));
-        let process = link
-            .run(spec)
-            .await
-            .map_err(|error| from_link(OPERATION, error))?;
+        let (id, process) = match &request.idempotency_key {
+            Some(key) => {
+                let reach = (&link, &*ambient);
+                self.start_keyed(&record.info, key, &request, reach).await?
+            }
+            None => self.start(&record.info, &request, (&link, &*ambient)).await?,
+        };
         fail::fail_point!("manager.command.spawned", |_| crate::fault::link(OPERATION));
+        let how = (request.on_disconnect, 0);
+        Ok(self.running(*session, id, (link, process), how, work))
+    }
+
+    async fn start(
+        &self,
+        info: &SessionInfo,
+        request: &CommandRequest,
+        (link, ambient): (&Link, &Ambient),
+    ) -> Result<(CommandId, Process)> {
+        let id = CommandId::new();
+        let spec = spawn_spec(process_id(&id)?, info, request, ambient);
+        let process = link.run(spec).await;
+        let process = process.map_err(|error| from_link(OPERATION, error))?;
         // Not its arguments: people put secrets there, whatever they are told.
-        tracing::info!(%session, command = %id, "a command was started");
+        tracing::info!(session = %info.id, command = %id, "a command was started");
         self.note(
-            session,
+            &info.id,
             EventKind::CommandStarted {
                 command: id,
                 argv: logged(&request.argv),
             },
         );
-        let how = (request.on_disconnect, 0);
-        Ok(self.running(*session, id, (link, process), how, work))
+        Ok((id, process))
     }
 
     pub(super) async fn attach_to_command(
@@ -213,19 +227,8 @@ impl Watcher {
             ..
         } = exit;
         tracing::info!(%session, %command, ?cause, code, duration_ms, "a command ended");
-        self.manager.note(
-            &self.session,
-            EventKind::CommandFinished {
-                command: self.id,
-                code: exit.code,
-                signal: exit.signal,
-                cause: exit.cause,
-            },
-        );
-        let (link, id) = (self.link.clone(), self.reader.id().clone());
-        self.manager.inner.errands.spawn(async move {
-            let _ = link.forget(&id).await;
-        });
+        self.manager
+            .end_command(session, command, exit, self.link.clone());
     }
 }
 
@@ -320,7 +323,7 @@ fn known_signal(number: i32) -> Option<Signal> {
     })
 }
 
-fn process_id(command: &CommandId) -> Result<ProcessId> {
+pub(super) fn process_id(command: &CommandId) -> Result<ProcessId> {
     ProcessId::new(command.to_string()).map_err(|error| from_link(OPERATION, error))
 }
 
@@ -377,7 +380,7 @@ pub(super) fn inside(path: &str) -> String {
     }
 }
 
-fn logged(argv: &[Vec<u8>]) -> Vec<String> {
+pub(super) fn logged(argv: &[Vec<u8>]) -> Vec<String> {
     let (args, chars) = LOGGED_ARGS;
     argv.iter()
         .take(args)

@@ -59,9 +59,8 @@ impl SessionManager {
             "create the session"
         ));
         record.request_digest = digest;
-        if let Inserted::Existing(existing) =
-            self.inner.foundation.store.insert_session(record.clone()).await?
-        {
+        let (_turn, inserted) = self.admit(&record).await?;
+        if let Inserted::Existing(existing) = inserted {
             return self.wait_created(&existing.info.id).await;
         }
         fail::fail_point!("manager.create.recorded", |_| crate::fault::store(

@@ -5,6 +5,7 @@
 //! one at a time (owning an agent, making a session) is guarded by locks that die with their process.
 
 mod adopt;
+mod admission;
 mod api;
 mod checkpoints;
 mod commands;
@@ -12,6 +13,7 @@ mod create;
 mod diff;
 mod files;
 mod garbage;
+mod keyed;
 mod lifetimes;
 mod mcp;
 mod programs;
@@ -30,6 +32,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use self::adopt::Adopted;
+pub use self::admission::AdmissionPolicy;
 use crate::activity::WatchdogPolicy;
 use crate::agent::{AgentDriver, ClaudeCode};
 use crate::audit::AuditLog;
@@ -86,6 +89,8 @@ pub struct ManagerOptions {
     pub keep_images: Duration,
     /// How often and how soon a session is brought back whose policy is that.
     pub recovery: RecoveryPolicy,
+    /// How many sessions this host is asked to hold.
+    pub admission: AdmissionPolicy,
     /// Watch the engine and remove orphans for as long as the manager lives; for servers, not for short commands.
     pub supervise: bool,
 }
@@ -109,6 +114,7 @@ impl ManagerOptions {
             checkpoints: CheckpointPolicy::default(),
             keep_images: Duration::from_secs(14 * 24 * 60 * 60),
             recovery: RecoveryPolicy::default(),
+            admission: AdmissionPolicy::default(),
             supervise: false,
         }
     }
@@ -142,6 +148,7 @@ struct Inner {
     terminals: terminals::Terminals,
     /// One run of the reconciler at a time: what it says is what it does.
     sweeping: tokio::sync::Mutex<()>,
+    door: admission::Door,
     /// How many sessions this process will end by itself.
     timed: AtomicUsize,
     shutdown: CancellationToken,
@@ -201,8 +208,10 @@ impl SessionManager {
             work: TaskTracker::new(),
         };
         let shutdown = CancellationToken::new();
+        let here = foundation.runtime.capability().host_mounts;
         let manager = Self {
             inner: Arc::new(Inner {
+                door: admission::Door::new(options.admission, here),
                 options,
                 audit: AuditLog::new(foundation.store.clone()),
                 foundation,

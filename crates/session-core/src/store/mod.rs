@@ -8,6 +8,7 @@
 mod anchor;
 mod audit;
 mod checkpoints;
+mod commands;
 mod egress;
 mod error;
 mod events;
@@ -52,6 +53,7 @@ use reader::{Query, Reader};
 use turns::Which;
 use writer::{Order, Request, Write};
 
+pub use commands::{EndedCommand, KeyedCommand, KnownCommand, MAX_KEPT_COMMANDS};
 pub use egress::{MAX_DECISIONS, MAX_WAITING_HOSTS};
 pub use listing::Listing;
 pub(crate) use snapshot::{fold, prepare};
@@ -145,6 +147,19 @@ impl Store {
                     audit::append(write, &due.entry(Some(record.info.id), Some(image)))?;
                 }
                 Ok(inserted)
+            })
+            .await
+    }
+
+    /// Whether a session was recorded for a request with this key, so that [`Store::insert_session`] finds it.
+    ///
+    /// # Errors
+    /// As of every method.
+    pub async fn has_session_of_key(&self, key: &str) -> Result<bool> {
+        let key = key.to_owned();
+        self.inner
+            .read("read the session", move |connection| {
+                sessions::has_key(connection, &key)
             })
             .await
     }

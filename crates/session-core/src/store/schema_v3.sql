@@ -65,3 +65,18 @@ CREATE TABLE meta (
     key TEXT PRIMARY KEY,
     value TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
+
+-- Commands that were asked for with a key.
+CREATE TABLE command (
+    pk INTEGER PRIMARY KEY,
+    session INTEGER NOT NULL REFERENCES session (pk),
+    key TEXT NOT NULL,
+    id TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    -- The number of the event that tells of it.
+    first_event INTEGER NOT NULL,
+    -- Whether it is known to have been started, and to have ended.
+    started INTEGER NOT NULL DEFAULT 0,
+    finished INTEGER NOT NULL DEFAULT 0,
+    UNIQUE (session, key)
+) STRICT;

@@ -120,6 +120,12 @@ pub(super) fn get(connection: &Connection, id: &SessionId) -> Result<Option<Sess
     )
 }
 
+/// Whether a session was made with this key.
+pub(super) fn has_key(connection: &Connection, key: &str) -> Result<bool, Failure> {
+    const SQL: &str = "SELECT 1 FROM session WHERE idempotency_key = ?1";
+    Ok(connection.prepare_cached(SQL)?.exists([key])?)
+}
+
 fn by_key(connection: &Connection, key: &str) -> Result<Option<SessionRecord>, Failure> {
     one(
         connection,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use session_core::api::SessionApi;
 use session_core::error::ErrorKind;
-use session_core::manager::ManagerOptions;
+use session_core::manager::{AdmissionPolicy, ManagerOptions};
 use session_core::runtime::TimeLimits;
 use session_core::session::{CreateSession, WorkspaceSource};
 use session_core::state::{SessionState, StateName};
@@ -281,5 +281,51 @@ async fn an_operator_can_close_the_open_network() {
         "{error}"
     );
     create(&manager).await;
+    world.finish(&manager).await;
+}
+
+#[tokio::test]
+async fn a_host_that_holds_no_further_session_says_so_and_nothing_is_made() {
+    let world = World::new();
+    let options = ManagerOptions {
+        admission: AdmissionPolicy {
+            max_sessions: 2,
+            ..world.site.options().admission
+        },
+        ..world.site.options()
+    };
+    let manager = world.site.manager_with(options.clone()).await.unwrap();
+    let keyed = |key: &str| CreateSession {
+        idempotency_key: Some(key.to_owned()),
+        ..CreateSession::default()
+    };
+    let first = manager.create(keyed("a")).await.unwrap();
+    // Of many at once as many are made as there is room for.
+    let rush = futures::future::join_all((0..8).map(|_| manager.create(CreateSession::default()))).await;
+    let (made, refused): (Vec<_>, Vec<_>) = rush.into_iter().partition(Result::is_ok);
+    assert_eq!(made.len(), 1);
+    for error in refused.into_iter().filter_map(Result::err) {
+        assert_eq!(
+            (error.kind(), error.retryable()),
+            (ErrorKind::LimitExceeded, true)
+        );
+        assert!(error.hint().is_some());
+    }
+    assert_eq!(all(&manager).await.len(), 2, "what is refused is not recorded");
+    // Who repeats a request makes no further session.
+    assert_eq!(manager.create(keyed("a")).await.unwrap().id, first.id);
+    manager.destroy(&first.id).await.unwrap();
+    create(&manager).await;
+    world.finish(&manager).await;
+    let greedy = ManagerOptions {
+        admission: AdmissionPolicy {
+            memory_reserve: u64::MAX,
+            ..options.admission
+        },
+        ..options
+    };
+    let manager = world.site.manager_with(greedy).await.unwrap();
+    let refused = manager.create(CreateSession::default()).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::LimitExceeded);
     world.finish(&manager).await;
 }
