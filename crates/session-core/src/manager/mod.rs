@@ -4,8 +4,8 @@
 //! use ([`crate::driver`]) ties them together. Several managers may work on one state directory at once; what must be
 //! one at a time (owning an agent, making a session) is guarded by locks that die with their process.
 
-mod adopt;
 mod admission;
+mod adopt;
 mod api;
 mod checkpoints;
 mod commands;
@@ -31,8 +31,8 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use self::adopt::Adopted;
 pub use self::admission::AdmissionPolicy;
+pub use self::adopt::Adopted;
 use crate::activity::WatchdogPolicy;
 use crate::agent::{AgentDriver, ClaudeCode};
 use crate::audit::AuditLog;
