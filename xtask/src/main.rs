@@ -35,8 +35,7 @@ enum Task {
     Engine(engine::Command),
     /// Build the default session image, cofferdam-session:latest
     Image(image::Args),
-    /// Check the house rules: dependencies, files, documents
-    Tidy,
+    Tidy(tidy::Args),
     Conformance(clients::Args),
     /// Install the MCP clients and servers that others published and the tests use
     Published,
@@ -54,7 +53,7 @@ fn main() -> ExitCode {
     let outcome = match cli.task {
         Task::Engine(command) => engine::run(command, &reporter),
         Task::Image(args) => image::run(&args, &reporter),
-        Task::Tidy => tidy::run(&reporter),
+        Task::Tidy(args) => tidy::run(&args, &reporter),
         Task::Conformance(args) => clients::run(&args, &reporter),
         Task::Published => clients::install(None, &reporter),
         Task::Test(args) => return test::run(&args, &reporter),

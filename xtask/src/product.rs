@@ -11,6 +11,7 @@ use xtask::workspace;
 use crate::apt;
 use crate::engine::{self, Engine};
 use crate::image;
+use crate::tidy;
 
 /// How the product is compiled.
 #[derive(Clone, Copy)]
@@ -72,6 +73,10 @@ pub(crate) fn bench(args: &BenchArgs, reporter: &Reporter) -> Result<()> {
         "cofferdam-mcp",
     ];
     compile(Profile::Release, &packages, reporter)?;
+    let folder = workspace::target().join(Profile::Release.dir());
+    for program in ["cofferdam", "cofferdam-mcp"] {
+        tidy::check_program(&folder.join(program), reporter)?;
+    }
     hand_on(Profile::Release, "bench", &args.to_args(), &engine)
 }
 

@@ -1,6 +1,6 @@
 //! What a fault point lets fail, in builds for tests alone.
 //!
-//! A fault point is a named place in the code, `fail::fail_point!("store.commit.before", …)`, at which a test lets the
+//! A fault point is a named place in the code, a `fail_point!` such as `store.commit.before`, at which a test lets the
 //! process die, be late, or fail as the disk, the engine or the link might. They are listed in
 //! `docs/reliability/fault-points.md`. Without the feature `faults` the macro expands to nothing, and this module to
 //! nothing with it: no release has a name of a point in it.

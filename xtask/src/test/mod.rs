@@ -129,7 +129,7 @@ impl Run<'_> {
         match step {
             Step::Format => steps::format(self),
             Step::Clippy => steps::clippy(self),
-            Step::Tidy => crate::tidy::run(self.reporter),
+            Step::Tidy => crate::tidy::run(&crate::tidy::Args::default(), self.reporter),
             Step::Docs => steps::docs(self),
             Step::Build => steps::build(self),
             Step::Tests => steps::tests(self),

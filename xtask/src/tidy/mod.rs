@@ -4,12 +4,14 @@
 
 mod dependencies;
 mod documents;
+mod faults;
 mod sources;
 
 use std::fmt;
+use std::path::{Path, PathBuf};
 
 use xtask::error::{Error, Result};
-use xtask::reporter::Reporter;
+use xtask::reporter::{Reporter, Step};
 
 /// A place where a rule is broken.
 #[derive(Debug, PartialEq, Eq)]
@@ -35,12 +37,34 @@ impl fmt::Display for Finding {
     }
 }
 
+/// Check the house rules: dependencies, files, documents
+#[derive(Debug, Default, clap::Args)]
+pub(crate) struct Args {
+    /// Check instead that this program, which is to be released, has no fault point in it
+    #[arg(long, value_name = "FILE")]
+    program: Option<PathBuf>,
+}
+
 /// Checks every rule and reports all that is found.
-pub(crate) fn run(reporter: &Reporter) -> Result<()> {
+pub(crate) fn run(args: &Args, reporter: &Reporter) -> Result<()> {
+    if let Some(program) = &args.program {
+        return check_program(program, reporter);
+    }
     let step = reporter.step("house rules");
     let mut findings = dependencies::check()?;
     findings.extend(sources::check()?);
     findings.extend(documents::check()?);
+    findings.extend(faults::check()?);
+    judge(step, &findings)
+}
+
+/// Checks that nothing in a program lets it fail on order.
+pub(crate) fn check_program(program: &Path, reporter: &Reporter) -> Result<()> {
+    let step = reporter.step("no fault points");
+    judge(step, &faults::check_program(program)?)
+}
+
+fn judge(step: Step, findings: &[Finding]) -> Result<()> {
     if findings.is_empty() {
         step.done("kept");
         return Ok(());
