@@ -198,7 +198,7 @@ mod tests {
         for (available, making) in [(1099, 1), (1299, 3), (0, 1)] {
             let refused = door.judge_memory(available, making).unwrap_err();
             assert_eq!(refused.kind(), ErrorKind::LimitExceeded);
-            assert!(refused.retryable() && refused.hint().is_some());
+            assert!(refused.is_retryable() && refused.hint().is_some());
         }
         let greedy = AdmissionPolicy {
             memory_reserve: u64::MAX,
@@ -224,7 +224,7 @@ mod tests {
         }
         let third = door.enter().await.err().unwrap();
         assert_eq!(
-            (third.kind(), third.retryable()),
+            (third.kind(), third.is_retryable()),
             (ErrorKind::LimitExceeded, true)
         );
         drop(first);

@@ -229,7 +229,7 @@ async fn of_commands_with_a_key_the_newest_can_be_come_back_to() {
     };
     let refused = soon("a command to be forgotten", forgotten).await;
     assert_eq!(
-        (refused.kind(), refused.retryable()),
+        (refused.kind(), refused.is_retryable()),
         (ErrorKind::StateConflict, false)
     );
     let kept = manager.command(&session, keyed("1")).await.unwrap();

@@ -306,7 +306,7 @@ async fn a_host_that_holds_no_further_session_says_so_and_nothing_is_made() {
     assert_eq!(made.len(), 1);
     for error in refused.into_iter().filter_map(Result::err) {
         assert_eq!(
-            (error.kind(), error.retryable()),
+            (error.kind(), error.is_retryable()),
             (ErrorKind::LimitExceeded, true)
         );
         assert!(error.hint().is_some());
