@@ -10,6 +10,7 @@ use session_core::command::{CommandEvent, CommandRequest, OnDisconnect, RunningC
 use session_core::error::ErrorKind;
 use session_core::event::EventKind;
 use session_core::store::MAX_KEPT_COMMANDS;
+use testkit::memory::Exit;
 
 use super::world::{World, create, history, soon};
 
@@ -141,6 +142,7 @@ fn counting(world: &World) -> Arc<AtomicUsize> {
         async move {
             let run = counted.fetch_add(1, Ordering::SeqCst) + 1;
             context.stdout.write(format!("run {run}")).await;
+            Exit::OK
         }
     });
     runs
