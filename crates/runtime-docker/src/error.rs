@@ -171,6 +171,10 @@ fn by_status(about: About<'_>, status: u16, text: &str) -> Verdict {
         (409, About::Container(_)) if text.contains("not running") => {
             verdict(ErrorKind::ContainerLost, "the container does not run", None)
         }
+        // Podman's way to say the same.
+        (500, About::Container(_)) if text.contains("exec sessions on running containers") => {
+            verdict(ErrorKind::ContainerLost, "the container does not run", None)
+        }
         (409, _) => verdict(ErrorKind::StateConflict, "the engine refuses in this state", None),
         (401 | 403, _) => verdict(
             ErrorKind::EngineFailed,

@@ -19,9 +19,9 @@ use crate::error::{About, START_HINT, failed};
 use crate::names;
 
 const OPERATION: &str = "watch containers";
-/// Podman says "remove" where Docker says "destroy".
-const ACTIONS: [&str; 8] = [
-    "start", "die", "oom", "pause", "unpause", "rename", "destroy", "remove",
+/// Podman's own words, by which it filters, are "died" for "die" and "remove" for "destroy".
+const ACTIONS: [&str; 9] = [
+    "start", "die", "died", "oom", "pause", "unpause", "rename", "destroy", "remove",
 ];
 
 type EngineEvent = Result<EventMessage, bollard::errors::Error>;
@@ -99,7 +99,7 @@ fn fact(event: EventMessage) -> Option<ContainerEvent> {
     let name = own_name.or_else(labelled)?;
     let kind = match event.action.as_deref()? {
         "start" => ContainerEventKind::Started,
-        "die" => ContainerEventKind::Exited {
+        "die" | "died" => ContainerEventKind::Exited {
             code: attributes.get("exitCode").and_then(|code| code.parse().ok()),
         },
         "oom" => ContainerEventKind::OutOfMemory,
