@@ -14,6 +14,6 @@ use testkit::conformance;
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let lab = Arc::new(OverHttp::new(docker::DockerSessions, Way::Socket));
+    let lab = Arc::new(OverHttp::new(docker::sessions(), Way::Socket));
     libtest_mimic::run(&arguments, conformance::sessions::tests("docker", lab)).exit_code()
 }

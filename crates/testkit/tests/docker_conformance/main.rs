@@ -6,16 +6,17 @@
 //! its label whatever became of it, and fails when something is left.
 
 mod back_door;
+mod engine;
 mod runtime;
 mod sessions;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use libtest_mimic::{Arguments, Trial};
-use runtime_docker::DockerOptions;
 use testkit::conformance;
+
+use engine::Engine;
 
 /// The image that sessions have when they name none.
 const IMAGE: &str = runtime_docker::DEFAULT_TOOLBOX_IMAGE;
@@ -30,48 +31,6 @@ const PODMAN_CANNOT: [&str; 2] = [
     "inspect::says_when_it_ended_for_lack_of_memory",
     "watch::reports_an_out_of_memory_kill_within_a_second",
 ];
-
-/// The engine under test.
-#[derive(Clone)]
-struct Engine {
-    /// What its tests' names begin with.
-    name: String,
-    /// Where it listens.
-    host: String,
-}
-
-impl Engine {
-    const OPTION: &str = "--engine";
-
-    /// The machine's own Docker, or what `--engine NAME=ADDRESS` says, which is taken out of the arguments.
-    fn of(arguments: &mut Vec<String>) -> Result<Self, String> {
-        let Some(at) = arguments.iter().position(|argument| argument == Self::OPTION) else {
-            return Ok(Self {
-                name: "docker".to_owned(),
-                host: runtime_docker::DEFAULT_HOST.to_owned(),
-            });
-        };
-        let said = arguments.get(at + 1).and_then(|said| said.split_once('='));
-        let (name, host) = said.ok_or("write it as --engine NAME=unix://PATH")?;
-        let engine = Self {
-            name: name.to_owned(),
-            host: host.to_owned(),
-        };
-        arguments.drain(at..at + 2);
-        Ok(engine)
-    }
-
-    fn options(&self) -> DockerOptions {
-        DockerOptions {
-            host: Some(self.host.clone()),
-            ..DockerOptions::default()
-        }
-    }
-
-    fn socket(&self) -> Option<PathBuf> {
-        self.host.strip_prefix("unix://").map(PathBuf::from)
-    }
-}
 
 fn main() -> ExitCode {
     let mut arguments: Vec<String> = std::env::args().collect();

@@ -9,7 +9,8 @@ use session_core::runtime::ContainerRuntime;
 use testkit::conformance::runtime::{BackDoor, Lab};
 
 use super::back_door::DockerBackDoor;
-use super::{Engine, FOREIGN_IMAGE, IMAGE, MISSING_IMAGE};
+use super::engine::Engine;
+use super::{FOREIGN_IMAGE, IMAGE, MISSING_IMAGE};
 
 pub(crate) fn image(reference: &str) -> ImageRef {
     reference

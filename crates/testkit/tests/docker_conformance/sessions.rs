@@ -26,8 +26,9 @@ use tempfile::TempDir;
 use testkit::conformance::sessions::{Act, ModelFault, SessionLab, SessionSite};
 use testkit::model::{ApiFailure, Message, ModelServer, Reply, Script};
 
+use super::engine::Engine;
 use super::runtime::image;
-use super::{Engine, FOREIGN_IMAGE, IMAGE, MISSING_IMAGE};
+use super::{FOREIGN_IMAGE, IMAGE, MISSING_IMAGE};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
