@@ -135,7 +135,8 @@ pub(crate) async fn own_volume(
     name: &ContainerName,
     volume: String,
 ) -> Result<Option<String>> {
-    match engine.quick.inspect_volume(&volume).await {
+    // Several of these wait together: in a box, so that whoever launches does not carry them all.
+    match Box::pin(engine.quick.inspect_volume(&volume)).await {
         Ok(found) if names::claims(&found.labels, name) => Ok(Some(volume)),
         Ok(_) => Err(foreign(About::Volume(&volume))),
         Err(error) if is_absent(&error) => Ok(None),
@@ -167,7 +168,7 @@ async fn remove_volume(engine: &Handles, name: &ContainerName, volume: Option<&s
         return Err(failed(OPERATION, About::Volume(volume), error));
     }
     // Somebody renamed our container: under its own name it is gone, and it still holds the storage.
-    remove_renamed(engine, name, volume).await?;
+    Box::pin(remove_renamed(engine, name, volume)).await?;
     delete_volume(engine, volume)
         .await
         .map_err(|error| failed(OPERATION, About::Volume(volume), error))

@@ -42,11 +42,13 @@ pub async fn audit(args: &AuditArgs, api: &dyn SessionApi, console: &Console) ->
         Some(limit) => reader.tail(limit).await?,
         None => reader.stored(args.since.unwrap_or(0)).await?,
     };
-    while args.follow {
+    if !args.follow {
+        return Ok(ExitStatus::SUCCESS);
+    }
+    loop {
         tokio::time::sleep(LOOK).await;
         after = reader.stored(after).await?;
     }
-    Ok(ExitStatus::SUCCESS)
 }
 
 async fn verify(api: &dyn SessionApi, printer: &Printer) -> Result<ExitStatus> {

@@ -350,7 +350,7 @@ fn owner(connection: &Connection, table: Table, pk: i64) -> Result<String, Failu
 fn row_as_json(connection: &Connection, table: Table, pk: i64) -> Result<Value, Failure> {
     let sql = format!("SELECT * FROM {} WHERE pk = ?1", table.name());
     let mut statement = connection.prepare(&sql)?;
-    let names: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
+    let names: Vec<String> = statement.column_names().map(str::to_owned).collect();
     let row = statement.query_row([pk], |row| {
         let mut fields = Map::new();
         for (index, name) in names.into_iter().enumerate() {

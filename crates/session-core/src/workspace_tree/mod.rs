@@ -226,7 +226,7 @@ pub(crate) async fn put(
                 "files that git ignores are where the checkpoint has others",
                 "move them away, or bring the work back into a new session",
             ),
-            _ => return error,
+            _ => error,
         }
     })
 }
