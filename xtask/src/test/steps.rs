@@ -17,6 +17,8 @@ use crate::image;
 const EVERYTHING: [&str; 3] = ["--workspace", "--all-features", "--locked"];
 /// No step takes longer unless it hangs; a cold release of the slowest machine that we know takes a third of it.
 const LIMIT: Duration = Duration::from_secs(40 * 60);
+/// One failing target hides none of the others: a run of minutes says all that is wrong at once.
+const KEEP_GOING: &str = "--no-fail-fast";
 /// How much of a failed run is shown.
 const SHOWN_LINES: usize = 120;
 
@@ -63,7 +65,7 @@ pub(super) fn build(run: &mut Run<'_>) -> Result<()> {
 pub(super) fn tests(run: &mut Run<'_>) -> Result<()> {
     let fast = run.targets()?.fast.clone();
     let chosen = fast.iter().flat_map(|name| ["--test", name]);
-    let tool = cargo(&["test"])
+    let tool = cargo(&["test", KEEP_GOING])
         .args(EVERYTHING)
         .args(["--lib", "--bins"])
         .args(chosen);
@@ -71,7 +73,7 @@ pub(super) fn tests(run: &mut Run<'_>) -> Result<()> {
 }
 
 pub(super) fn doctests(run: &mut Run<'_>) -> Result<()> {
-    let tool = cargo(&["test"]).args(EVERYTHING).arg("--doc");
+    let tool = cargo(&["test", KEEP_GOING]).args(EVERYTHING).arg("--doc");
     counted(run, "examples in the documentation", tool)
 }
 
@@ -129,14 +131,20 @@ pub(super) fn engine_tests(run: &mut Run<'_>) -> Result<()> {
     // The guide of the HTTP API is followed as it stands.
     let missing = ["curl", "jq"].into_iter().filter(|program| !available(program));
     apt::install(&missing.collect::<Vec<_>>(), run.reporter)?;
+    // As with the other tests, all that is wrong is told at once.
+    let mut failures = Vec::new();
     for name in run.targets()?.engine.clone() {
-        let tool = cargo(&["test"])
+        let tool = cargo(&["test", KEEP_GOING])
             .args(EVERYTHING)
             .args(["--test", &name])
             .env("DOCKER_HOST", engine.host());
-        counted(run, &format!("tests on the engine: {name}"), tool)?;
+        failures.extend(counted(run, &format!("tests on the engine: {name}"), tool).err());
     }
-    Ok(())
+    let last = failures.pop();
+    for failure in &failures {
+        run.reporter.failure(failure);
+    }
+    last.map_or(Ok(()), Err)
 }
 
 /// The demo as it was built for the tests: nothing is compiled for it again.
@@ -195,13 +203,21 @@ fn counted(run: &mut Run<'_>, what: &str, tool: Tool) -> Result<()> {
     }
 }
 
-/// What failed tests said, or the end of it all where no test did.
+/// What failed tests said, target by target, or the end of it all where no test did.
 fn telling(lines: &[String]) -> String {
-    let from = lines
-        .iter()
-        .position(|line| line.trim() == "failures:")
-        .unwrap_or(lines.len().saturating_sub(SHOWN_LINES / 2));
-    let shown = &lines[from..];
+    let mut shown: Vec<&str> = Vec::new();
+    let mut inside = false;
+    for line in lines {
+        inside |= line.trim() == "failures:";
+        if inside {
+            shown.push(line);
+        }
+        inside &= !line.trim().starts_with("test result:");
+    }
+    if shown.is_empty() {
+        let from = lines.len().saturating_sub(SHOWN_LINES / 2);
+        shown = lines[from..].iter().map(String::as_str).collect();
+    }
     let cut = shown.len().saturating_sub(SHOWN_LINES);
     let mut text = shown[..shown.len() - cut].join("\n");
     if cut > 0 {
@@ -220,10 +236,28 @@ mod tests {
         let mut lines = vec![line("running 2 tests"); 500];
         lines.extend([line("failures:"), line("---- it stdout ----"), line("left: 1")]);
         assert_eq!(telling(&lines), "failures:\n---- it stdout ----\nleft: 1");
-        lines.extend(vec![line("noise"); 500]);
+        lines.extend(vec![line("more"); 500]);
         let text = telling(&lines);
         assert!(text.starts_with("failures:"), "{text}");
         assert!(text.ends_with("383 more lines"), "{text}");
         assert_eq!(telling(&vec![line("x"); 500]).lines().count(), SHOWN_LINES / 2);
+    }
+
+    #[test]
+    fn what_failed_in_each_target_is_shown_without_the_targets_between() {
+        let lines = [
+            "failures:",
+            "first",
+            "test result: FAILED. 0 passed; 1 failed",
+            "test it ... ok",
+            "test result: ok. 1 passed; 0 failed",
+            "failures:",
+            "second",
+        ]
+        .map(str::to_owned);
+        assert_eq!(
+            telling(&lines),
+            "failures:\nfirst\ntest result: FAILED. 0 passed; 1 failed\nfailures:\nsecond"
+        );
     }
 }
