@@ -91,10 +91,11 @@ impl Terminals {
         self.lock().contains_key(&(session, id))
     }
 
+    /// One that runs. What its task has still to put away is as little there as in [`Terminals::of`].
     pub(super) fn get(&self, session: SessionId, id: TerminalId) -> Option<Arc<Hub>> {
         let known = self.lock();
-        let known = known.get(&(session, id)).filter(|known| known.open)?;
-        Some(known.hub.clone())
+        let known = known.get(&(session, id))?;
+        (known.open && !known.hub.is_over()).then(|| known.hub.clone())
     }
 
     /// Those of a session that run, oldest first.
@@ -136,5 +137,27 @@ impl Drop for Opening<'_> {
         if let Some(hub) = self.hub.take() {
             self.terminals.remove(&hub);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::super::screen::Screen;
+    use super::*;
+    use crate::terminal::{TerminalProgram, TerminalSize};
+
+    #[test]
+    fn one_that_is_over_is_not_there_although_it_is_still_put_away() {
+        let terminals = Terminals::new(&CancellationToken::new());
+        let (session, id) = (SessionId::new(), TerminalId::new());
+        let screen = Screen::new(TerminalSize::default(), 0);
+        let hub = Hub::new(session, id, TerminalProgram::Shell, Timestamp::now(), screen);
+        terminals.open(hub.clone()).unwrap().done();
+        assert!(terminals.get(session, id).is_some());
+        hub.lose(&Error::new(ErrorKind::ContainerLost, "look", "it is gone"));
+        assert!(terminals.get(session, id).is_none() && terminals.of(session).is_empty());
+        assert!(terminals.knows(session, id), "nobody adopts it anew");
     }
 }
