@@ -6,7 +6,8 @@
 //! ```
 //!
 //! Prints one line of JSON with its `address`, a `token` that may do everything, and the `sessions` that it made. Ends with
-//! an interrupt, with SIGTERM, or when its standard input ends. `POST /v1/server/stop` is answered and ends nothing.
+//! an interrupt, with SIGTERM, or when its standard input ends. `POST /v1/server/stop` is answered and ends nothing; with
+//! `if_idle` it is refused, because there is always work.
 
 #![expect(clippy::print_stdout, reason = "what it prints is its result")]
 
@@ -58,7 +59,8 @@ impl ServerControl for Steady {
             settings: "memory".to_owned(),
             settings_without_credentials: String::new(),
             auto_started: false,
-            working: false,
+            // Or a stop "if idle" would be taken at its word: the server refuses what comes after it, and this process stays.
+            working: true,
         }
     }
 
