@@ -117,11 +117,7 @@ pub fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
         return Err(bad(format!("the body is nested deeper than {MAX_DEPTH}")));
     }
     // The library reads a list as the fields of an object in their order, which nobody means.
-    if body
-        .trim_ascii_start()
-        .first()
-        .is_some_and(|first| *first != b'{')
-    {
+    if body.trim_ascii_start().first() == Some(&b'[') {
         return Err(bad("the body must be a JSON object".to_owned()));
     }
     let mut deserializer = serde_json::Deserializer::from_slice(body);

@@ -19,6 +19,18 @@ async fn the_server_says_what_it_is_and_stops_for_those_who_may_do_everything() 
     assert_eq!(house.control.stops.load(Ordering::Relaxed), 0);
     assert_eq!(house.admin.poke("/v1/server/stop").await.status, 202);
     assert_eq!(house.control.stops.load(Ordering::Relaxed), 1);
+    // As its description says: nothing, in either way to write it.
+    let nothing = house.admin.post("/v1/server/stop", json!(null)).await;
+    assert_eq!(
+        (
+            nothing.status.as_u16(),
+            house.control.stops.load(Ordering::Relaxed)
+        ),
+        (202, 2)
+    );
+    for other in [json!([]), json!([true]), json!("now"), json!(1)] {
+        assert_eq!(house.admin.post("/v1/server/stop", other).await.status, 400);
+    }
 }
 
 #[tokio::test]

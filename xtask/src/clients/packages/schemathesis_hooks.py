@@ -1,6 +1,26 @@
 """What schemathesis cannot write by itself: an archive is whatever bytes it makes up."""
 
+import ast
+import functools
+import threading
+
 import schemathesis
+
+# CPython before 3.11.5 keeps one depth of recursion for all threads that make syntax trees (gh-106905), so workers that parse at
+# the same moment end with "AST constructor recursion depth mismatch". Here they take turns.
+TURN = threading.RLock()
+
+
+def taking_turns(parse):
+    @functools.wraps(parse)
+    def parsed(*args, **kwargs):
+        with TURN:
+            return parse(*args, **kwargs)
+
+    return parsed
+
+
+ast.parse = taking_turns(ast.parse)
 
 
 @schemathesis.serializer("application/x-tar")
