@@ -116,8 +116,13 @@ pub fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
     if is_deeper(body, MAX_DEPTH) {
         return Err(bad(format!("the body is nested deeper than {MAX_DEPTH}")));
     }
-    // The library reads a list as the fields of an object in their order, which nobody means.
-    if body.trim_ascii_start().first() == Some(&b'[') {
+    // The library reads a list as the fields of an object in their order, which nobody means. `null` is how a body says that
+    // it is not there; where it has to be, reading it fails.
+    if body
+        .trim_ascii_start()
+        .first()
+        .is_some_and(|first| !matches!(first, b'{' | b'n'))
+    {
         return Err(bad("the body must be a JSON object".to_owned()));
     }
     let mut deserializer = serde_json::Deserializer::from_slice(body);

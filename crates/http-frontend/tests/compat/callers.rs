@@ -56,12 +56,7 @@ async fn who_may_only_look_begins_nothing() {
 
 #[tokio::test]
 async fn sessions_of_failed_tasks_are_bounded_whoever_made_them() {
-    let house = House::with(|options| {
-        if let Some(compat) = &mut options.compat {
-            compat.keep_failed = 2;
-        }
-    })
-    .await;
+    let house = House::set(|compat| compat.keep_failed = 2).await;
     house.project("thing", &[]);
     let (alice, bob) = (house.token("alice", Scope::Use), house.token("bob", Scope::Use));
     for token in [&alice, &alice, &bob, &bob, &alice] {

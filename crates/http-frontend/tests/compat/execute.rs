@@ -131,12 +131,7 @@ async fn a_task_goes_on_when_its_client_leaves() {
 
 #[tokio::test]
 async fn a_task_that_fails_says_why_and_only_some_of_its_sessions_are_kept() {
-    let house = House::with(|options| {
-        if let Some(compat) = &mut options.compat {
-            compat.keep_failed = 2;
-        }
-    })
-    .await;
+    let house = House::set(|compat| compat.keep_failed = 2).await;
     house.project("thing", &[]);
     let mut kept = Vec::new();
     for _ in 0..4 {
@@ -161,12 +156,7 @@ async fn a_task_that_fails_says_why_and_only_some_of_its_sessions_are_kept() {
 
 #[tokio::test]
 async fn a_task_has_so_much_time() {
-    let house = House::with(|options| {
-        if let Some(compat) = &mut options.compat {
-            compat.timeout = std::time::Duration::from_millis(300);
-        }
-    })
-    .await;
+    let house = House::set(|compat| compat.timeout = std::time::Duration::from_millis(300)).await;
     house.project("thing", &[]);
     house.site.memory.agents().then(AgentTurn::new().hang());
     let body = json!({ "task_description": "Hang", "project_path": "thing" });

@@ -3,12 +3,7 @@
 use crate::support::{House, hold};
 
 async fn with_places(places: usize) -> House {
-    let house = House::with(|options| {
-        if let Some(compat) = &mut options.compat {
-            compat.max_concurrent_tasks = places;
-        }
-    })
-    .await;
+    let house = House::set(|compat| compat.max_concurrent_tasks = places).await;
     house.project("thing", &[]);
     house
 }

@@ -78,12 +78,7 @@ async fn tasks_that_ended_are_still_told_and_counted() {
 
 #[tokio::test]
 async fn tasks_that_waited_are_done_once_by_the_next_process_in_their_order() {
-    let house = House::with(|options| {
-        if let Some(compat) = &mut options.compat {
-            compat.max_concurrent_tasks = 1;
-        }
-    })
-    .await;
+    let house = House::set(|compat| compat.max_concurrent_tasks = 1).await;
     house.project("thing", &[]);
     let alice = house.token("alice", Scope::Use);
     let gate = hold(&house);
@@ -155,12 +150,7 @@ async fn tasks_that_waited_are_done_once_by_the_next_process_in_their_order() {
 
 #[tokio::test]
 async fn a_task_that_waited_says_why_it_cannot_be_done_any_more() {
-    let house = House::with(|options| {
-        if let Some(compat) = &mut options.compat {
-            compat.max_concurrent_tasks = 1;
-        }
-    })
-    .await;
+    let house = House::set(|compat| compat.max_concurrent_tasks = 1).await;
     house.project("thing", &[]);
     house.project("gone", &[]);
     let gate = hold(&house);
@@ -178,12 +168,7 @@ async fn a_task_that_waited_says_why_it_cannot_be_done_any_more() {
 
 #[tokio::test]
 async fn a_file_that_cannot_be_read_stops_nothing_and_is_kept_aside() {
-    let house = House::with(|options| {
-        if let Some(compat) = &mut options.compat {
-            compat.max_concurrent_tasks = 1;
-        }
-    })
-    .await;
+    let house = House::set(|compat| compat.max_concurrent_tasks = 1).await;
     house.project("thing", &[]);
     let gate = hold(&house);
     house.begin("thing", "running", "low").await;

@@ -1,9 +1,9 @@
 //! The history, as `git` tells it.
 //!
-//! The repository is the project's, so nothing it configures may run. A log of names, to no terminal, runs no hook, file
-//! system monitor, pager, alias, filter or diff program by itself; what it would run, the program that looks at signatures
-//! and the transports that fetch what a partial clone lacks, is off. No configuration but the repository's own is read. What
-//! git says is read to a bound, and git is ended when it takes too long.
+//! The repository is the project's, so nothing it configures may run: hooks, the file system monitor, pagers, signature
+//! programs, external and textual diffs, lazy fetches and every transport are off (I6), although a log of names would run but
+//! two of them by itself, signatures and fetches. No configuration but the repository's own is read. What git says is read to
+//! a bound, and git is ended when it takes too long.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
@@ -114,6 +114,10 @@ fn git(root: &Path) -> Command {
             ("LC_ALL", "C"),
             ("GIT_CONFIG_NOSYSTEM", "1"),
             ("GIT_CONFIG_GLOBAL", "/dev/null"),
+            ("GIT_ATTR_NOSYSTEM", "1"),
+            ("GIT_OPTIONAL_LOCKS", "0"),
+            ("GIT_TERMINAL_PROMPT", "0"),
+            ("GIT_NO_LAZY_FETCH", "1"),
             ("GIT_NO_REPLACE_OBJECTS", "1"),
             // No transport at all: what a partial clone lacks is not fetched.
             ("GIT_ALLOW_PROTOCOL", ""),
@@ -122,12 +126,28 @@ fn git(root: &Path) -> Command {
             "-c",
             "safe.directory=*",
             "-c",
+            "core.hooksPath=/dev/null",
+            "-c",
+            "core.fsmonitor=false",
+            "-c",
+            "core.pager=cat",
+            "-c",
+            "log.showSignature=false",
+            "-c",
+            "gpg.program=/bin/false",
+            "-c",
+            "diff.external=",
+            "-c",
             "core.commitGraph=false",
+            "--no-pager",
             "log",
-            "--no-show-signature",
+            "--no-ext-diff",
+            "--no-textconv",
             "--no-renames",
+            "--no-show-signature",
             "--no-color",
             "--no-decorate",
+            "--no-mailmap",
             "--ignore-submodules=all",
             "-z",
             "--name-only",

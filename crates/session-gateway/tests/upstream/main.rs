@@ -10,6 +10,7 @@
     reason = "tests, of a program of their own: a test that cannot go on fails"
 )]
 
+mod addresses;
 mod http;
 mod leftovers;
 mod login;
@@ -30,7 +31,13 @@ fn main() -> ExitCode {
     }
     // The owner of servers installs it, as every `main` does.
     drop(rustls::crypto::ring::default_provider().install_default());
-    let tests = [stdio::tests(), leftovers::tests(), http::tests(), login::tests()];
+    let tests = [
+        stdio::tests(),
+        leftovers::tests(),
+        http::tests(),
+        addresses::tests(),
+        login::tests(),
+    ];
     let trials = tests.into_iter().flatten().collect();
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }

@@ -70,6 +70,11 @@ impl House {
         Self::with(|_| {}).await
     }
 
+    /// One whose older interface is set so.
+    pub(crate) async fn set(change: impl FnOnce(&mut CompatOptions)) -> Self {
+        Self::with(|options| change(options.compat.as_mut().unwrap())).await
+    }
+
     pub(crate) async fn with(change: impl FnOnce(&mut HttpOptions)) -> Self {
         let site = Site::new().unwrap();
         let projects = site.workspace("projects").unwrap();

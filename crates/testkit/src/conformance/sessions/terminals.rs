@@ -1,21 +1,21 @@
 //! Terminals: what is typed arrives, what is written is seen by everybody who looks, and nothing of it outlives its end.
 
+mod viewer;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::StreamExt;
-use libtest_mimic::Failed;
 use session_core::api::SessionApiExt;
-use session_core::command::{CommandExit, CommandRequest, ExitCause};
-use session_core::error::{Error, ErrorKind};
+use session_core::command::{CommandRequest, ExitCause};
+use session_core::error::ErrorKind;
 use session_core::event::EventKind;
 use session_core::id::{SessionId, TerminalId};
 use session_core::terminal::{
-    AttachedTerminal, MAX_TERMINALS, MAX_VIEWERS, OpenTerminal, REPLAY_BYTES, TerminalEvent, TerminalProgram,
-    TerminalSize,
+    MAX_TERMINALS, MAX_VIEWERS, OpenTerminal, REPLAY_BYTES, TerminalProgram, TerminalSize,
 };
 use session_core::turn::TurnStatus;
 
+use self::viewer::{Viewer, count, look, open, program, size};
 use super::Act;
 use super::stage::{Stage, prompt};
 use crate::conformance::{Case, Outcome, cases, refused, refused_with_hint};
@@ -38,100 +38,6 @@ pub(super) fn cases() -> Vec<Case<Stage>> {
         the_agents_own_interface_has_the_conversation_for_as_long_as_it_is_open,
         the_agents_own_interface_waits_for_no_turn,
     ]
-}
-
-/// What a viewer has seen so far.
-struct Viewer {
-    attached: AttachedTerminal,
-    seen: Vec<u8>,
-    skipped: usize,
-    sizes: Vec<TerminalSize>,
-    exit: Option<CommandExit>,
-}
-
-impl Viewer {
-    async fn of(
-        stage: &Stage,
-        session: &SessionId,
-        terminal: &TerminalId,
-        size: TerminalSize,
-    ) -> Result<Self, Failed> {
-        Ok(Self {
-            attached: stage.api.attach_terminal(session, terminal, size).await?,
-            seen: Vec::new(),
-            skipped: 0,
-            sizes: Vec::new(),
-            exit: None,
-        })
-    }
-
-    /// Takes what comes next; an error is the end of a terminal that went away.
-    async fn take(&mut self) -> Result<bool, Error> {
-        match self.attached.events.next().await.transpose()? {
-            Some(TerminalEvent::Output(bytes)) => self.seen.extend_from_slice(&bytes),
-            Some(TerminalEvent::Skipped) => {
-                self.skipped += 1;
-                self.seen.clear();
-            }
-            Some(TerminalEvent::Resized(size)) => self.sizes.push(size),
-            Some(TerminalEvent::Exited(exit)) => self.exit = Some(exit),
-            None => return Ok(false),
-        }
-        Ok(true)
-    }
-
-    fn has_seen(&self, wanted: &[u8]) -> bool {
-        self.seen.windows(wanted.len()).any(|window| window == wanted)
-    }
-
-    async fn until(&mut self, wanted: &str) -> Outcome {
-        while !self.has_seen(wanted.as_bytes()) {
-            if !self.take().await? {
-                let seen = String::from_utf8_lossy(&self.seen);
-                return Err(format!("{wanted:?} was never seen: {seen:?}").into());
-            }
-        }
-        Ok(())
-    }
-
-    async fn type_in(&self, text: impl Into<Bytes>) -> Outcome {
-        Ok(self.attached.control.write(text.into()).await?)
-    }
-
-    /// The end, however it is told.
-    async fn end(&mut self) -> Result<Option<CommandExit>, Error> {
-        while self.take().await? {}
-        Ok(self.exit.clone())
-    }
-}
-
-fn size(rows: u16, columns: u16) -> TerminalSize {
-    TerminalSize { rows, columns }
-}
-
-fn program(argv: &[&str]) -> OpenTerminal {
-    OpenTerminal {
-        program: TerminalProgram::Command {
-            argv: argv.iter().map(|argument| (*argument).to_owned()).collect(),
-        },
-        ..OpenTerminal::default()
-    }
-}
-
-async fn open(stage: &Stage, session: &SessionId, script: &str) -> Result<TerminalId, Failed> {
-    let info = stage
-        .api
-        .open_terminal(session, program(&["sh", "-c", script]))
-        .await?;
-    Ok(info.id)
-}
-
-async fn look(stage: &Stage, session: &SessionId, terminal: &TerminalId) -> Result<Viewer, Failed> {
-    Viewer::of(stage, session, terminal, TerminalSize::default()).await
-}
-
-async fn count(stage: &Stage, session: &SessionId) -> Result<usize, Failed> {
-    Ok(stage.api.terminals(session).await?.len())
 }
 
 async fn a_shell_does_what_is_typed_and_its_exit_is_told(stage: Arc<Stage>) -> Outcome {
