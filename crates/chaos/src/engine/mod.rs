@@ -55,14 +55,14 @@ impl EngineKind {
 /// An engine.
 pub(crate) enum Engine {
     Memory(Memory),
-    Docker(Docker),
+    Docker(Box<Docker>),
 }
 
 impl Engine {
     pub(crate) async fn start(kind: EngineKind, dir: &Path) -> io::Result<Self> {
         Ok(match kind {
             EngineKind::Memory => Self::Memory(Memory::start(&dir.join("engine.sock"))?),
-            EngineKind::Docker => Self::Docker(Docker::start(&dir.join("state")).await?),
+            EngineKind::Docker => Self::Docker(Box::new(Docker::start(&dir.join("state")).await?)),
         })
     }
 

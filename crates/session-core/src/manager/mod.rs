@@ -18,6 +18,7 @@ mod lifetimes;
 mod mcp;
 mod programs;
 mod reconcile;
+mod sameness;
 mod terminals;
 
 use std::collections::HashMap;

@@ -67,7 +67,10 @@ async fn comes_back(manager: &ManagerProcess, session: &SessionId, times: usize)
     soon("the session to come back", waiting).await
 }
 
-const LOSSES: [(fn(&MemoryContainer), InterruptCause, bool); 4] = [
+/// How a container is lost, what is said of it, and whether its storage stays.
+type Loss = (fn(&MemoryContainer), InterruptCause, bool);
+
+const LOSSES: [Loss; 4] = [
     (MemoryContainer::kill, InterruptCause::ContainerExited, true),
     (MemoryContainer::out_of_memory, InterruptCause::OutOfMemory, true),
     (
