@@ -380,6 +380,8 @@ mod tests {
                     match step {
                         Transition::TurnStarted => running += 1,
                         Transition::TurnEnded => running -= 1,
+                        // What ran there ended with its container.
+                        Transition::Lost { .. } => running = 0,
                         _ => {}
                     }
                     state = next;

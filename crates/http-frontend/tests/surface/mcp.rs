@@ -155,6 +155,8 @@ async fn a_token_that_may_look_can_call_no_tool_that_changes_anything() {
             json!({ "sessionId": session, "command": "touch x" }),
         ),
         ("interrupt_session", json!({ "sessionId": session })),
+        ("resume_session", json!({ "sessionId": session })),
+        ("restore_session", json!({ "sessionId": session })),
         ("destroy_session", json!({ "sessionId": session, "force": true })),
         ("spawn_claude_container", json!({ "taskDescription": "x" })),
         ("start_task", json!({ "sessionId": session, "prompt": "x" })),
@@ -168,6 +170,7 @@ async fn a_token_that_may_look_can_call_no_tool_that_changes_anything() {
         ("get_task", json!({ "taskId": task })),
         ("wait_task", json!({ "taskId": task, "timeoutSeconds": 1 })),
         ("list_tasks", json!({})),
+        ("list_checkpoints", json!({ "sessionId": session })),
     ];
     let listed = tools(&house, Some(&eye)).await;
     let named: BTreeSet<_> = listed.iter().map(|tool| tool["name"].as_str().unwrap()).collect();

@@ -19,7 +19,7 @@ async fn an_operator_chooses_the_toolsets() {
     };
     let mut world = operator.world().await;
     let both = tools(&mut world).await;
-    assert_eq!(both.len(), 30);
+    assert_eq!(both.len(), 33);
     world.end().await;
 
     let mut options = options();
