@@ -5,7 +5,7 @@ use std::time::Duration;
 use xtask::error::Result;
 
 use super::stats::Series;
-use super::{Lab, commands, copies, doors, gateway, lifecycle, mcp, memory, prompts, served};
+use super::{Lab, commands, copies, doors, durable, gateway, lifecycle, mcp, memory, prompts, served};
 
 /// One line of the table.
 #[derive(Debug)]
@@ -123,6 +123,13 @@ enum Kind {
     ServedSubscribers,
     ServedMemory,
     ServedSessionMemory,
+    DurableRestart,
+    DurableAdoption,
+    DurableAppend,
+    DurableReplay,
+    DurableOrphan,
+    DurableUnread,
+    DurableCheckpoint,
 }
 
 impl Case {
@@ -162,6 +169,13 @@ impl Case {
             Kind::ServedSubscribers => served::subscribers(lab).await,
             Kind::ServedMemory => served::memory(lab).await,
             Kind::ServedSessionMemory => served::session_memory(lab).await,
+            Kind::DurableRestart => durable::restart(lab).await,
+            Kind::DurableAdoption => durable::adoption(lab).await,
+            Kind::DurableAppend => durable::append(lab).await,
+            Kind::DurableReplay => durable::replay(lab).await,
+            Kind::DurableOrphan => durable::orphan(lab).await,
+            Kind::DurableUnread => durable::unread(lab).await,
+            Kind::DurableCheckpoint => durable::checkpoint(lab).await,
         }
     }
 }
@@ -405,5 +419,54 @@ pub(super) const CASES: &[Case] = &[
         baseline: "—",
         goal: Goal::Megabytes(1.0),
         kind: Kind::ServedSessionMemory,
+    },
+    Case {
+        name: "durable-restart",
+        what: "daemon killed and started again: until all of 24 sessions answer over their links",
+        baseline: "—",
+        goal: Goal::Milliseconds(2000.0),
+        kind: Kind::DurableRestart,
+    },
+    Case {
+        name: "durable-adoption",
+        what: "1,000 sessions taken up by the next manager, in-memory engine",
+        baseline: "—",
+        goal: Goal::Milliseconds(200.0),
+        kind: Kind::DurableAdoption,
+    },
+    Case {
+        name: "durable-append",
+        what: "an event's share of 25,600 commits by 256 writers at once",
+        baseline: "—",
+        goal: Goal::Milliseconds(0.05),
+        kind: Kind::DurableAppend,
+    },
+    Case {
+        name: "durable-replay",
+        what: "1,000 stored events, read again",
+        baseline: "—",
+        goal: Goal::Milliseconds(5.0),
+        kind: Kind::DurableReplay,
+    },
+    Case {
+        name: "durable-orphan",
+        what: "a container of ours without a record, until it is gone",
+        baseline: "—",
+        goal: Goal::Milliseconds(10_000.0),
+        kind: Kind::DurableOrphan,
+    },
+    Case {
+        name: "durable-unread",
+        what: "what the daemon grows by while nobody reads 10 GiB of output",
+        baseline: "—",
+        goal: Goal::Megabytes(8.0),
+        kind: Kind::DurableUnread,
+    },
+    Case {
+        name: "durable-checkpoint",
+        what: "a checkpoint after a small edit among 10,000 files, through the daemon",
+        baseline: "—",
+        goal: Goal::Milliseconds(150.0),
+        kind: Kind::DurableCheckpoint,
     },
 ];

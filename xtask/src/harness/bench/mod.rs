@@ -7,6 +7,7 @@ mod cases;
 mod commands;
 mod copies;
 mod doors;
+mod durable;
 mod facts;
 mod gateway;
 mod lifecycle;

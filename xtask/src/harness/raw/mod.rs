@@ -55,6 +55,13 @@ impl Engine {
         text(&created, "Id")
     }
 
+    /// The same under a name.
+    pub(crate) async fn create_named(&mut self, name: &str, config: &Value) -> Result<String> {
+        let path = format!("/containers/create?name={name}");
+        let created = self.client.post(&path, config).await?;
+        text(&created, "Id")
+    }
+
     pub(crate) async fn start(&mut self, container: &str) -> Result<()> {
         self.client
             .post(&format!("/containers/{container}/start"), &Value::Null)

@@ -26,10 +26,7 @@ pub(in super::super) async fn list(lab: &mut Lab) -> Result<Figures> {
     let state = State::new()?;
     let daemon = Daemon::new(state.path(), &lab.host, &scripted(&lab.model.url()), [])?;
     let (child, port) = listening(&daemon).await?;
-    let served = Served {
-        daemon,
-        _state: state,
-    };
+    let served = Served { daemon, state };
     let measured = measure(&served, port, lab.rounds(SECONDS)).await;
     served.stop().await?;
     drop(child);

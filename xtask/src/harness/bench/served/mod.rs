@@ -49,39 +49,36 @@ pub(super) async fn session_memory(lab: &mut Lab) -> Result<Figures> {
 }
 
 /// A daemon that is measured.
-struct Served {
-    daemon: Daemon,
-    _state: State,
+pub(super) struct Served {
+    pub(super) daemon: Daemon,
+    pub(super) state: State,
 }
 
 impl Served {
     /// Started by a command, as always.
-    async fn start(lab: &Lab) -> Result<Self> {
+    pub(super) async fn start(lab: &Lab) -> Result<Self> {
         let state = State::new()?;
         let daemon = Daemon::new(state.path(), &lab.host, &scripted(&lab.model.url()), [])?;
         daemon.run(["ls"]).await?;
-        Ok(Self {
-            daemon,
-            _state: state,
-        })
+        Ok(Self { daemon, state })
     }
 
     /// Sessions that do nothing.
-    async fn sessions(&self, count: usize) -> Result<Vec<SessionId>> {
+    pub(super) async fn sessions(&self, count: usize) -> Result<Vec<SessionId>> {
         let api = self.daemon.sessions();
         let made = try_join_all((0..count).map(|_| api.create(CreateSession::default()))).await;
         let made = made.context(|| "cannot make the sessions".to_owned())?;
         Ok(made.into_iter().map(|session| session.id).collect())
     }
 
-    async fn resident(&self) -> Result<u64> {
+    pub(super) async fn resident(&self) -> Result<u64> {
         let process = self.daemon.process().await?;
         tokio::time::sleep(SETTLE).await;
         resident(process)
     }
 
     /// Ends its sessions and then itself, whatever became of the measurement.
-    async fn stop(self) -> Result<()> {
+    pub(super) async fn stop(self) -> Result<()> {
         let ended = self.end_sessions().await;
         self.daemon.stop().await?;
         ended
