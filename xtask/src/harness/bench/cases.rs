@@ -429,7 +429,7 @@ pub(super) const CASES: &[Case] = &[
     },
     Case {
         name: "durable-adoption",
-        what: "1,000 sessions taken up by the next manager, in-memory engine",
+        what: "1,000 sessions taken up by the next manager, in-memory engine, links by the bridge",
         baseline: "—",
         goal: Goal::Milliseconds(200.0),
         kind: Kind::DurableAdoption,

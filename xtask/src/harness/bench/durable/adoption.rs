@@ -1,5 +1,8 @@
 //! A thousand sessions whose manager was killed, and the next one that takes them up. Containers are tasks of this process,
 //! everything between their links and the manager is real.
+//!
+//! Links are carried by the bridge. A container that waits for a socket needs an inotify instance, of which the kernel gives
+//! a user 128 in general, and here all thousand would be this one user's: those that get none are waited for in vain.
 
 use std::time::{Duration, Instant};
 
@@ -8,6 +11,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use session_core::api::SessionApi;
 use session_core::session::CreateSession;
 use testkit::harness::{ManagerProcess, Site};
+use testkit::memory::{MemoryOptions, MemoryRuntime};
 use xtask::error::{Context, Error, Result};
 
 use super::super::Lab;
@@ -25,7 +29,7 @@ const FILES: u64 = 16_384;
 pub(in super::super) async fn adoption(lab: &mut Lab) -> Result<Figures> {
     allow_files();
     let doing = || "cannot make the sessions".to_owned();
-    let site = Site::new().context(doing)?;
+    let site = Site::with_engine(bridged()).context(doing)?;
     let manager = site.manager().await.context(doing)?;
     let creations = (0..SESSIONS).map(|_| manager.create(CreateSession::default()));
     let made: Vec<_> = stream::iter(creations)
@@ -41,6 +45,13 @@ pub(in super::super) async fn adoption(lab: &mut Lab) -> Result<Figures> {
     let measured = repeat(lab.rounds(ROUNDS), &mut ours).await;
     ours.kill().await;
     measured
+}
+
+/// An engine that mounts nothing of this host, so no sockets either.
+fn bridged() -> MemoryRuntime {
+    let mut options = MemoryOptions::default();
+    options.capability.host_mounts = false;
+    MemoryRuntime::with_options(options)
 }
 
 struct Adoption {
