@@ -35,10 +35,6 @@ pub type ArchiveStream = BoxStream<'static, Result<Bytes>>;
 /// Bytes as they are read. Ends after the last one; anything else is an error item.
 pub type ByteStream = BoxStream<'static, Result<Bytes>>;
 
-fn not_here(operation: &'static str, session: &SessionId) -> Error {
-    Error::new(ErrorKind::Unsupported, operation, "not here").with_context("session", session)
-}
-
 /// Everything that can be done with sessions.
 ///
 /// Every method may be called from many tasks at once. What a method acknowledges is durable when it returns. Dropping
@@ -205,34 +201,25 @@ pub trait SessionApi: Send + Sync {
     ///
     /// # Errors
     /// `NotFound`; `StateConflict` when the session has ended.
-    async fn renew_lease(&self, session: &SessionId) -> Result<SessionInfo> {
-        Err(not_here("renew the lease", session))
-    }
+    async fn renew_lease(&self, session: &SessionId) -> Result<SessionInfo>;
 
     /// Keeps the session's uncommitted work now. `None` when nothing differs from how the workspace began.
     ///
     /// # Errors
     /// `StateConflict` when the session cannot be asked.
-    async fn checkpoint(&self, session: &SessionId) -> Result<Option<Checkpoint>> {
-        Err(not_here("take a checkpoint", session))
-    }
+    async fn checkpoint(&self, session: &SessionId) -> Result<Option<Checkpoint>>;
 
     /// The checkpoints of a session, newest first, also of one that has ended.
     ///
     /// # Errors
     /// `NotFound`.
-    async fn checkpoints(&self, session: &SessionId) -> Result<Vec<Checkpoint>> {
-        Err(not_here("list the checkpoints", session))
-    }
+    async fn checkpoints(&self, session: &SessionId) -> Result<Vec<Checkpoint>>;
 
     /// The patch of a checkpoint, whole: what a session made, so hostile.
     ///
     /// # Errors
     /// `NotFound`; `StoreFailed` when its content is not what was kept.
-    async fn checkpoint_patch(&self, session: &SessionId, checkpoint: &CheckpointId) -> Result<ByteStream> {
-        let _ = checkpoint;
-        Err(not_here("read the checkpoint", session))
-    }
+    async fn checkpoint_patch(&self, session: &SessionId, checkpoint: &CheckpointId) -> Result<ByteStream>;
 
     /// Brings a checkpoint's work back: into the session itself when it lives and its workspace is as it began, otherwise
     /// into a new session made as that one was, whose id the answer has.
@@ -240,43 +227,25 @@ pub trait SessionApi: Send + Sync {
     /// # Errors
     /// `NotFound` without a checkpoint; `StateConflict` when the workspace has changes that are not in the checkpoint;
     /// as [`SessionApi::create`].
-    async fn restore(&self, request: RestoreRequest) -> Result<SessionInfo> {
-        Err(not_here("restore the session's work", &request.session))
-    }
+    async fn restore(&self, request: RestoreRequest) -> Result<SessionInfo>;
 
     /// Removes what no session wants, or says what would be removed.
     ///
     /// # Errors
     /// When the engine cannot be listed or the records cannot be read.
-    async fn collect_garbage(&self, dry_run: bool) -> Result<GarbageReport> {
-        let _ = dry_run;
-        Err(Error::new(ErrorKind::Unsupported, "collect garbage", "not here"))
-    }
+    async fn collect_garbage(&self, dry_run: bool) -> Result<GarbageReport>;
 
     /// Lines of the audit log, in ascending order.
     ///
     /// # Errors
     /// As of every method.
-    async fn audit(&self, query: AuditQuery) -> Result<Vec<AuditLine>> {
-        let _ = query;
-        Err(Error::new(
-            ErrorKind::Unsupported,
-            "read the audit log",
-            "not here",
-        ))
-    }
+    async fn audit(&self, query: AuditQuery) -> Result<Vec<AuditLine>>;
 
     /// Reads the whole audit log and says whether it is as it was written. Takes as long as the log is long.
     ///
     /// # Errors
     /// As of every method.
-    async fn verify_audit(&self) -> Result<AuditVerdict> {
-        Err(Error::new(
-            ErrorKind::Unsupported,
-            "verify the audit log",
-            "not here",
-        ))
-    }
+    async fn verify_audit(&self) -> Result<AuditVerdict>;
 
     /// Ends and removes the session. Its history stays readable. Destroying a destroyed session succeeds.
     async fn destroy(&self, session: &SessionId) -> Result<()>;

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use session_core::api::{ArchiveStream, ByteStream, EventStream, SessionApi};
+use session_core::audit::{AuditLine, AuditQuery, AuditVerdict};
 use session_core::budget::Spent;
 use session_core::checkpoint::{Checkpoint, RestoreRequest};
 use session_core::command::{CommandRequest, RunningCommand};
@@ -302,6 +303,16 @@ impl SessionApi for ManagerProcess {
 
     async fn restore(&self, request: RestoreRequest) -> Result<SessionInfo> {
         self.run(move |manager| async move { manager.restore(request).await })
+            .await
+    }
+
+    async fn audit(&self, query: AuditQuery) -> Result<Vec<AuditLine>> {
+        self.run(move |manager| async move { manager.audit(query).await })
+            .await
+    }
+
+    async fn verify_audit(&self) -> Result<AuditVerdict> {
+        self.run(|manager| async move { manager.verify_audit().await })
             .await
     }
 
