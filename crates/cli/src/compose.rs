@@ -18,6 +18,7 @@ use session_core::api::SessionApi;
 use session_core::audit::Audited;
 use session_core::error::Result;
 use session_core::id::ImageRef;
+use session_core::label::Signer;
 use session_core::manager::{ManagerOptions, SessionManager};
 use session_core::policy::mounts::HostPaths;
 use session_core::runtime::{ContainerRuntime, Guarded, Progress, RuntimeHealth, TimeLimits, UserIds};
@@ -165,11 +166,12 @@ impl Backend for Local {
     }
 
     async fn engine(&self, settings: &Settings) -> Result<RuntimeHealth> {
-        guarded(settings)?.probe().await
+        guarded(settings, None)?.probe().await
     }
 
     async fn image(&self, settings: &Settings, image: &ImageRef, progress: &dyn Progress) -> Result<()> {
-        guarded(settings)?
+        let signer = signer(&StateDir::open(&settings.state_dir)?)?;
+        guarded(settings, Some(signer))?
             .prepare(image, UserIds::DEFAULT, progress)
             .await
             .map(drop)
@@ -195,7 +197,7 @@ pub async fn manage(
     settings: &Settings,
     state_dir: StateDir,
 ) -> Result<(SessionManager, Option<McpGateway>)> {
-    let runtime = runtime(settings)?;
+    let runtime = runtime(settings, Some(signer(&state_dir)?))?;
     let gateway = settings.gateway.build().with_mcp(mcp_config(&settings.mcp));
     let servers = gateway.mcp().cloned();
     let mut options = ManagerOptions::new(Local.default_image(settings)?, host_paths(settings));
@@ -211,7 +213,12 @@ pub async fn manage(
     Ok((manager, servers))
 }
 
-fn runtime(settings: &Settings) -> Result<Arc<dyn ContainerRuntime>> {
+/// What this state directory makes on an engine for many sessions is signed like what it makes for one.
+fn signer(state_dir: &StateDir) -> Result<Signer> {
+    state_dir.signing_key().map(Signer::new)
+}
+
+fn runtime(settings: &Settings, signer: Option<Signer>) -> Result<Arc<dyn ContainerRuntime>> {
     #[cfg(feature = "faults")]
     if let Some(socket) = &settings.test_engine {
         return Ok(Arc::new(engine_rpc::RemoteRuntime::connect(socket)?));
@@ -219,12 +226,13 @@ fn runtime(settings: &Settings) -> Result<Arc<dyn ContainerRuntime>> {
     Ok(Arc::new(DockerRuntime::connect(DockerOptions {
         host: settings.docker_host.clone(),
         shares_files: settings.host_mounts,
+        signer,
         ..DockerOptions::default()
     })?))
 }
 
-fn guarded(settings: &Settings) -> Result<Guarded> {
-    Ok(Guarded::new(runtime(settings)?, TimeLimits::default()))
+fn guarded(settings: &Settings, signer: Option<Signer>) -> Result<Guarded> {
+    Ok(Guarded::new(runtime(settings, signer)?, TimeLimits::default()))
 }
 
 /// What of this host is never handed to a session.

@@ -1,7 +1,7 @@
 //! Names and labels of all that this runtime makes on an engine.
 //!
 //! Storage is named after its container, so that a crash at any moment leaves nothing that cannot be found again. What
-//! serves many sessions (the toolbox, derived images) carries labels of its own and never an owner's.
+//! serves many sessions (helpers, the toolbox, derived images) carries labels of its own and never a session's.
 
 use std::collections::HashMap;
 
@@ -13,8 +13,9 @@ use sha2::{Digest, Sha256};
 pub(crate) const TOOLBOX: &str = "dev.cofferdam.toolbox";
 /// Marks a derived image; the value is the id of the image that it was derived from.
 pub(crate) const PREPARED: &str = "dev.cofferdam.prepared";
-/// What the names of containers begin with that exist only while something is prepared, and are never started. Known by
-/// their names alone: labels of theirs would be inherited by the images that they become.
+/// What the names of containers begin with that exist only while something is prepared, and are never started. Anybody's
+/// container may be named so: the signature on its labels says whose it is. Images inherit those labels from the helper
+/// that they are made of, and containers from the images; they are signed for the names of the first two alone.
 pub(crate) const HELPER_PREFIXES: [&str; 2] = ["cofferdam-prepare-", "cofferdam-toolbox-"];
 
 /// The repository of derived images.

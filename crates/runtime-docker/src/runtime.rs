@@ -8,7 +8,7 @@ use futures::stream::BoxStream;
 use session_core::error::{Error, ErrorKind, Result};
 use session_core::garbage::Garbage;
 use session_core::id::{ContainerId, ContainerName, ImageRef};
-use session_core::label::OwnerId;
+use session_core::label::{OwnerId, Signer};
 use session_core::runtime::{
     BoxedByteStream, Capability, ContainerEvent, ContainerRuntime, ContainerSpec, ContainerStatus,
     OwnedResource, PreparedImage, Progress, RuntimeHealth, UserIds, WorkspaceVolume,
@@ -24,7 +24,7 @@ use crate::{bridge, health, launch, remove, since, stale, status, watch};
 pub const DEFAULT_TOOLBOX_IMAGE: &str = "cofferdam-session:latest";
 
 /// How an engine is reached and used. Nothing is read from the environment.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct DockerOptions {
     /// `unix://PATH`, `tcp://HOST:PORT` or `http://HOST:PORT`; [`DEFAULT_HOST`] when nothing is said.
     pub host: Option<String>,
@@ -36,6 +36,9 @@ pub struct DockerOptions {
     /// Whether an engine behind a Unix socket has the same files as this process. One that runs beside the container of this
     /// process has not: then nothing of here is mounted into a session.
     pub shares_files: bool,
+    /// Signs for what serves many sessions: helpers, toolboxes, derived images. Only what it signed is ever found stale;
+    /// without one nothing is. Use that of the state directory.
+    pub signer: Option<Signer>,
 }
 
 impl Default for DockerOptions {
@@ -48,6 +51,7 @@ impl Default for DockerOptions {
             toolbox_image,
             isolation: None,
             shares_files: true,
+            signer: None,
         }
     }
 }
@@ -59,6 +63,7 @@ pub struct DockerRuntime {
     preparer: Preparer,
     launcher: Launcher,
     shares_files: bool,
+    signer: Option<Signer>,
 }
 
 impl DockerRuntime {
@@ -74,19 +79,24 @@ impl DockerRuntime {
         }
         Ok(Self {
             engine: Engine::new(host),
-            preparer: Preparer::new(options.toolbox_image),
+            preparer: Preparer::new(options.toolbox_image, options.signer.clone()),
             launcher: Launcher::new(options.isolation),
             shares_files: options.shares_files,
+            signer: options.signer,
         })
     }
 
     /// Removes toolboxes of session images that were replaced, derived images whose source is gone, and what a crash
-    /// left in the middle of a preparation. What is in use stays; sessions are never touched.
+    /// left in the middle of a preparation: what the options' signer signed for, and nothing else. What is in use stays;
+    /// sessions are never touched.
     ///
     /// # Errors
     /// As for any call of the engine.
     pub async fn remove_stale_toolboxes(&self) -> Result<Removed> {
-        stale::remove_stale(self.engine.handles()?).await
+        let Some(signer) = &self.signer else {
+            return Ok(Removed::default());
+        };
+        stale::remove_stale(self.engine.handles()?, signer).await
     }
 }
 
@@ -224,16 +234,22 @@ impl ContainerRuntime for DockerRuntime {
     }
 
     async fn stale(&self, wanted: &[(ImageRef, UserIds)], unused: Duration) -> Result<Vec<Garbage>> {
+        let Some(signer) = &self.signer else {
+            return Ok(Vec::new());
+        };
         let engine = self.engine.handles()?;
         let mut tags = HashSet::with_capacity(wanted.len());
         for (image, user) in wanted {
             tags.extend(derived_name(engine, image, *user).await?);
         }
-        stale::find(engine, &Policy::new(tags, unused)).await
+        stale::find(engine, signer, &Policy::new(tags, unused)).await
     }
 
     async fn remove_stale(&self, thing: &Garbage) -> Result<bool> {
-        stale::remove(self.engine.handles()?, thing).await
+        let Some(signer) = &self.signer else {
+            return Ok(false);
+        };
+        stale::remove(self.engine.handles()?, signer, thing).await
     }
 
     async fn diagnostics(&self, container: &ContainerName, limit: usize) -> Result<String> {

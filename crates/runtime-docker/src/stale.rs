@@ -1,29 +1,34 @@
 //! What earlier versions and crashes left on an engine: toolboxes of images that were replaced, images derived from
 //! images that are gone, helpers whose maker died. Sessions are not among it: those belong to the core's reconciler.
+//!
+//! Only what our owner signed for is among it (I9), and it is judged again before it is removed. What earlier versions
+//! made without a signature is left to a person.
+
+mod ours;
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use bollard::errors::Error as EngineError;
-use bollard::models::{ContainerStateStatusEnum, ContainerSummary, ContainerSummaryStateEnum};
+use bollard::models::ContainerSummary;
 use bollard::query_parameters::{
     InspectContainerOptions, ListContainersOptionsBuilder, ListImagesOptionsBuilder,
     ListVolumesOptionsBuilder, RemoveImageOptions, RemoveVolumeOptions,
 };
 use session_core::error::{Error, Result};
 use session_core::garbage::{Garbage, GarbageKind};
+use session_core::label::Signer;
 
+use self::ours::{Ours, filled_from, holds_a_toolbox, local, name_of};
 use crate::client::Handles;
 use crate::error::{About, failed, is_absent, status};
-use crate::names::{self, HELPER_PREFIXES, PREPARED, PREPARED_REPOSITORY, TOOLBOX};
-use crate::prepare::holder;
+use crate::names::{self, PREPARED, TOOLBOX};
 use crate::remove::remove_by_id;
 
 const OPERATION: &str = "remove what is stale";
 /// A helper lives for seconds, and a launch follows its preparation at once: what is older than this serves nobody who
 /// is about to use it.
 const ABANDONED: Duration = Duration::from_secs(60 * 60);
-const TOOLBOX_VOLUMES: &str = "cofferdam-toolbox-";
 
 /// What was removed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -59,12 +64,13 @@ impl Policy {
 /// Everything of ours on the engine, as far as it serves no session.
 struct Engine<'a> {
     handles: &'a Handles,
+    ours: Ours<'a>,
     containers: Vec<ContainerSummary>,
     now: i64,
 }
 
 /// What nobody needs any more, containers before what they hold. What is in use is not among it.
-pub(crate) async fn find(handles: &Handles, policy: &Policy) -> Result<Vec<Garbage>> {
+pub(crate) async fn find(handles: &Handles, signer: &Signer, policy: &Policy) -> Result<Vec<Garbage>> {
     let options = ListContainersOptionsBuilder::default().all(true).build();
     let containers = handles
         .quick
@@ -73,6 +79,7 @@ pub(crate) async fn find(handles: &Handles, policy: &Policy) -> Result<Vec<Garba
         .map_err(general)?;
     let engine = Engine {
         handles,
+        ours: Ours(signer),
         containers,
         now: jiff::Timestamp::now().as_second(),
     };
@@ -84,25 +91,26 @@ pub(crate) async fn find(handles: &Handles, policy: &Policy) -> Result<Vec<Garba
 }
 
 /// Removes one thing that was found. Answers whether it is gone: not when it is in use by now, or is not ours.
-pub(crate) async fn remove(handles: &Handles, thing: &Garbage) -> Result<bool> {
+pub(crate) async fn remove(handles: &Handles, signer: &Signer, thing: &Garbage) -> Result<bool> {
+    let ours = Ours(signer);
     match thing.kind {
-        GarbageKind::Container => remove_helper(handles, &thing.name).await,
-        GarbageKind::Storage => remove_volume(handles, &thing.name).await,
-        GarbageKind::Image => remove_image(handles, &thing.name).await,
+        GarbageKind::Container => remove_helper(handles, ours, &thing.name).await,
+        GarbageKind::Storage => remove_volume(handles, ours, &thing.name).await,
+        GarbageKind::Image => remove_image(handles, ours, &thing.name).await,
         _ => Ok(false),
     }
 }
 
 /// Removes what nobody needs any more. What is in use stays.
-pub(crate) async fn remove_stale(handles: &Handles) -> Result<Removed> {
+pub(crate) async fn remove_stale(handles: &Handles, signer: &Signer) -> Result<Removed> {
     let policy = Policy {
         wanted: HashSet::new(),
         unused: Duration::MAX,
         grace: Duration::ZERO,
     };
     let mut removed = Removed::default();
-    for thing in find(handles, &policy).await? {
-        let gone = usize::from(remove(handles, &thing).await?);
+    for thing in find(handles, signer, &policy).await? {
+        let gone = usize::from(remove(handles, signer, &thing).await?);
         match thing.kind {
             GarbageKind::Container => removed.containers += gone,
             GarbageKind::Storage => removed.volumes += gone,
@@ -116,7 +124,10 @@ impl Engine<'_> {
     /// Helpers that nobody needs, by their names.
     async fn helpers(&self, policy: &Policy) -> Result<Vec<Garbage>> {
         let mut found = Vec::new();
-        for helper in self.containers.iter().filter(|container| is_helper(container)) {
+        for helper in &self.containers {
+            let Some(name) = self.ours.helper(helper) else {
+                continue;
+            };
             let created = helper.created.unwrap_or(self.now);
             let reason = match filled_from(helper).filter(|_| holds_a_toolbox(helper)) {
                 Some(image) if has_a_name(self.handles, image).await? => continue,
@@ -129,7 +140,7 @@ impl Engine<'_> {
                 }
                 _ => continue,
             };
-            found.extend(name_of(helper).map(|name| garbage(GarbageKind::Container, name, reason)));
+            found.push(garbage(GarbageKind::Container, name, reason));
         }
         Ok(found)
     }
@@ -151,7 +162,7 @@ impl Engine<'_> {
         };
         let mut found = Vec::new();
         for volume in volumes.map_err(general)?.volumes.unwrap_or_default() {
-            if !volume.name.starts_with(TOOLBOX_VOLUMES) || mounts(&kept, &volume.name) {
+            if !self.ours.volume(&volume) || mounts(&kept, &volume.name) {
                 continue;
             }
             let created = volume
@@ -180,7 +191,7 @@ impl Engine<'_> {
             .collect();
         let mut found = Vec::new();
         for image in images.map_err(general)? {
-            let Some(tag) = image.repo_tags.iter().find(|tag| is_derived_tag(tag)) else {
+            let Some(tag) = self.ours.image(&image.labels, &image.repo_tags) else {
                 continue;
             };
             let Some(source) = image.labels.get(PREPARED).filter(|id| names::is_image_id(id)) else {
@@ -220,57 +231,8 @@ fn garbage(kind: GarbageKind, name: &str, reason: &str) -> Garbage {
     }
 }
 
-/// Ours: in our repository, with a tag as we make them.
-fn is_derived_tag(tag: &str) -> bool {
-    let digest = local(tag)
-        .strip_prefix(PREPARED_REPOSITORY)
-        .and_then(|rest| rest.strip_prefix(':'));
-    digest.is_some_and(|digest| digest.len() == 12 && digest.bytes().all(|byte| byte.is_ascii_hexdigit()))
-}
-
-/// Podman puts a registry of its own before names that have none.
-fn local(tag: &str) -> &str {
-    tag.strip_prefix("localhost/").unwrap_or(tag)
-}
-
-fn name_of(container: &ContainerSummary) -> Option<&str> {
-    let name = container.names.as_ref()?.first()?;
-    Some(name.trim_start_matches('/'))
-}
-
-fn is_helper(container: &ContainerSummary) -> bool {
-    let named = |name: &String| bears_helpers_name(name.trim_start_matches('/'));
-    // Never started, or ended after the moment that Podman needs.
-    let idle = matches!(
-        container.state,
-        Some(ContainerSummaryStateEnum::CREATED | ContainerSummaryStateEnum::EXITED)
-    );
-    idle && container.names.iter().flatten().any(named)
-}
-
-fn bears_helpers_name(name: &str) -> bool {
-    HELPER_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
-}
-
-fn filled_from(helper: &ContainerSummary) -> Option<&str> {
-    let image = helper.labels.as_ref()?.get(TOOLBOX)?;
-    names::is_image_id(image).then_some(image)
-}
-
-/// Whether the helper bears the name that it gets when its volume is full.
-fn holds_a_toolbox(helper: &ContainerSummary) -> bool {
-    filled_from(helper).is_some_and(|image| {
-        let holder = holder(image);
-        helper
-            .names
-            .iter()
-            .flatten()
-            .any(|name| name.trim_start_matches('/') == holder)
-    })
-}
-
-/// A container that does not run, under a helper's name.
-async fn remove_helper(handles: &Handles, name: &str) -> Result<bool> {
+/// A helper of ours that does not run. It goes by its id: what takes its name meanwhile is another one.
+async fn remove_helper(handles: &Handles, ours: Ours<'_>, name: &str) -> Result<bool> {
     let found = handles
         .quick
         .inspect_container(name, None::<InspectContainerOptions>)
@@ -280,27 +242,18 @@ async fn remove_helper(handles: &Handles, name: &str) -> Result<bool> {
         Err(error) if is_absent(&error) => return Ok(true),
         Err(error) => return Err(failed(OPERATION, About::Container(name), error)),
     };
-    let idle = container
-        .state
-        .and_then(|state| state.status)
-        .is_some_and(|status| {
-            matches!(
-                status,
-                ContainerStateStatusEnum::CREATED | ContainerStateStatusEnum::EXITED
-            )
-        });
-    match container.id {
-        Some(id) if idle && bears_helpers_name(name) => {
-            remove_by_id(handles, &id).await?;
+    match &container.id {
+        Some(id) if ours.inspected_helper(&container, name) => {
+            remove_by_id(handles, id).await?;
             Ok(true)
         }
         _ => Ok(false),
     }
 }
 
-async fn remove_volume(handles: &Handles, name: &str) -> Result<bool> {
+async fn remove_volume(handles: &Handles, ours: Ours<'_>, name: &str) -> Result<bool> {
     match handles.quick.inspect_volume(name).await {
-        Ok(volume) if name.starts_with(TOOLBOX_VOLUMES) && volume.labels.contains_key(TOOLBOX) => {}
+        Ok(volume) if volume.name == name && ours.volume(&volume) => {}
         Ok(_) => return Ok(false),
         Err(error) if is_absent(&error) => return Ok(true),
         Err(error) => return Err(failed(OPERATION, About::Volume(name), error)),
@@ -313,8 +266,13 @@ async fn remove_volume(handles: &Handles, name: &str) -> Result<bool> {
 }
 
 /// Takes its tag away, and the image with it unless somebody gave it another name.
-async fn remove_image(handles: &Handles, tag: &str) -> Result<bool> {
-    if !is_derived_tag(tag) {
+async fn remove_image(handles: &Handles, ours: Ours<'_>, tag: &str) -> Result<bool> {
+    let labels = match handles.quick.inspect_image(tag).await {
+        Ok(image) => image.config.and_then(|config| config.labels).unwrap_or_default(),
+        Err(error) if is_absent(&error) => return Ok(true),
+        Err(error) => return Err(failed(OPERATION, About::Image(tag), error)),
+    };
+    if ours.image(&labels, &[tag.to_owned()]).is_none() {
         return Ok(false);
     }
     let outcome = handles
@@ -353,44 +311,6 @@ fn general(error: EngineError) -> Error {
 mod tests {
     use super::*;
 
-    fn helper(name: &str, toolbox: Option<&str>) -> ContainerSummary {
-        ContainerSummary {
-            names: Some(vec![format!("/{name}")]),
-            labels: toolbox.map(|id| HashMap::from([(TOOLBOX.to_owned(), id.to_owned())])),
-            ..ContainerSummary::default()
-        }
-    }
-
-    #[test]
-    fn a_holder_is_told_from_a_helper_that_still_fills() {
-        let image = format!("sha256:{}", "ab".repeat(32));
-        assert!(holds_a_toolbox(&helper(&holder(&image), Some(&image))));
-        assert!(!holds_a_toolbox(&helper(
-            "cofferdam-toolbox-fill-0123456789abcdef",
-            Some(&image)
-        )));
-        assert!(!holds_a_toolbox(&helper(&holder(&image), None)));
-        assert!(!holds_a_toolbox(&helper(&holder(&image), Some("../x"))));
-    }
-
-    #[test]
-    fn a_session_is_no_helper_whatever_its_image_says() {
-        let created = |name: &str, state| ContainerSummary {
-            state: Some(state),
-            ..helper(name, Some("sha256:x"))
-        };
-        let session = "cofferdam-0f0e0d0c-0b0a-4908-8706-050403020100";
-        assert!(!is_helper(&created(session, ContainerSummaryStateEnum::CREATED)));
-        assert!(!is_helper(&created(
-            "cofferdam-prepare-x",
-            ContainerSummaryStateEnum::RUNNING
-        )));
-        assert!(is_helper(&created(
-            "cofferdam-prepare-x",
-            ContainerSummaryStateEnum::CREATED
-        )));
-    }
-
     #[test]
     fn only_what_is_old_is_abandoned() {
         assert!(!is_older(1_000_000, 1_000_000, ABANDONED));
@@ -404,20 +324,5 @@ mod tests {
             is_older(1_000_060, 1_000_000, Duration::ZERO),
             "no time to be waited for"
         );
-    }
-
-    #[test]
-    fn only_tags_as_we_make_them_are_derived_images() {
-        assert!(is_derived_tag("cofferdam-prepared:0123456789ab"));
-        for foreign in [
-            "cofferdam-prepared:latest",
-            "cofferdam-prepared:0123456789ab0",
-            "cofferdam-prepared-x:0123456789ab",
-            "registry.example/cofferdam-prepared:0123456789ab",
-            "mine:0123456789ab",
-            "<none>:<none>",
-        ] {
-            assert!(!is_derived_tag(foreign), "{foreign}");
-        }
     }
 }

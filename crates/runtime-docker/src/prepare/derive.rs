@@ -39,7 +39,7 @@ impl Preparer {
             return Ok(derived);
         }
         progress.update(&format!("preparing {image} for user {}", user.uid));
-        derive(engine, &source, &source_id, user, &tag).await?;
+        self.derive(engine, &source, &source_id, user, &tag).await?;
         inspect(engine, &reference(&tag)).await?.ok_or_else(|| {
             Error::new(
                 ErrorKind::EngineFailed,
@@ -48,6 +48,26 @@ impl Preparer {
             )
             .with_context("image", image)
         })
+    }
+
+    async fn derive(
+        &self,
+        engine: &Handles,
+        source: &ImageInspect,
+        source_id: &str,
+        user: UserIds,
+        tag: &str,
+    ) -> Result<()> {
+        let mut body = helper::body(source, source_id);
+        body.env = Some(unset_variables(source));
+        let labels = body.labels.get_or_insert_default();
+        labels.insert(PREPARED.to_owned(), source_id.to_owned());
+        // The image inherits the labels, and with them what proves it to be ours.
+        let names = ["prepare", &reference(tag)];
+        let helper = helper::create(engine, self.signer.as_ref(), names, body).await?;
+        let outcome = write_and_commit(engine, &helper, user, tag).await;
+        helper::remove(engine, &helper).await;
+        outcome
     }
 }
 
@@ -69,23 +89,6 @@ fn reference(tag: &str) -> String {
 /// Follows from everything that the derived image depends on.
 fn tag(source_id: &str, user: UserIds) -> String {
     names::digest(&[SCHEME, source_id, &user.uid.to_string(), &user.gid.to_string()])
-}
-
-async fn derive(
-    engine: &Handles,
-    source: &ImageInspect,
-    source_id: &str,
-    user: UserIds,
-    tag: &str,
-) -> Result<()> {
-    let mut body = helper::body(source, source_id);
-    body.env = Some(unset_variables(source));
-    let labels = body.labels.get_or_insert_default();
-    labels.insert(PREPARED.to_owned(), source_id.to_owned());
-    let helper = helper::create(engine, "prepare", body).await?;
-    let outcome = write_and_commit(engine, &helper, user, tag).await;
-    helper::remove(engine, &helper).await;
-    outcome
 }
 
 async fn write_and_commit(engine: &Handles, helper: &str, user: UserIds, tag: &str) -> Result<()> {

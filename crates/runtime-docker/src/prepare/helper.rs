@@ -12,6 +12,7 @@ use bollard::query_parameters::{
     StartContainerOptions, UploadToContainerOptionsBuilder,
 };
 use session_core::error::{Error, ErrorKind, Result};
+use session_core::label::Signer;
 use session_core::runtime::{ContainerSpec, UserIds};
 
 use super::{OPERATION, volumes};
@@ -45,9 +46,19 @@ pub(super) fn body(image: &ImageInspect, id: &str) -> Box<ContainerCreateBody> {
     })
 }
 
-/// Makes a helper container under a name that no other has.
-pub(super) async fn create(engine: &Handles, what: &str, body: Box<ContainerCreateBody>) -> Result<String> {
+/// Makes a helper container under a name that no other has. It is signed for that name and for the one that it, or the
+/// image that it becomes, will bear: without a signature nobody removes it but its maker.
+pub(super) async fn create(
+    engine: &Handles,
+    signer: Option<&Signer>,
+    [what, becomes]: [&str; 2],
+    mut body: Box<ContainerCreateBody>,
+) -> Result<String> {
     let name = format!("cofferdam-{what}-{}{}", nonce(), nonce());
+    if let Some(signer) = signer {
+        let labels = body.labels.get_or_insert_default();
+        labels.extend(signer.helper_labels(&[&name, becomes]));
+    }
     let options = CreateContainerOptionsBuilder::default().name(&name).build();
     fail::fail_point!("docker.helper.before", |_| session_core::fault::engine(OPERATION));
     engine

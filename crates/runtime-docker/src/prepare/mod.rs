@@ -16,6 +16,7 @@ use std::sync::{Mutex, PoisonError};
 use bollard::models::ImageInspect;
 use session_core::error::{Error, ErrorKind, Result};
 use session_core::id::ImageRef;
+use session_core::label::Signer;
 use session_core::runtime::{NoProgress, PreparedImage, Progress, UserIds};
 
 pub(crate) use self::derive::derived_name;
@@ -41,14 +42,17 @@ pub(crate) struct Ready {
 #[derive(Debug)]
 pub(crate) struct Preparer {
     toolbox_image: ImageRef,
+    signer: Option<Signer>,
     flights: Flights,
     ready: Mutex<HashMap<String, Ready>>,
 }
 
 impl Preparer {
-    pub(crate) fn new(toolbox_image: ImageRef) -> Self {
+    /// `signer` signs for everything that is made here.
+    pub(crate) fn new(toolbox_image: ImageRef, signer: Option<Signer>) -> Self {
         Self {
             toolbox_image,
+            signer,
             flights: Flights::default(),
             ready: Mutex::default(),
         }

@@ -67,7 +67,7 @@ impl Preparer {
     }
 
     async fn fill(&self, engine: &Handles, image: &ImageInspect, id: &str, volume: &str) -> Result<Toolbox> {
-        create_volume(engine, volume, id).await?;
+        self.create_volume(engine, volume, id).await?;
         let mut body = helper::body(image, id);
         body.labels
             .get_or_insert_default()
@@ -77,7 +77,8 @@ impl Preparer {
             .mounts
             .get_or_insert_default()
             .push(mount(volume));
-        let helper = helper::create(engine, "toolbox-fill", body).await?;
+        let names = ["toolbox-fill", &holder(id)];
+        let helper = helper::create(engine, self.signer.as_ref(), names, body).await?;
         fail::fail_point!("docker.toolbox.filled", |_| session_core::fault::engine(
             OPERATION
         ));
@@ -99,6 +100,22 @@ impl Preparer {
             .with_context("container", holder(id))
             .with_hint("remove this container and try again")
         })
+    }
+
+    async fn create_volume(&self, engine: &Handles, name: &str, id: &str) -> Result<()> {
+        let mut labels = HashMap::from([(TOOLBOX.to_owned(), id.to_owned())]);
+        if let Some(signer) = &self.signer {
+            labels.extend(signer.helper_labels(&[name]));
+        }
+        let request = VolumeCreateRequest {
+            name: Some(name.to_owned()),
+            labels: Some(labels),
+            ..VolumeCreateRequest::default()
+        };
+        let created = engine.slow.create_volume(request).await;
+        created
+            .map(drop)
+            .map_err(|error| failed(OPERATION, About::Volume(name), error))
     }
 
     /// Adds what the image does not hold, and looks whether it holds what it must.
@@ -159,18 +176,6 @@ fn toolbox_of(container: ContainerInspectResponse, id: &str) -> Option<Toolbox> 
         volume: mount.name?,
         hosts: root.map(|root| format!("{root}/{HOSTS_FILE}")),
     })
-}
-
-async fn create_volume(engine: &Handles, name: &str, id: &str) -> Result<()> {
-    let request = VolumeCreateRequest {
-        name: Some(name.to_owned()),
-        labels: Some(HashMap::from([(TOOLBOX.to_owned(), id.to_owned())])),
-        ..VolumeCreateRequest::default()
-    };
-    let created = engine.slow.create_volume(request).await;
-    created
-        .map(drop)
-        .map_err(|error| failed(OPERATION, About::Volume(name), error))
 }
 
 fn mount(volume: &str) -> Mount {

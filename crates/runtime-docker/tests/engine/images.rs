@@ -4,7 +4,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bollard::query_parameters::{ListImagesOptionsBuilder, RemoveImageOptions, TagImageOptionsBuilder};
+use bollard::models::{ContainerCreateBody, HostConfig, VolumeCreateRequest};
+use bollard::query_parameters::{
+    CreateContainerOptionsBuilder, ListImagesOptionsBuilder, RemoveImageOptions, RemoveVolumeOptions,
+    TagImageOptionsBuilder,
+};
 use runtime_docker::{DockerOptions, DockerRuntime};
 use session_core::error::ErrorKind;
 use session_core::garbage::{Garbage, GarbageKind};
@@ -222,6 +226,11 @@ async fn judge_derived_images(world: Arc<World>) {
     assert_eq!(gone, [ids[2].id.clone()], "wanted, used, and neither: {stale:?}");
     let own = world.engine.inspect_image("cofferdam-test-own:1").await.unwrap();
     assert_eq!(own.id.as_ref(), Some(&ids[2].id), "somebody's own name stays");
+    let labels = own.config.unwrap().labels.unwrap();
+    assert!(
+        !world.signer.verify_helper(&labels, "cofferdam-test-own:1"),
+        "what it inherited is signed for another name"
+    );
     let foreign = Garbage {
         kind: GarbageKind::Image,
         name: "cofferdam-test-own:1".to_owned(),
@@ -234,4 +243,70 @@ async fn judge_derived_images(world: Arc<World>) {
         .await
         .unwrap();
     world.runtime.remove(&spec.name).await.unwrap();
+}
+
+/// Containers and volumes of other people that bear our names, with our labels copied and without.
+pub(crate) async fn what_only_bears_a_helpers_name_is_never_removed(world: Arc<World>) {
+    let nonce: u64 = rand::random();
+    let own = format!("cofferdam-prepare-{nonce:016x}");
+    let other = format!("cofferdam-prepare-{:016x}", nonce ^ 1);
+    let signed: HashMap<_, _> = world.signer.helper_labels(&[&own]).into_iter().collect();
+    make_container(&world, &other, HashMap::new()).await;
+    assert!(
+        !remove_stale(&world, GarbageKind::Container, &other).await,
+        "unsigned"
+    );
+    world.engine.remove_container(&other, None).await.unwrap();
+    make_container(&world, &other, signed.clone()).await;
+    assert!(
+        !remove_stale(&world, GarbageKind::Container, &other).await,
+        "copied"
+    );
+    world.engine.remove_container(&other, None).await.unwrap();
+    make_container(&world, &own, signed).await;
+    assert!(remove_stale(&world, GarbageKind::Container, &own).await);
+    assert!(world.engine.inspect_container(&own, None).await.is_err());
+
+    let volume = format!("cofferdam-toolbox-{nonce:016x}");
+    let request = VolumeCreateRequest {
+        name: Some(volume.clone()),
+        labels: Some(HashMap::from([(
+            "dev.cofferdam.toolbox".to_owned(),
+            "x".to_owned(),
+        )])),
+        ..VolumeCreateRequest::default()
+    };
+    world.engine.create_volume(request).await.unwrap();
+    assert!(!remove_stale(&world, GarbageKind::Storage, &volume).await);
+    world
+        .engine
+        .remove_volume(&volume, None::<RemoveVolumeOptions>)
+        .await
+        .unwrap();
+}
+
+async fn make_container(world: &World, name: &str, mut labels: HashMap<String, String>) {
+    // For the end of the tests, should one fail.
+    labels.insert("dev.cofferdam.test".to_owned(), "1".to_owned());
+    let body = ContainerCreateBody {
+        image: Some(world.toolbox.to_string()),
+        entrypoint: Some(vec!["/opt/cofferdam/bin/session-init".to_owned()]),
+        labels: Some(labels),
+        host_config: Some(HostConfig {
+            network_mode: Some("none".to_owned()),
+            ..HostConfig::default()
+        }),
+        ..ContainerCreateBody::default()
+    };
+    let options = CreateContainerOptionsBuilder::default().name(name).build();
+    world.engine.create_container(Some(options), body).await.unwrap();
+}
+
+async fn remove_stale(world: &World, kind: GarbageKind, name: &str) -> bool {
+    let thing = Garbage {
+        kind,
+        name: name.to_owned(),
+        reason: String::new(),
+    };
+    world.runtime.remove_stale(&thing).await.unwrap()
 }

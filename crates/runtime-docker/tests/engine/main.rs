@@ -52,6 +52,7 @@ fn main() -> ExitCode {
         images::a_replaced_toolbox_is_filled_anew_and_the_old_one_is_stale,
         images::a_removed_derived_image_is_said_to_be_missing,
         images::only_derived_images_that_nobody_wants_are_stale,
+        images::what_only_bears_a_helpers_name_is_never_removed,
         isolation::a_sealed_session_sees_only_what_it_should,
         isolation::limits_are_in_force,
         isolation::nothing_of_an_image_takes_part_in_the_launch,

@@ -48,14 +48,16 @@ impl World {
         let name =
             |what: &str| -> ImageRef { format!("cofferdam-test-{what}-{nonce:08x}:1").parse().unwrap() };
         let (toolbox, hostile) = (name("toolbox"), name("hostile"));
+        let signer = Signer::new(rand::random());
         let options = DockerOptions {
             toolbox_image: toolbox.clone(),
+            signer: Some(signer.clone()),
             ..DockerOptions::default()
         };
         Self {
             engine,
             runtime: DockerRuntime::connect(options).unwrap(),
-            signer: Signer::new(rand::random()),
+            signer,
             toolbox,
             hostile,
             standin,
