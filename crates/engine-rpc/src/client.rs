@@ -134,6 +134,12 @@ impl ContainerRuntime for RemoteRuntime {
         .await
     }
 
+    async fn has_workspace(&self, container: &ContainerName) -> Result<bool> {
+        let container = container.clone();
+        self.ask("look for the workspace", Call::HasWorkspace { container })
+            .await
+    }
+
     async fn rename(&self, id: &ContainerId, name: &ContainerName) -> Result<()> {
         let (id, name) = (id.clone(), name.clone());
         self.ask("give the container its name back", Call::Rename { id, name })

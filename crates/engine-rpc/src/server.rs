@@ -64,6 +64,7 @@ async fn dispatch(
         Call::StartedAt => tell(io, runtime.started_at().await).await,
         Call::Start { container } => tell(io, runtime.start(&container).await).await,
         Call::Discard { container } => tell(io, runtime.discard(&container).await).await,
+        Call::HasWorkspace { container } => tell(io, runtime.has_workspace(&container).await).await,
         Call::Rename { id, name } => tell(io, runtime.rename(&id, &name).await).await,
         Call::Diagnostics { container, limit } => {
             tell(io, runtime.diagnostics(&container, limit).await).await

@@ -46,6 +46,9 @@ pub(crate) enum Call {
     Start {
         container: ContainerName,
     },
+    HasWorkspace {
+        container: ContainerName,
+    },
     Discard {
         container: ContainerName,
     },

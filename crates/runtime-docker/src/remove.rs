@@ -129,6 +129,12 @@ async fn own_container(engine: &Handles, name: &ContainerName) -> Result<Option<
     }
 }
 
+/// Whether there is a workspace of this container, in use or left.
+pub(crate) async fn has_workspace(engine: &Handles, name: &ContainerName) -> Result<bool> {
+    let found = own_volume(engine, name, workspace_volume(name)).await?;
+    Ok(found.is_some())
+}
+
 /// The volume's name again, when it is there and ours.
 pub(crate) async fn own_volume(
     engine: &Handles,

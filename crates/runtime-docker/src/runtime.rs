@@ -186,6 +186,10 @@ impl ContainerRuntime for DockerRuntime {
         remove::discard(self.engine.handles()?, container).await
     }
 
+    async fn has_workspace(&self, container: &ContainerName) -> Result<bool> {
+        remove::has_workspace(self.engine.handles()?, container).await
+    }
+
     async fn rename(&self, id: &ContainerId, name: &ContainerName) -> Result<()> {
         launch::rename(self.engine.handles()?, id, name).await
     }

@@ -51,11 +51,12 @@ pub enum Operation {
     Start,
     Discard,
     Rename,
+    HasWorkspace,
 }
 
 impl Operation {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Probe,
         Self::Prepare,
         Self::Launch,
@@ -71,6 +72,7 @@ impl Operation {
         Self::Start,
         Self::Discard,
         Self::Rename,
+        Self::HasWorkspace,
     ];
 }
 
@@ -322,6 +324,11 @@ impl ContainerRuntime for Faulty {
 
     async fn discard(&self, container: &ContainerName) -> Result<()> {
         self.call(Operation::Discard, self.inner.discard(container)).await
+    }
+
+    async fn has_workspace(&self, container: &ContainerName) -> Result<bool> {
+        self.call(Operation::HasWorkspace, self.inner.has_workspace(container))
+            .await
     }
 
     async fn rename(&self, id: &ContainerId, name: &ContainerName) -> Result<()> {

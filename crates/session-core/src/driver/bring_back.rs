@@ -6,9 +6,10 @@ use super::Driver;
 use crate::checkpoint::{Checkpoint, CheckpointCause};
 use crate::error::{ErrorKind, Result};
 use crate::id::CheckpointId;
-use crate::session::WorkspaceSource;
-use crate::store::SessionRecord;
-use crate::workspace_tree::{self, Storage};
+use crate::session::{SessionInfo, WorkspaceSource};
+use crate::state::StateName;
+use crate::store::{Batch, SessionRecord};
+use crate::workspace_tree;
 
 impl Driver {
     /// Makes the workspace what it was at a checkpoint, if it has no other changes.
@@ -24,32 +25,43 @@ impl Driver {
             .map_err(|error| error.with_context("checkpoint", checkpoint.id))
     }
 
-    /// Fills the storage of a session that came back without it: with its project as when it was made, and with the work of its
-    /// newest checkpoint. A storage that was kept is left as it is. It may be broken off anywhere and called again.
+    /// Fills a workspace that was lost and made anew: with its project as when it was made, and with the work of its newest
+    /// checkpoint. Whether that is so is recorded on this side alone ([`Self::note_lost_workspace`]): nothing that is found inside
+    /// has the host's files read again, or keeps them from being read. It may be broken off anywhere and called again.
     ///
     /// The link must be up. Answers with the checkpoint whose work was brought back.
     pub(super) async fn bring_back_work(&mut self) -> Result<Option<CheckpointId>> {
         let record = self.record().await?;
-        if matches!(record.info.workspace, WorkspaceSource::Mount { .. }) {
+        if !record.filling {
             return Ok(None);
         }
         let link = self.live_link()?.clone();
-        match workspace_tree::storage(&link).await {
-            Ok(Storage::New | Storage::Half) => {}
-            Ok(Storage::Kept) => return Ok(None),
-            // An image without a shell has never had a checkpoint, and what is there is not touched on a guess.
-            Err(error) if matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::Internal) => {
-                tracing::debug!(session = %self.id, %error, "its storage cannot be looked at");
-                return Ok(None);
+        match workspace_tree::empty(&link, &record.info.mounts).await {
+            Ok(()) => {}
+            // It was made empty. What an attempt before this one brought, this one brings again.
+            Err(error) if error.kind() == ErrorKind::Unsupported => {
+                tracing::debug!(session = %self.id, %error, "its image has nothing to empty a directory with");
             }
             Err(error) => return Err(error),
         }
-        workspace_tree::begin_filling(&link).await?;
-        self.put_certificates(&record.info).await?;
         self.fill_workspace(&record).await?;
-        let brought = self.newest_work(&record).await?;
-        workspace_tree::end_filling(&link).await?;
-        Ok(brought)
+        self.newest_work(&record).await
+    }
+
+    /// A workspace that is not there is about to be made anew, and is filled from then on until it is whole, whoever does it.
+    /// Noted before it is made: afterwards it could not be told from one that was worked in.
+    pub(super) async fn note_lost_workspace(&self, info: &SessionInfo) -> Result<()> {
+        let mounted = matches!(info.workspace, WorkspaceSource::Mount { .. });
+        if mounted || self.foundation.runtime.has_workspace(&self.container).await? {
+            return Ok(());
+        }
+        tracing::info!(session = %self.id, "the session's workspace is gone; it is filled anew");
+        let batch = Batch {
+            filling: Some(true),
+            expect_state: Some(StateName::Interrupted),
+            ..Batch::default()
+        };
+        self.foundation.store.commit(&self.id, batch).await.map(drop)
     }
 
     async fn newest_work(&mut self, record: &SessionRecord) -> Result<Option<CheckpointId>> {

@@ -12,13 +12,14 @@ use crate::event::EventKind;
 use crate::gateway::ProviderAccount;
 use crate::id::ImageRef;
 use crate::link_error::from_link;
+use crate::policy::mounts::judge_again;
 use crate::runtime::{
     BoxedByteStream, ContainerRuntime, ContainerSpec, PreparedImage, Progress, Storage, WorkspaceVolume,
 };
 use crate::session::{Carrier, SessionInfo, WorkspaceSource};
 use crate::state::Transition;
 use crate::store::{Batch, SessionRecord};
-use crate::transfer::{PackOptions, pack};
+use crate::transfer::{PackOptions, pack_judged};
 
 use super::Driver;
 use futures::StreamExt;
@@ -222,8 +223,9 @@ impl Driver {
             message: format!("copying {}", path.display()),
         })
         .await;
-        let archive = pack(
-            path,
+        let judged = judge_again(path, &self.foundation.host)?;
+        let archive = pack_judged(
+            &judged,
             PackOptions {
                 respect_gitignore: true,
                 as_contents: true,
@@ -236,6 +238,7 @@ impl Driver {
             "copy the workspace",
         )
         .await?;
+        judged.verify_unmoved()?;
         self.log(EventKind::FilesCopied {
             inward: true,
             path: ContainerSpec::WORKSPACE_DIR.to_owned(),

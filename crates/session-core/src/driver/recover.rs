@@ -23,7 +23,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::EventKind;
 use crate::id::CheckpointId;
 use crate::lifetime::{OnInterrupt, RecoveryPolicy};
-use crate::policy::mounts::{JudgedDir, judge, judge_mount_source};
+use crate::policy::mounts::{JudgedDir, judge_again, judge_mount_source_again};
 use crate::runtime::{ContainerState, Storage};
 use crate::session::{Carrier, SessionInfo, WorkspaceSource};
 use crate::state::{InterruptCause, SessionState, StateName, Transition};
@@ -273,20 +273,18 @@ impl Driver {
         for place in &judged {
             place.verify_unmoved()?;
         }
-        // First: whatever stands in the home directory makes a storage one that was kept.
-        let checkpoint = self.bring_back_work().await?;
         self.put_certificates(&record.info).await?;
-        Ok(checkpoint)
+        self.bring_back_work().await
     }
 
     fn judge_places(&self, info: &SessionInfo) -> Result<Vec<JudgedDir>> {
         let host = &self.foundation.host;
         let mut judged = Vec::new();
         if let WorkspaceSource::Mount { path } = &info.workspace {
-            judged.push(judge(path, host)?);
+            judged.push(judge_again(path, host)?);
         }
         for mount in &info.mounts {
-            judged.push(judge_mount_source(&mount.source, host)?);
+            judged.push(judge_mount_source_again(&mount.source, host)?);
         }
         Ok(judged)
     }
@@ -321,6 +319,7 @@ impl Driver {
 
     async fn launch_anew(&mut self, info: &SessionInfo) -> Result<()> {
         let image = self.prepare(&info.image, info).await?;
+        self.note_lost_workspace(info).await?;
         let listener = self.listen()?;
         let spec = self.container_spec(info, listener.is_some(), Storage::Kept)?;
         let runtime = self.foundation.runtime.clone();
@@ -345,6 +344,7 @@ impl Driver {
                 attempts,
                 not_before: None,
             }),
+            filling: Some(false),
             expect_state: Some(StateName::Interrupted),
             ..Batch::default()
         };

@@ -274,6 +274,7 @@ impl SessionManager {
             base_tree: None,
             container_id: None,
             recovery: RecoveryRecord::default(),
+            filling: false,
             timers: None,
             expiry: None,
             info: SessionInfo {

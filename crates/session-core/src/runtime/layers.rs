@@ -162,6 +162,11 @@ impl ContainerRuntime for Guarded {
         .await
     }
 
+    async fn has_workspace(&self, container: &ContainerName) -> Result<bool> {
+        self.read("look for the workspace", || self.inner.has_workspace(container))
+            .await
+    }
+
     async fn rename(&self, id: &ContainerId, name: &ContainerName) -> Result<()> {
         self.bounded(
             "give the container its name back",

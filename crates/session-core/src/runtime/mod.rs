@@ -123,6 +123,14 @@ pub trait ContainerRuntime: fmt::Debug + Send + Sync + 'static {
     /// - Touches nothing but what carries this container's name and our label.
     async fn discard(&self, container: &ContainerName) -> Result<()>;
 
+    /// Whether the container of this name, or what one left, has a workspace of its own: one that is missing is made by a launch
+    /// with [`Storage::Kept`], and is empty then.
+    ///
+    /// # Behavior
+    /// - Says so from its launch until its storage is removed, whether or not there is a container.
+    /// - Fails with `StateConflict` when what bears its name is not ours.
+    async fn has_workspace(&self, container: &ContainerName) -> Result<bool>;
+
     /// Gives the container with this id its name back.
     ///
     /// # Behavior

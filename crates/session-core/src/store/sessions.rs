@@ -54,8 +54,9 @@ impl Head {
 pub(super) fn insert(write: &Write<'_>, record: &SessionRecord) -> Result<Inserted, Failure> {
     const SQL: &str = "INSERT INTO session (id, info, state, ended, updated_at, turns, last_event, cost_usd, token,
             request_digest, idempotency_key, agent_process, agent_offset, agent_conversation, agent_stdin_key, base_tree,
-            agent_tools, agent_owner, lease_until, container_id, recovery_attempts, recovery_after, expiry, timers)
-        VALUES (?1, ?2, ?3, ?4, ?5, 0, 0, 0, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21)";
+            agent_tools, agent_owner, lease_until, container_id, recovery_attempts, recovery_after, expiry, timers,
+            filling)
+        VALUES (?1, ?2, ?3, ?4, ?5, 0, 0, 0, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22)";
     if let Some(key) = &record.idempotency_key
         && let Some(existing) = by_key(write.connection, key)?
     {
@@ -89,6 +90,7 @@ pub(super) fn insert(write: &Write<'_>, record: &SessionRecord) -> Result<Insert
         record.recovery.not_before.map(Timestamp::as_microsecond),
         record.expiry.as_ref().map(encode).transpose()?,
         record.timers,
+        record.filling,
     ])?;
     Ok(Inserted::New)
 }
@@ -109,7 +111,7 @@ pub(super) fn key_taken(operation: &'static str) -> Failure {
 const COLUMNS: &str = "info, state, updated_at, turns, last_event, cost_usd, token, request_digest, idempotency_key, \
                        agent_process, agent_offset, agent_conversation, agent_stdin_key, base_tree, \
                        agent_tools, agent_owner, lease_until, container_id, recovery_attempts, recovery_after, \
-                       expiry, timers";
+                       expiry, timers, filling";
 
 /// One session.
 pub(super) fn get(connection: &Connection, id: &SessionId) -> Result<Option<SessionRecord>, Failure> {
@@ -220,6 +222,7 @@ fn read(row: &Row<'_>) -> Result<SessionRecord, Failure> {
         },
         expiry: expiry.map(|cause| decode("expiry", &cause)).transpose()?,
         timers: row.get(21)?,
+        filling: row.get(22)?,
     })
 }
 
@@ -286,7 +289,7 @@ fn store_head(write: &Write<'_>, head: &Head, batch: &Batch, cost_usd: f64) -> R
     const SQL: &str = "UPDATE session SET last_event = ?2, updated_at = ?3, state = coalesce(?4, state),
             ended = coalesce(?5, ended), cost_usd = cost_usd + ?6, base_tree = coalesce(?7, base_tree),
             container_id = coalesce(?8, container_id), lease_until = coalesce(?9, lease_until),
-            expiry = coalesce(?10, expiry)
+            expiry = coalesce(?10, expiry), filling = coalesce(?11, filling)
         WHERE pk = ?1";
     const RECOVERY: &str = "UPDATE session SET recovery_attempts = ?2, recovery_after = ?3 WHERE pk = ?1";
     write.connection.prepare_cached(SQL)?.execute(params![
@@ -300,6 +303,7 @@ fn store_head(write: &Write<'_>, head: &Head, batch: &Batch, cost_usd: f64) -> R
         batch.container_id,
         batch.lease_until.map(Timestamp::as_microsecond),
         batch.expiry.as_ref().map(encode).transpose()?,
+        batch.filling,
     ])?;
     if let Some(recovery) = &batch.recovery {
         write.connection.prepare_cached(RECOVERY)?.execute(params![

@@ -34,6 +34,8 @@ pub struct SessionRecord {
     pub container_id: Option<String>,
     /// How it is brought back after its container was lost.
     pub recovery: RecoveryRecord,
+    /// Its workspace was lost and is being filled anew. Only the host says so: nothing inside has a part in it.
+    pub filling: bool,
     /// What its timers had counted when they were saved.
     /// Only their keeper knows how to read it.
     pub timers: Option<String>,
@@ -130,6 +132,8 @@ pub struct Batch {
     pub container_id: Option<String>,
     /// How the session is brought back.
     pub recovery: Option<RecoveryRecord>,
+    /// Whether its workspace is being filled anew.
+    pub filling: Option<bool>,
     /// Until when its lease holds.
     pub lease_until: Option<Timestamp>,
     /// Why it ends by itself.

@@ -13,6 +13,7 @@ mod unpack;
 use std::time::Duration;
 
 pub use self::look::{Shape, is_directory, look};
+pub(crate) use self::pack::pack_judged;
 pub use self::pack::{pack, pack_file};
 pub use self::unpack::{could_run_on_host, unpack};
 use crate::session::CopyReport;

@@ -19,6 +19,7 @@ use session_link::Link;
 use self::script::{Running, Script};
 use crate::ambient::Ambient;
 use crate::error::{Error, ErrorKind, Result};
+use crate::runtime::{ContainerSpec, HostMount};
 
 /// The longest patch that is shown, in bytes.
 pub(crate) const MAX_PATCH_BYTES: usize = 16 << 20;
@@ -30,7 +31,7 @@ const OBJECTS_KIB: &str = "2097152";
 const PRELUDE: &str = include_str!("prelude.sh");
 const TAKE: &str = include_str!("take.sh");
 const PUT: &str = include_str!("put.sh");
-const AGE: &str = include_str!("age.sh");
+const EMPTY: &str = include_str!("empty.sh");
 
 const COMPARE: &str = "compare the workspace";
 const TAKING: &str = "take a checkpoint";
@@ -231,47 +232,114 @@ pub(crate) async fn put(
     })
 }
 
-/// What a session's storage is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Storage {
-    /// Nobody worked in it.
-    New,
-    /// It is the one that was worked in.
-    Kept,
-    /// It was being filled again, and that was broken off.
-    Half,
-}
-
-/// Looks at the storage.
-pub(crate) async fn storage(link: &Link) -> Result<Storage> {
-    let said = Script::new(PUTTING, AGE).run(link, 64).await?;
-    match String::from_utf8_lossy(&said.bytes).trim() {
-        "new" => Ok(Storage::New),
-        "half" => Ok(Storage::Half),
-        _ => Ok(Storage::Kept),
-    }
-}
-
-/// Empties a storage that is new or half filled, and notes that it is being filled.
-pub(crate) async fn begin_filling(link: &Link) -> Result<()> {
-    const BODY: &str = r#"
-mkdir -p "$HOME/.cofferdam"
-: >"$HOME/.cofferdam/half"
-find /workspace -mindepth 1 -delete
-rm -rf "$HOME/.cofferdam/work.git" "$HOME/.cofferdam/work.index"
-"#;
-    Script::new(PUTTING, BODY).run(link, 64).await.map(drop)
-}
-
-/// It is filled.
-pub(crate) async fn end_filling(link: &Link) -> Result<()> {
-    Script::new(PUTTING, r#"rm -f "$HOME/.cofferdam/half""#)
+/// Empties a workspace that is to be filled again. What is mounted below it is the host's, and stays.
+pub(crate) async fn empty(link: &Link, mounts: &[HostMount]) -> Result<()> {
+    Script::new(PUTTING, EMPTY)
+        .args(spared(mounts))
         .run(link, 64)
         .await
         .map(drop)
 }
 
+/// For `find`: neither what is mounted below the workspace nor what leads there.
+fn spared(mounts: &[HostMount]) -> Vec<String> {
+    let below = format!("{}/", ContainerSpec::WORKSPACE_DIR);
+    let mut words = Vec::new();
+    for mount in mounts {
+        let Some(rest) = mount.target.strip_prefix(&below) else {
+            continue;
+        };
+        let leading = rest.match_indices('/').map(|(end, _)| &rest[..end]);
+        for (path, there) in leading.map(|path| (path, false)).chain([(rest, true)]) {
+            words.extend(["-path".to_owned(), literal(&format!("{below}{path}"))]);
+            words.extend(there.then(|| "-prune".to_owned()));
+            words.push("-o".to_owned());
+        }
+    }
+    words
+}
+
+/// A pattern that stands for this text alone.
+fn literal(text: &str) -> String {
+    let mut pattern = String::with_capacity(text.len());
+    for letter in text.chars() {
+        if matches!(letter, '*' | '?' | '[' | '\\') {
+            pattern.push('\\');
+        }
+        pattern.push(letter);
+    }
+    pattern
+}
+
 /// Whether `name` is what git calls an object: hexadecimal, SHA-1 or SHA-256.
 pub(crate) fn is_object_name(name: &str) -> bool {
     matches!(name.len(), 40 | 64) && name.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::process::Command;
+
+    use super::*;
+
+    fn mount(target: &str) -> HostMount {
+        HostMount {
+            source: "/srv/data".into(),
+            target: target.to_owned(),
+            read_only: false,
+        }
+    }
+
+    /// Runs the script in a directory of this host.
+    fn emptied(root: &Path, mounts: &[HostMount]) {
+        let workspace = root.join("workspace");
+        let here = workspace.to_str().unwrap();
+        let ended = Command::new("/bin/sh")
+            .args([
+                "-c",
+                &EMPTY.replace(ContainerSpec::WORKSPACE_DIR, here),
+                "cofferdam",
+            ])
+            .args(
+                spared(mounts)
+                    .iter()
+                    .map(|word| word.replace(ContainerSpec::WORKSPACE_DIR, here)),
+            )
+            .env("HOME", root)
+            .status()
+            .unwrap();
+        assert!(ended.success());
+    }
+
+    #[test]
+    fn what_is_mounted_in_a_workspace_that_is_emptied_stays() {
+        let root = tempfile::tempdir().unwrap();
+        let there = |path: &str| root.path().join("workspace").join(path);
+        let files = [
+            ("data/set/kept", true),
+            ("data/set/deep/kept", true),
+            ("odd*[name]?/kept", true),
+            ("data/other", false),
+            ("oddly[name]!/gone", false),
+            (".git/config", false),
+            ("src/main.rs", false),
+        ];
+        for (file, _) in files {
+            std::fs::create_dir_all(there(file).parent().unwrap()).unwrap();
+            std::fs::write(there(file), "x").unwrap();
+        }
+        let mounts = [
+            mount("/workspace/data/set"),
+            mount("/workspace/odd*[name]?"),
+            mount("/data"),
+        ];
+        emptied(root.path(), &mounts);
+        for (file, stays) in files {
+            assert_eq!(there(file).exists(), stays, "{file}");
+        }
+        assert!(!there("src").exists() && !there(".git").exists());
+        emptied(root.path(), &[]);
+        assert_eq!(std::fs::read_dir(there("")).unwrap().count(), 0);
+    }
 }

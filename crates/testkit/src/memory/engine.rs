@@ -466,6 +466,17 @@ impl ContainerRuntime for MemoryRuntime {
         Ok(())
     }
 
+    async fn has_workspace(&self, container: &ContainerName) -> Result<bool> {
+        let operation = "look for the workspace";
+        self.engine.answer(operation).await?;
+        self.own(operation, container)?;
+        let entries = self.engine.entries();
+        let directory = &ContainerSpec::WORKSPACE_DIR[1..];
+        Ok(entries
+            .get(container)
+            .is_some_and(|entry| entry.storage.path().join(directory).exists()))
+    }
+
     async fn rename(&self, id: &ContainerId, name: &ContainerName) -> Result<()> {
         self.engine.answer("give the container its name back").await?;
         self.engine.rename(id, name)

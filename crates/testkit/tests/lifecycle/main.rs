@@ -20,6 +20,7 @@ mod interrupting;
 mod lifetimes;
 mod links;
 mod losses;
+mod lost_work;
 mod mcp;
 mod programs;
 mod reconciling;

@@ -127,6 +127,30 @@ pub fn judge_mount_source(path: &Path, host: &HostPaths) -> Result<JudgedDir> {
     }
 }
 
+/// [`judge`] for a directory that was judged before, by the path that it was found to have. That path leads through no symlink,
+/// so one that stands in it now was put there since, and is not followed.
+///
+/// # Errors
+/// As [`judge`], and `WorkspaceRefused` when the path leads elsewhere.
+pub(crate) fn judge_again(path: &Path, host: &HostPaths) -> Result<JudgedDir> {
+    judge(path, host).and_then(|judged| still_there(path, judged))
+}
+
+/// The same for [`judge_mount_source`].
+pub(crate) fn judge_mount_source_again(path: &Path, host: &HostPaths) -> Result<JudgedDir> {
+    judge_mount_source(path, host).and_then(|judged| still_there(path, judged))
+}
+
+fn still_there(path: &Path, judged: JudgedDir) -> Result<JudgedDir> {
+    if judged.path == path {
+        return Ok(judged);
+    }
+    let message = "a symlink leads elsewhere from where the session was given";
+    Err(refused(path, message, ErrorKind::WorkspaceRefused)
+        .with_context("leads to", judged.path.display().to_string().escape_debug())
+        .with_hint("put the directory back in its place, or make a new session for where it is now"))
+}
+
 fn judge_any(path: &Path, host: &HostPaths) -> Result<JudgedDir> {
     if !path.is_absolute() || path.as_os_str().as_bytes().contains(&0) {
         return Err(

@@ -6,7 +6,11 @@ use crate::egress::DecideEgress;
 
 /// A file as that version made it, with what it had of a session.
 fn older(home: &Home, session: &SessionId, version: i64) {
-    let schemas = [include_str!("../schema_v1.sql"), include_str!("../schema_v2.sql")];
+    let schemas = [
+        include_str!("../schema_v1.sql"),
+        include_str!("../schema_v2.sql"),
+        include_str!("../schema_v3.sql"),
+    ];
     home.dir
         .create_store(|draft| {
             let file = Connection::open(draft).unwrap();
@@ -62,7 +66,7 @@ fn fill_v2(file: &Connection) {
 
 #[tokio::test]
 async fn everything_in_a_store_of_any_older_version_comes_forward() {
-    for version in [1, 2] {
+    for version in [1, 2, 3] {
         let home = Home::new();
         let session = SessionId::new();
         older(&home, &session, version);
@@ -70,7 +74,7 @@ async fn everything_in_a_store_of_any_older_version_comes_forward() {
         let reached: i64 = raw(&home)
             .pragma_query_value(None, "user_version", |row| row.get(0))
             .unwrap();
-        assert_eq!(reached, 3);
+        assert_eq!(reached, 4);
         store.verify().await.unwrap();
         assert_eq!(store.check_records().await.unwrap(), [], "all of it can be read");
 
@@ -81,7 +85,7 @@ async fn everything_in_a_store_of_any_older_version_comes_forward() {
         assert_eq!(record.base_tree.as_deref(), Some("tree"));
         assert_eq!(record.container_id, None);
         assert_eq!(record.recovery, RecoveryRecord::default());
-        assert_eq!(record.timers, None);
+        assert_eq!((record.timers, record.filling), (None, false));
         assert_eq!((record.expiry, record.info.lease_until), (None, None));
         let turns = store.turns(&session).await.unwrap();
         let found: Vec<_> = turns
@@ -124,6 +128,7 @@ async fn what_is_new_works(store: &Store, session: &SessionId) {
     let batch = Batch {
         container_id: Some("engine-id".to_owned()),
         recovery: Some(recovery),
+        filling: Some(true),
         lease_until: Some(until),
         expiry: Some(crate::lifetime::ExpiryCause::Idle),
         ..Batch::default()
@@ -145,7 +150,7 @@ async fn what_is_new_works(store: &Store, session: &SessionId) {
         (record.recovery, record.timers, record.expiry),
         (recovery, Some(timers), Some(crate::lifetime::ExpiryCause::Idle))
     );
-    assert_eq!(record.info.lease_until, Some(until));
+    assert_eq!((record.filling, record.info.lease_until), (true, Some(until)));
     let listing = store.listing().await.unwrap();
     assert_eq!(listing.get(session).unwrap().lease_until, Some(until));
     assert_eq!(store.verify_audit().await.unwrap().broken_at, None);

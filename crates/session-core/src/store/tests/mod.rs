@@ -84,6 +84,7 @@ pub(crate) fn record() -> SessionRecord {
         base_tree: None,
         container_id: None,
         recovery: RecoveryRecord::default(),
+        filling: false,
         timers: None,
         expiry: None,
     }

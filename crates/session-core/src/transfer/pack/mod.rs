@@ -15,6 +15,7 @@ pub use self::file::pack_file;
 use super::PackOptions;
 use crate::api::ArchiveStream;
 use crate::error::{Error, ErrorKind};
+use crate::policy::mounts::JudgedDir;
 
 const OPERATION: &str = "pack files";
 
@@ -26,7 +27,13 @@ const OPERATION: &str = "pack files";
 /// `HostIo` for what cannot be read, `InvalidArgument` for a source without a name.
 pub fn pack(source: &Path, options: PackOptions) -> ArchiveStream {
     let source = source.to_owned();
-    thread::stream_of(move |writer| walk::pack_all(&source, options, writer))
+    thread::stream_of(move |writer| walk::pack_all(&source, None, options, writer))
+}
+
+/// [`pack()`] for a directory that was judged: `WorkspaceRefused` when its path leads to another one by now.
+pub(crate) fn pack_judged(source: &JudgedDir, options: PackOptions) -> ArchiveStream {
+    let (source, identity) = (source.path().to_owned(), source.identity());
+    thread::stream_of(move |writer| walk::pack_all(&source, Some(identity), options, writer))
 }
 
 /// Why packing stopped.

@@ -22,8 +22,13 @@ use crate::transfer::PackOptions;
 
 const GIT_DIR: &str = ".git";
 
-/// Packs `source` and all below it.
-pub(super) fn pack_all(source: &Path, options: PackOptions, writer: &mut Writer) -> Result<(), Failure> {
+/// Packs `source` and all below it; when `expected` names a device and an inode, that one and no other.
+pub(super) fn pack_all(
+    source: &Path,
+    expected: Option<(u64, u64)>,
+    options: PackOptions,
+    writer: &mut Writer,
+) -> Result<(), Failure> {
     let root = open(
         source,
         OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC,
@@ -31,6 +36,9 @@ pub(super) fn pack_all(source: &Path, options: PackOptions, writer: &mut Writer)
     )
     .map_err(|errno| unreadable(source, errno))?;
     let stat = fstat(&root).map_err(|errno| unreadable(source, errno))?;
+    if expected.is_some_and(|expected| expected != (stat.st_dev, stat.st_ino)) {
+        return Err(Failure::Told(replaced(source)));
+    }
     let name = source.file_name().map(OsStrExt::as_bytes);
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::Directory => {
@@ -55,6 +63,16 @@ pub(super) fn pack_all(source: &Path, options: PackOptions, writer: &mut Writer)
             .with_context("path", source.display()),
         )),
     }
+}
+
+fn replaced(source: &Path) -> Error {
+    Error::new(
+        ErrorKind::WorkspaceRefused,
+        OPERATION,
+        "the path was replaced while it was in use",
+    )
+    .with_context("path", source.display())
+    .with_hint("somebody moves or relinks this directory; try again once it rests")
 }
 
 fn nameless(source: &Path) -> Failure {

@@ -16,6 +16,7 @@ pub(super) fn cases() -> Vec<Case<Stage>> {
         discarding_leaves_the_storage_for_another_of_its_name,
         a_launch_over_kept_storage_makes_what_is_missing,
         a_launch_over_kept_storage_that_fails_leaves_it,
+        a_workspace_is_there_from_its_launch_until_it_is_removed,
         renaming_what_bears_its_name_succeeds,
         the_engine_says_the_same_start_twice_or_never,
     ]
@@ -154,6 +155,30 @@ async fn a_launch_over_kept_storage_that_fails_leaves_it(stage: Arc<Stage>) -> O
     );
     stage.launch_spec(&kept).await?;
     finds_marks(&stage, &kept).await
+}
+
+async fn a_workspace_is_there_from_its_launch_until_it_is_removed(stage: Arc<Stage>) -> Outcome {
+    let spec = stage.spec();
+    ensure!(
+        !stage.runtime.has_workspace(&spec.name).await?,
+        "there is one before the launch"
+    );
+    stage.launch_spec(&spec).await?;
+    ensure!(
+        stage.runtime.has_workspace(&spec.name).await?,
+        "there is none in use"
+    );
+    stage.runtime.discard(&spec.name).await?;
+    ensure!(
+        stage.runtime.has_workspace(&spec.name).await?,
+        "there is none left"
+    );
+    stage.runtime.remove(&spec.name).await?;
+    ensure!(
+        !stage.runtime.has_workspace(&spec.name).await?,
+        "there is one after its removal"
+    );
+    Ok(())
 }
 
 async fn renaming_what_bears_its_name_succeeds(stage: Arc<Stage>) -> Outcome {
