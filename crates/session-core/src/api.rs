@@ -194,7 +194,10 @@ pub trait SessionApi: Send + Sync {
     async fn pause(&self, session: &SessionId) -> Result<()>;
 
     /// Lets them go on. Brings an `Interrupted` session back: with its workspace and its conversation; what was under way
-    /// when it was interrupted is not run again, turns that waited go on.
+    /// when it was interrupted is not run again; turns that waited go on where its policy is [`OnInterrupt::Resume`], and have
+    /// failed otherwise.
+    ///
+    /// [`OnInterrupt::Resume`]: crate::lifetime::OnInterrupt::Resume
     async fn resume(&self, session: &SessionId) -> Result<()>;
 
     /// Renews the session's lease, from now on for as long as it was given. Without a lease it changes nothing.

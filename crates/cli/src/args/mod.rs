@@ -159,7 +159,8 @@ pub enum Command {
     /// Let a paused session's processes go on, or bring an interrupted session back
     ///
     /// An interrupted session is one whose container was lost. It comes back with its workspace and its conversation; what
-    /// was under way is not run again, and prompts that waited go on.
+    /// was under way is not run again. Prompts that waited go on when it was made with `--on-interrupt resume`; otherwise they
+    /// have failed when it was lost.
     Resume(TargetArgs),
     /// Renew a session's lease, from now on for as long as it was given
     Renew(TargetArgs),

@@ -34,7 +34,8 @@ impl Tool for Resume {
         name: "resume_session",
         title: "Resume a session",
         description: "Brings an interrupted session back, whose container was lost: with its workspace and its \
-            conversation. What was under way is not run again; prompts that waited go on. Also lets a paused session go on.",
+            conversation. What was under way is not run again; prompts that waited go on with `onInterrupt: \"resume\"`, and have \
+            failed otherwise. Also lets a paused session go on.",
         hints: Hints {
             read_only: false,
             destructive: false,
