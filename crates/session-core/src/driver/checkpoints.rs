@@ -16,16 +16,13 @@ use crate::checkpoint::{Checkpoint, CheckpointCause};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::EventKind;
 use crate::id::{SessionId, TurnId};
-use crate::runtime::ContainerState;
 use crate::session::{SIDECAR_LABEL, SessionInfo, WorkspaceSource};
-use crate::state::SessionState;
 use crate::store::{Batch, SessionRecord};
 use crate::workspace_tree;
 
 /// How long a turn waits for the checkpoint of the one before it.
 const TURN_PATIENCE: Duration = Duration::from_secs(5);
-/// How long the end of a session, or of this process, waits for its last checkpoint.
-const LAST_PATIENCE: Duration = Duration::from_secs(20);
+/// How long the end of this process waits for it.
 const FAREWELL_PATIENCE: Duration = Duration::from_secs(2);
 
 /// The checkpoints that a session's task takes.
@@ -66,7 +63,7 @@ impl Foundation {
 }
 
 /// Whether its work is kept without being asked for: a mounted directory is the host's, and a sidecar has no work.
-fn keeps_by_itself(info: &SessionInfo) -> bool {
+pub(super) fn keeps_by_itself(info: &SessionInfo) -> bool {
     !matches!(info.workspace, WorkspaceSource::Mount { .. }) && !info.labels.contains_key(SIDECAR_LABEL)
 }
 
@@ -114,7 +111,13 @@ impl Driver {
         Ok(base.map(|base| self.job_on(link, base, cause, turn)))
     }
 
-    fn job_on(&self, link: Link, base: String, cause: CheckpointCause, turn: Option<TurnId>) -> Job {
+    pub(super) fn job_on(
+        &self,
+        link: Link,
+        base: String,
+        cause: CheckpointCause,
+        turn: Option<TurnId>,
+    ) -> Job {
         Job {
             keeper: self.foundation.keeper(),
             foundation: self.foundation.clone(),
@@ -179,42 +182,6 @@ impl Driver {
         }
     }
 
-    /// Before the session is destroyed. Bounded: whoever destroys a session wants it gone.
-    pub(super) async fn last_checkpoint(&mut self) {
-        let taken = async {
-            let record = self.record().await?;
-            let askable = matches!(record.info.state, SessionState::Ready | SessionState::Busy);
-            let policy = self.foundation.checkpoints;
-            if !askable || !policy.automatic || !keeps_by_itself(&record.info) {
-                return Ok(());
-            }
-            let Some(base) = known_base(&record) else {
-                return Ok(());
-            };
-            // One that stands still would answer nothing.
-            let status = self.foundation.runtime.inspect(&self.container).await?;
-            if status.state != ContainerState::Running {
-                return Ok(());
-            }
-            let (link, _) = self.connect().await?;
-            let turn = self.active_turn().map(|active| active.id);
-            let job = self.job_on(link, base, CheckpointCause::Destroy, turn);
-            job.take_by_itself().await;
-            Ok::<(), Error>(())
-        };
-        match tokio::time::timeout(LAST_PATIENCE, taken).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::debug!(session = %self.id, %error, "there is no last checkpoint"),
-            Err(_) => {
-                let message = "the last checkpoint took too long, and the session was destroyed without it";
-                let error = Error::new(ErrorKind::LimitExceeded, "take a checkpoint", message);
-                tracing::warn!(session = %self.id, "{message}");
-                let error = error.with_context("limit_s", LAST_PATIENCE.as_secs()).report();
-                self.log(EventKind::Problem { error }).await;
-            }
-        }
-    }
-
     /// After the session was destroyed: its newest checkpoint stays.
     pub(super) async fn keep_newest_checkpoint(&self) {
         self.foundation.keeper().trim(&self.id, 1).await;
@@ -231,7 +198,7 @@ impl Driver {
 }
 
 /// The tree with which the workspace began, as far as it is known without asking.
-fn known_base(record: &SessionRecord) -> Option<String> {
+pub(super) fn known_base(record: &SessionRecord) -> Option<String> {
     match record.info.workspace {
         WorkspaceSource::Empty => Some(workspace_tree::EMPTY_TREE.to_owned()),
         _ => record.base_tree.clone(),
@@ -239,6 +206,15 @@ fn known_base(record: &SessionRecord) -> Option<String> {
 }
 
 impl Checkpoints {
+    /// Whether the session's events say already that it cannot be kept for this.
+    pub(super) fn was_told(&self, kind: ErrorKind) -> bool {
+        let told = self
+            .told
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        told.failure == Some(kind)
+    }
+
     fn begin(&mut self, work: impl Future<Output = ()> + Send + 'static) {
         while self.taking.try_join_next().is_some() {}
         self.begun = Some(Instant::now());
@@ -251,7 +227,7 @@ impl Checkpoints {
 }
 
 impl Job {
-    async fn take(&self) -> Result<Taken> {
+    pub(super) async fn take(&self) -> Result<Taken> {
         let _at_work = self.foundation.work.token();
         let taken = self
             .keeper

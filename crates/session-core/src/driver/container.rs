@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use super::inbox::Inbox;
 use super::sight::ended_with_engine;
-use super::{Driver, STEP_ATTEMPTS};
+use super::{Answer, Driver, Request, STEP_ATTEMPTS};
 use crate::error::{Error, ErrorKind, Result};
 use crate::lifetime::OnInterrupt;
 use crate::runtime::{ContainerEventKind, ContainerState, ContainerStatus, OwnedResource};
@@ -38,7 +39,27 @@ impl Driver {
         Ok(())
     }
 
-    pub(super) async fn resume(&mut self) -> Result<()> {
+    /// One that comes back may take long, and waits for nobody who could not wait for it.
+    pub(super) async fn resume_asked(&mut self, answer: Answer<()>, inbox: &mut Inbox) {
+        let lost = match self.record().await {
+            Ok(record) => matches!(record.info.state, SessionState::Interrupted { .. }),
+            Err(error) => return drop(answer.send(Err(error))),
+        };
+        if !lost {
+            return drop(answer.send(self.resume().await));
+        }
+        tokio::select! {
+            biased;
+            urgent = inbox.cannot_wait_for_comeback() => {
+                // What it has done by then is found by the next attempt, as after a kill.
+                self.comeback_broken_off().await;
+                inbox.put_back(Request::Resume(answer), urgent);
+            }
+            outcome = self.resume() => drop(answer.send(outcome)),
+        }
+    }
+
+    async fn resume(&mut self) -> Result<()> {
         let record = self.record().await?;
         record.info.state.permits(Operation::Resume)?;
         if matches!(record.info.state, SessionState::Interrupted { .. }) {

@@ -17,7 +17,8 @@ use crate::runtime::{
     BoxedByteStream, ContainerRuntime, ContainerSpec, PreparedImage, Progress, Storage, WorkspaceVolume,
 };
 use crate::session::{Carrier, SessionInfo, WorkspaceSource};
-use crate::state::Transition;
+use crate::state::{SessionState, Transition};
+use crate::state_dir::AgentLock;
 use crate::store::{Batch, SessionRecord};
 use crate::transfer::{PackOptions, pack_judged};
 
@@ -48,7 +49,7 @@ impl Progress for ProgressQueue {
 
 impl Driver {
     pub(super) async fn create(&mut self, plan: LaunchPlan) -> Result<()> {
-        let lock = self.foundation.state_dir.try_lock_agent(&self.id)?;
+        let lock = self.right_to_create().await.inspect_err(|_| self.ended = true)?;
         fail::fail_point!("driver.create.locked");
         self.account = plan.account.clone();
         let outcome = match self.launch(&plan.info, plan.restore.as_ref()).await {
@@ -80,6 +81,23 @@ impl Driver {
                 self.ended = true;
                 Err(error.with_context("session", self.id))
             }
+        }
+    }
+
+    /// Held by nobody else as long as it is made. Whoever came before has taken it for abandoned, and cleans up after it.
+    async fn right_to_create(&self) -> Result<AgentLock> {
+        let abandoned = || {
+            let message = "it was taken for abandoned before it was made";
+            Error::new(ErrorKind::Busy, "create the session", message)
+                .with_context("session", self.id)
+                .with_retryable(true)
+                .with_hint("try again; a request with a key needs another one")
+        };
+        let lock = self.foundation.state_dir.try_lock_agent(&self.id)?;
+        let lock = lock.ok_or_else(abandoned)?;
+        match self.record().await?.info.state {
+            SessionState::Creating => Ok(lock),
+            _ => Err(abandoned()),
         }
     }
 

@@ -6,15 +6,20 @@ use crate::error::{ErrorKind, Result};
 use crate::event::EventKind;
 use crate::lifetime::ExpiryCause;
 use crate::state::{SessionState, Transition};
-use crate::store::Batch;
+use crate::store::{Batch, SessionRecord};
 
 use super::Driver;
 
 impl Driver {
     pub(super) async fn destroy(&mut self) -> Result<()> {
-        self.last_checkpoint().await;
-        if self.transition(Transition::DestroyAsked).await? == SessionState::Destroyed {
-            return Ok(());
+        self.keep_last_work().await;
+        match self.transition(Transition::DestroyAsked).await {
+            Ok(SessionState::Destroyed) => return Ok(()),
+            Ok(_) => {}
+            Err(error) => {
+                self.stays_after_all().await;
+                return Err(error);
+            }
         }
         self.take_down().await
     }
@@ -26,7 +31,18 @@ impl Driver {
         if matches!(record.info.state, SessionState::Creating) || record.info.state.has_ended() {
             return Ok(false);
         }
-        self.last_checkpoint().await;
+        let ended = self.end_expired(&record, cause).await;
+        if !matches!(ended, Ok(true)) {
+            self.stays_after_all().await;
+            return ended;
+        }
+        self.take_down().await?;
+        Ok(true)
+    }
+
+    /// From here on its end is certain, unless it works after all.
+    async fn end_expired(&mut self, record: &SessionRecord, cause: ExpiryCause) -> Result<bool> {
+        self.expect_last_work().await?;
         let state = record.info.state.after(Transition::DestroyAsked)?;
         // One transaction tells why, makes the end certain, and sees every prompt that was accepted before it.
         let batch = Batch {
@@ -44,7 +60,6 @@ impl Driver {
             Err(error) => return Err(error),
         }
         tracing::info!(session = %self.id, ?cause, "the session ends by itself");
-        self.take_down().await?;
         Ok(true)
     }
 

@@ -1,6 +1,7 @@
 //! The way to a session's task: bounded requests in, the link out.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use session_link::Link;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -12,6 +13,7 @@ use super::{Answer, Driver, Foundation, QUEUE, Request};
 use crate::ambient::Ambient;
 use crate::error::{Error, ErrorKind, Result};
 use crate::gateway::ProviderAccount;
+use crate::runtime::ContainerEventKind;
 use crate::session::Carrier;
 use crate::store::SessionRecord;
 
@@ -20,6 +22,7 @@ use crate::store::SessionRecord;
 pub(crate) struct DriverHandle {
     requests: mpsc::Sender<Request>,
     link: watch::Receiver<Option<Linked>>,
+    coming_back: Arc<AtomicBool>,
 }
 
 impl DriverHandle {
@@ -31,11 +34,17 @@ impl DriverHandle {
     ) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (requests, inbox) = mpsc::channel(QUEUE);
         let (link_out, link) = watch::channel(None);
-        let driver = Driver::new(foundation, record, link_out);
+        let coming_back = Arc::<AtomicBool>::default();
+        let driver = Driver::new(foundation, record, link_out, coming_back.clone());
         // No request's child, whoever asked first for the session: the task serves all of them.
         let span = tracing::info_span!(parent: None, "session", session = %record.info.id);
         let task = driver.run(Inbox::new(inbox), shutdown).instrument(span);
-        (Self { requests, link }, task)
+        let handle = Self {
+            requests,
+            link,
+            coming_back,
+        };
+        (handle, task)
     }
 
     /// Whether the task has ended.
@@ -58,6 +67,16 @@ impl DriverHandle {
     /// Tells the task that there may be work, unless it has so much to do that it will look by itself.
     pub(crate) fn nudge(&self, account: Option<ProviderAccount>) {
         let _ = self.requests.try_send(Request::Work(account));
+    }
+
+    /// Tells the task what happened to its container, unless it has so much to do that it will look by itself.
+    pub(crate) fn container(&self, event: ContainerEventKind) {
+        let _ = self.requests.try_send(Request::Container(event));
+    }
+
+    /// Whether the task brings its session back, now or in a while.
+    pub(crate) fn is_coming_back(&self) -> bool {
+        self.coming_back.load(Ordering::Relaxed)
     }
 
     /// Has the task look at its container, unless it has so much to do that it will by itself.

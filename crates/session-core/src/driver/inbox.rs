@@ -46,6 +46,24 @@ impl Inbox {
         std::future::pending().await
     }
 
+    /// The next request that would wait for a session to come back in vain. Cancel-safe, as above. Whatever else only has the
+    /// container looked at has it looked at once.
+    pub(super) async fn cannot_wait_for_comeback(&mut self) -> Request {
+        while self.waiting.len() < QUEUE {
+            match self.requests.recv().await {
+                Some(request) if request.cannot_wait_for_comeback() => return request,
+                Some(Request::Look | Request::Container(_)) => {
+                    if !self.waiting.iter().any(|known| matches!(known, Request::Look)) {
+                        self.waiting.push_back(Request::Look);
+                    }
+                }
+                Some(request) => self.waiting.push_back(request),
+                None => break,
+            }
+        }
+        std::future::pending().await
+    }
+
     /// Puts a request back that was broken off for another one, behind that one.
     pub(super) fn put_back(&mut self, broken_off: Request, urgent: Request) {
         self.waiting.push_front(broken_off);
@@ -54,6 +72,18 @@ impl Inbox {
 }
 
 impl Request {
+    /// Whether its answer is another one, or its work worth less, once the session is back.
+    fn cannot_wait_for_comeback(&self) -> bool {
+        matches!(
+            self,
+            Self::Interrupt(_)
+                | Self::InterruptTurn(..)
+                | Self::Pause(_)
+                | Self::Destroy(_)
+                | Self::Expire(ExpiryCause::MaximumLife | ExpiryCause::LeaseLapsed, _)
+        )
+    }
+
     fn is_urgent(&self) -> bool {
         matches!(
             self,
@@ -66,5 +96,37 @@ impl Request {
                 | Self::Container(_)
                 | Self::Look
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::runtime::ContainerEventKind;
+
+    #[tokio::test]
+    async fn whoever_watches_the_container_fills_nothing_while_a_session_comes_back() {
+        let (requests, inbox) = mpsc::channel(QUEUE);
+        let mut inbox = Inbox::new(inbox);
+        let telling = tokio::spawn(async move {
+            for _ in 0..4 * QUEUE {
+                assert!(requests.send(Request::Look).await.is_ok());
+                let event = Request::Container(ContainerEventKind::Paused);
+                assert!(requests.send(event).await.is_ok());
+            }
+            let (answer, _) = oneshot::channel();
+            assert!(requests.send(Request::Refresh(answer)).await.is_ok());
+            let (answer, _) = oneshot::channel();
+            assert!(requests.send(Request::Destroy(answer)).await.is_ok());
+            requests
+        });
+        let urgent = inbox.cannot_wait_for_comeback().await;
+        assert!(matches!(urgent, Request::Destroy(_)));
+        let _open = telling.await.unwrap();
+        assert!(matches!(inbox.next().await, Some(Request::Look)));
+        assert!(matches!(inbox.next().await, Some(Request::Refresh(_))));
+        assert!(inbox.waiting.is_empty());
     }
 }

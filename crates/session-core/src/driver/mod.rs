@@ -30,6 +30,7 @@ mod handle;
 mod inbox;
 mod interface;
 mod interrupt;
+mod last_work;
 mod ledger;
 mod lines;
 mod owned_agent;
@@ -42,6 +43,7 @@ mod turns;
 mod watchdog;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -67,6 +69,7 @@ use crate::driver::connect::{Connection, Linked};
 use crate::driver::inbox::Inbox;
 use crate::driver::interface::OpenInterface;
 use crate::driver::interrupt::ForeignInterrupt;
+use crate::driver::last_work::LastWork;
 use crate::driver::owned_agent::OwnedAgent;
 use crate::driver::recover::Comeback;
 use crate::driver::retry::Retry;
@@ -76,6 +79,7 @@ use crate::gateway::{Admission, Gateway, ProviderAccount};
 use crate::id::{ContainerId, ContainerName, SessionId, TurnId};
 use crate::label::Signer;
 use crate::lifetime::{ExpiryCause, RecoveryPolicy};
+use crate::manager::Door;
 use crate::policy::mounts::HostPaths;
 use crate::runtime::{ContainerEventKind, ContainerRuntime};
 use crate::session::Carrier;
@@ -108,6 +112,8 @@ pub(crate) struct Foundation {
     pub(crate) sight: Arc<EngineSight>,
     /// How often and how soon a session is brought back.
     pub(crate) recovery: RecoveryPolicy,
+    /// How many are made, or brought back, at once.
+    pub(crate) door: Arc<Door>,
     /// How long a container may take to dial the socket before the bridge is tried.
     pub(crate) socket_patience: Duration,
     /// How long an interrupted agent may take before it is ended and started anew.
@@ -184,6 +190,7 @@ struct Driver {
     /// The tools of an agent that was ended to be started again.
     start_again: Option<Vec<String>>,
     checkpoints: Checkpoints,
+    last_work: LastWork,
     /// It was said that there will be neither diff nor checkpoints.
     told_of_no_git: bool,
     /// Held while a turn of it runs or waits, as far as this task knows.
@@ -196,7 +203,12 @@ struct Driver {
 }
 
 impl Driver {
-    fn new(foundation: Foundation, record: &SessionRecord, link_out: watch::Sender<Option<Linked>>) -> Self {
+    fn new(
+        foundation: Foundation,
+        record: &SessionRecord,
+        link_out: watch::Sender<Option<Linked>>,
+        coming: Arc<AtomicBool>,
+    ) -> Self {
         Self {
             id: record.info.id,
             container: record.container.clone(),
@@ -213,9 +225,10 @@ impl Driver {
             foreign_interrupt: None,
             start_again: None,
             checkpoints: Checkpoints::default(),
+            last_work: LastWork::default(),
             told_of_no_git: false,
             at_work: None,
-            comeback: Comeback::default(),
+            comeback: Comeback::new(coming),
             launched: None,
             ended: false,
         }
@@ -239,6 +252,19 @@ impl Driver {
                     }
                     () = self.take_work() => {}
                 }
+            }
+            if self.comeback.is_due() {
+                tokio::select! {
+                    biased;
+                    () = shutdown.cancelled() => break,
+                    request = inbox.cannot_wait_for_comeback() => {
+                        // As above; the attempt is due still.
+                        self.comeback_broken_off().await;
+                        self.handle(request, &mut inbox).await;
+                    }
+                    () = self.come_back() => {}
+                }
+                continue;
             }
             let deadline = self.next_deadline();
             // Every arm may be cancelled by another: requests, `cancelled` and `closed` lose nothing when dropped, the
@@ -337,10 +363,7 @@ impl Driver {
                 let outcome = self.pause().await;
                 let _ = answer.send(outcome);
             }
-            Request::Resume(answer) => {
-                let outcome = self.resume().await;
-                let _ = answer.send(outcome);
-            }
+            Request::Resume(answer) => self.resume_asked(answer, inbox).await,
             Request::Destroy(answer) => {
                 let outcome = self.destroy().await;
                 self.ended = outcome.is_ok();
@@ -453,7 +476,7 @@ impl Driver {
     }
 
     async fn deadline_passed(&mut self) {
-        self.attend_comeback().await;
+        self.attend_health().await;
         self.look_for_work().await;
         self.enforce().await;
         self.checkpoint_if_due().await;

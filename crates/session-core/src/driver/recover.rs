@@ -12,6 +12,8 @@
 //! that brings its manager down, or that never comes up, is given up after a few of them and waits for a person. A turn that
 //! ran is not run again. One process brings a session back: the one with its agent's lock.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -39,15 +41,31 @@ pub(super) struct Comeback {
     due: Option<(Instant, TaskTrackerToken)>,
     /// When it is said to be well.
     well_at: Option<Instant>,
+    /// What was recorded before the attempt that is being made.
+    uncounted: Option<RecoveryRecord>,
+    /// Whether it is brought back, for those who look from outside.
+    coming: Arc<AtomicBool>,
 }
 
 impl Comeback {
+    pub(super) fn new(coming: Arc<AtomicBool>) -> Self {
+        Self {
+            coming,
+            ..Self::default()
+        }
+    }
+
+    fn schedule(&mut self, due: Option<(Instant, TaskTrackerToken)>) {
+        self.coming.store(due.is_some(), Ordering::Relaxed);
+        self.due = due;
+    }
+
     pub(super) fn deadline(&self) -> Option<Instant> {
         let due = self.due.as_ref().map(|(at, _)| *at);
         due.into_iter().chain(self.well_at).min()
     }
 
-    fn is_due(&self) -> bool {
+    pub(super) fn is_due(&self) -> bool {
         self.due.as_ref().is_some_and(|(at, _)| *at <= Instant::now())
     }
 }
@@ -63,7 +81,7 @@ fn pause_of(recovery: &RecoveryRecord, policy: &RecoveryPolicy) -> Duration {
 }
 
 /// Whether nothing is known of the session after it, because nobody could look.
-fn engine_is_away(error: &Error) -> bool {
+pub(super) fn engine_is_away(error: &Error) -> bool {
     matches!(
         error.kind(),
         ErrorKind::EngineUnavailable | ErrorKind::EngineTimeout
@@ -100,24 +118,37 @@ impl Driver {
     }
 
     fn try_in(&mut self, pause: Duration) {
-        self.comeback.due = Some((Instant::now() + pause, self.foundation.work.token()));
+        let due = (Instant::now() + pause, self.foundation.work.token());
+        self.comeback.schedule(Some(due));
     }
 
-    /// What is due of both is done.
-    pub(super) async fn attend_comeback(&mut self) {
-        if self.comeback.is_due() {
-            let _at_work = self.comeback.due.take();
-            self.come_back().await;
-        }
+    /// Says that it is well when it has stayed up for long enough.
+    pub(super) async fn attend_health(&mut self) {
         if self.comeback.well_at.is_some_and(|at| at <= Instant::now()) {
             self.comeback.well_at = None;
             self.is_well().await;
         }
     }
 
-    /// By its policy, without anybody who waits for it.
-    async fn come_back(&mut self) {
+    /// Somebody could not wait for the attempt that was being made: it counts for nothing, and is made again. What it has done by
+    /// then is found by the next one, as after a kill.
+    pub(super) async fn comeback_broken_off(&mut self) {
+        self.drop_connection();
+        self.dismiss().await;
+        if let Some(before) = self.comeback.uncounted.take()
+            && let Err(error) = self.count_attempts(before).await
+        {
+            tracing::debug!(session = %self.id, %error, "an attempt that was broken off counts");
+        }
+    }
+
+    /// By its policy, without anybody who waits for it. It stays due until the end of the attempt.
+    pub(super) async fn come_back(&mut self) {
         let outcome = async {
+            // As many as are made at once, those that are made for the first time included, and no more than the host holds.
+            let Some(_turn) = self.foundation.door.turn_for_comeback() else {
+                return Ok(false);
+            };
             let record = self.record().await?;
             if record.info.state.name() != StateName::Interrupted {
                 return Ok(true);
@@ -127,7 +158,12 @@ impl Driver {
             }
             self.bring_back().await
         };
-        match outcome.await {
+        let outcome = outcome.await;
+        self.comeback.uncounted = None;
+        // Nobody who waits for work to end leaves in between.
+        let _at_work = self.foundation.work.token();
+        self.comeback.schedule(None);
+        match outcome {
             Ok(true) => {}
             Ok(false) => self.try_in(WAIT),
             Err(error) if engine_is_away(&error) => {
@@ -191,10 +227,13 @@ impl Driver {
 
     /// Somebody wants it back, whatever was tried before.
     pub(super) async fn bring_back_asked(&mut self) -> Result<()> {
+        let _turn = self.foundation.door.turn_for_asked_comeback().await?;
         self.count_attempts(RecoveryRecord::default()).await?;
-        match self.bring_back().await {
+        let outcome = self.bring_back().await;
+        self.comeback.uncounted = None;
+        match outcome {
             Ok(true) => {
-                self.comeback.due = None;
+                self.comeback.schedule(None);
                 Ok(())
             }
             Ok(false) => Err(
@@ -222,6 +261,7 @@ impl Driver {
         // An engine that is away is no attempt.
         let state = self.own_status(&record).await?.state;
         let attempts = record.recovery.attempts.min(self.max_attempts()) + 1;
+        self.comeback.uncounted = Some(record.recovery);
         let not_before = Timestamp::now() + self.foundation.recovery.pause(attempts);
         self.count_attempts(RecoveryRecord {
             attempts,
@@ -277,7 +317,7 @@ impl Driver {
         self.bring_back_work().await
     }
 
-    fn judge_places(&self, info: &SessionInfo) -> Result<Vec<JudgedDir>> {
+    pub(super) fn judge_places(&self, info: &SessionInfo) -> Result<Vec<JudgedDir>> {
         let host = &self.foundation.host;
         let mut judged = Vec::new();
         if let WorkspaceSource::Mount { path } = &info.workspace {
@@ -289,7 +329,7 @@ impl Driver {
         Ok(judged)
     }
 
-    async fn link_again(&mut self) -> Result<()> {
+    pub(super) async fn link_again(&mut self) -> Result<()> {
         let (io, carrier) = match self.listen()? {
             Some(listener) => self.dialled(&listener).await?,
             None => (
@@ -301,7 +341,7 @@ impl Driver {
     }
 
     /// One that does not start any more (what it mounts is gone, its files are damaged) makes room for a new one.
-    async fn start_or_launch(&mut self, info: &SessionInfo) -> Result<()> {
+    pub(super) async fn start_or_launch(&mut self, info: &SessionInfo) -> Result<()> {
         let runtime = self.foundation.runtime.clone();
         let container = self.container.clone();
         let listener = self.listen()?;
@@ -317,7 +357,7 @@ impl Driver {
         self.launch_anew(info).await
     }
 
-    async fn launch_anew(&mut self, info: &SessionInfo) -> Result<()> {
+    pub(super) async fn launch_anew(&mut self, info: &SessionInfo) -> Result<()> {
         let image = self.prepare(&info.image, info).await?;
         self.note_lost_workspace(info).await?;
         let listener = self.listen()?;
@@ -350,10 +390,8 @@ impl Driver {
         };
         self.foundation.store.commit(&self.id, batch).await?;
         tracing::info!(session = %self.id, ?cause, "the session is back");
-        self.comeback = Comeback {
-            due: None,
-            well_at: Some(Instant::now() + self.foundation.recovery.well_after),
-        };
+        self.comeback.schedule(None);
+        self.comeback.well_at = Some(Instant::now() + self.foundation.recovery.well_after);
         self.wants_work = true;
         Ok(())
     }

@@ -11,9 +11,10 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use tokio::sync::{Mutex, MutexGuard, OwnedSemaphorePermit, Semaphore};
 
-use super::SessionManager;
+use super::{SessionManager, lifetimes};
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::{Inserted, SessionRecord, Store};
 
@@ -51,7 +52,7 @@ impl Default for AdmissionPolicy {
 }
 
 /// Who may be made, of one process.
-pub(super) struct Door {
+pub(crate) struct Door {
     policy: AdmissionPolicy,
     /// Whether sessions run on this host.
     here: bool,
@@ -64,8 +65,8 @@ pub(super) struct Door {
 }
 
 /// The right to make a session, for as long as it is made.
-pub(super) struct Turn {
-    _place: OwnedSemaphorePermit,
+pub(crate) struct Turn {
+    _place: Option<OwnedSemaphorePermit>,
     _turn: OwnedSemaphorePermit,
 }
 
@@ -94,7 +95,7 @@ impl Door {
         let place = self.places.clone().try_acquire_owned().map_err(|_| full())?;
         let turn = self.turns.clone().acquire_owned().await.map_err(|_| full())?;
         Ok(Turn {
-            _place: place,
+            _place: Some(place),
             _turn: turn,
         })
     }
@@ -114,16 +115,43 @@ impl Door {
                 .with_context("limit", self.policy.max_sessions)
                 .with_hint("destroy sessions that are not needed any more, or wait until some end"));
         }
-        if self.here
-            && let Some(available) = std::fs::read_to_string(MEMORY)
+        self.has_memory()?;
+        Ok(guard)
+    }
+
+    /// A turn for a session that comes back by itself; `None` when it has to wait, for those that are being made or for
+    /// memory. Whoever asked for a session and waits comes before it.
+    pub(crate) fn turn_for_comeback(&self) -> Option<Turn> {
+        let turn = self.turns.clone().try_acquire_owned().ok()?;
+        self.has_memory().ok()?;
+        Some(Turn {
+            _place: None,
+            _turn: turn,
+        })
+    }
+
+    /// A turn for a session that somebody wants back.
+    ///
+    /// # Errors
+    /// `LimitExceeded` when too many wait already, or the host has too little memory left.
+    pub(crate) async fn turn_for_asked_comeback(&self) -> Result<Turn> {
+        let turn = self.enter().await?;
+        self.has_memory()?;
+        Ok(turn)
+    }
+
+    fn has_memory(&self) -> Result<()> {
+        let known = || {
+            std::fs::read_to_string(MEMORY)
                 .ok()
                 .and_then(|text| available(&text))
-        {
-            // What others are making has hardly begun to grow.
-            let making = self.most.saturating_sub(self.turns.available_permits());
-            self.judge_memory(available, making.max(1))?;
-        }
-        Ok(guard)
+        };
+        let Some(available) = self.here.then(known).flatten() else {
+            return Ok(());
+        };
+        // What others are making has hardly begun to grow.
+        let making = self.most.saturating_sub(self.turns.available_permits());
+        self.judge_memory(available, making.max(1))
     }
 
     fn judge_memory(&self, available: u64, making: usize) -> Result<()> {
@@ -141,15 +169,20 @@ impl Door {
 
 impl SessionManager {
     /// Records a session when there is room for it. Its maker holds its turn until it is made.
-    pub(super) async fn admit(&self, record: &SessionRecord) -> Result<(Option<Turn>, Inserted)> {
+    pub(super) async fn admit(&self, record: &mut SessionRecord) -> Result<(Option<Turn>, Inserted)> {
         let store = &self.inner.foundation.store;
         if let Some(key) = &record.idempotency_key
             && store.has_session_of_key(key).await?
         {
             return Ok((None, store.insert_session(record.clone()).await?));
         }
-        let turn = self.inner.door.enter().await?;
-        let _room = self.inner.door.room(store).await?;
+        let door = &self.inner.foundation.door;
+        let turn = door.enter().await?;
+        let _room = door.room(store).await?;
+        // From here on it is being made. Whoever finds it later without its maker judges by this.
+        let now = Timestamp::now();
+        (record.info.created_at, record.info.updated_at) = (now, now);
+        record.info.lease_until = record.info.lifetime.lease_ms.map(lifetimes::lease_until);
         Ok((Some(turn), store.insert_session(record.clone()).await?))
     }
 }

@@ -93,6 +93,15 @@ impl SessionManager {
             if agree(info, &found) || is_sidecar(info) {
                 continue;
             }
+            let interrupted = matches!(info.state, SessionState::Interrupted { .. });
+            if interrupted
+                && self
+                    .live_driver(&info.id)
+                    .is_some_and(|driver| driver.is_coming_back())
+            {
+                // It knows, and looks when it is tried.
+                continue;
+            }
             if let Some(record) = store.session(&info.id).await? {
                 self.driver(&record).look();
             }

@@ -54,7 +54,7 @@ impl SessionManager {
             "create the session"
         ));
         record.request_digest = digest;
-        let (_turn, inserted) = self.admit(&record).await?;
+        let (_turn, inserted) = self.admit(&mut record).await?;
         if let Inserted::Existing(existing) = inserted {
             return self.wait_created(&existing.info.id).await;
         }

@@ -33,12 +33,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use self::admission::AdmissionPolicy;
+pub(crate) use self::admission::Door;
 pub use self::adopt::Adopted;
 use crate::activity::WatchdogPolicy;
 use crate::agent::{AgentDriver, ClaudeCode};
 use crate::audit::AuditLog;
 use crate::checkpoint::CheckpointPolicy;
-use crate::driver::{DriverHandle, Foundation, Request};
+use crate::driver::{DriverHandle, Foundation};
 use crate::egress::Presets;
 use crate::error::{Error, ErrorKind, Result};
 use crate::gateway::{Gateway, ProviderAccount};
@@ -149,7 +150,6 @@ struct Inner {
     terminals: terminals::Terminals,
     /// One run of the reconciler at a time: what it says is what it does.
     sweeping: tokio::sync::Mutex<()>,
-    door: admission::Door,
     /// How many sessions this process will end by itself.
     timed: AtomicUsize,
     shutdown: CancellationToken,
@@ -187,6 +187,7 @@ impl SessionManager {
     ) -> Result<Self> {
         let signer = Signer::new(state_dir.signing_key()?);
         let store = Store::open(&state_dir).await?;
+        let here = runtime.capability().host_mounts;
         let foundation = Foundation {
             state_dir: Arc::new(state_dir),
             store,
@@ -197,6 +198,7 @@ impl SessionManager {
             host: options.host.clone(),
             sight: Arc::default(),
             recovery: options.recovery,
+            door: Arc::new(Door::new(options.admission, here)),
             socket_patience: options.socket_patience,
             interrupt_grace: options.interrupt_grace,
             certificates: options
@@ -209,10 +211,8 @@ impl SessionManager {
             work: TaskTracker::new(),
         };
         let shutdown = CancellationToken::new();
-        let here = foundation.runtime.capability().host_mounts;
         let manager = Self {
             inner: Arc::new(Inner {
-                door: admission::Door::new(options.admission, here),
                 options,
                 audit: AuditLog::new(foundation.store.clone()),
                 foundation,
@@ -414,7 +414,8 @@ impl SessionManager {
                     while let Some(Ok(event)) = events.next().await {
                         let session = ContainerName::session(event.name.as_str());
                         if let Some(driver) = session.and_then(|session| self.live_driver(&session)) {
-                            let _ = driver.tell(Request::Container(event.kind)).await;
+                            // Never waits for one session: the others' events come by the same stream.
+                            driver.container(event.kind);
                         }
                     }
                     foundation.sight.went_away();

@@ -40,6 +40,33 @@ async fn calls(dials: bool) -> usize {
 }
 
 #[tokio::test]
+async fn a_session_is_as_old_as_its_making_however_long_it_waited_for_it() {
+    let world = World::new();
+    let delay = Duration::from_millis(800);
+    let plan = FaultPlan::none().always(Operation::Launch, Fault::Delay(delay));
+    world.site.faulty.set_plan(plan);
+    let options = ManagerOptions {
+        admission: AdmissionPolicy {
+            concurrent_creations: 1,
+            ..world.site.options().admission
+        },
+        ..world.site.options()
+    };
+    let manager = world.manager_of(options).await;
+    let (one, other) = tokio::join!(
+        manager.create(CreateSession::default()),
+        manager.create(CreateSession::default())
+    );
+    let apart = one
+        .unwrap()
+        .created_at
+        .duration_since(other.unwrap().created_at)
+        .unsigned_abs();
+    assert!(apart >= delay, "{apart:?}");
+    world.finish(&manager).await;
+}
+
+#[tokio::test]
 async fn whichever_call_fails_nothing_is_left_and_the_record_says_failed() {
     for dials in [true, false] {
         let count = calls(dials).await;

@@ -3,17 +3,21 @@
 //! git is real here, in the containers' own directories.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use session_core::api::SessionApi;
+use session_core::checkpoint::RestoreRequest;
 use session_core::error::ErrorKind;
-use session_core::event::EventKind;
+use session_core::event::{Event, EventKind};
 use session_core::id::SessionId;
+use session_core::lifetime::Lifetime;
 use session_core::session::{CreateSession, WorkspaceSource};
 use session_core::state::{SessionState, StateName};
+use testkit::faults::{Fault, FaultPlan, Operation};
 use testkit::harness::ManagerProcess;
 use testkit::memory::{Exit, MemoryContainer};
 
-use super::world::{World, ask, create, inspected, recorded, soon, stored};
+use super::world::{World, ask, create, inspected, reaches, recorded, soon, stored};
 
 /// A world with git, and a project of which sessions have copies.
 struct Project {
@@ -31,7 +35,12 @@ impl Project {
     }
 
     async fn copy(&self, manager: &ManagerProcess) -> SessionId {
+        self.copy_for(manager, Lifetime::default()).await
+    }
+
+    async fn copy_for(&self, manager: &ManagerProcess, lifetime: Lifetime) -> SessionId {
         let request = CreateSession {
+            lifetime,
             workspace: WorkspaceSource::Copy {
                 path: self.path.clone(),
             },
@@ -66,10 +75,7 @@ fn lose_the_workspace_alone(container: &MemoryContainer) {
 /// How often the project was read.
 async fn copies(manager: &ManagerProcess, session: &SessionId) -> usize {
     let events = stored(manager, session).await;
-    let copied = |event: &&_| {
-        let event: &session_core::event::Event = event;
-        matches!(event.kind, EventKind::FilesCopied { inward: true, .. })
-    };
+    let copied = |event: &&Event| matches!(event.kind, EventKind::FilesCopied { inward: true, .. });
     events.iter().filter(copied).count()
 }
 
@@ -177,4 +183,109 @@ async fn a_workspace_that_cannot_be_filled_is_not_taken_for_one_that_was_kept() 
     world.site.memory.remove_program("find");
     soon("the resume", manager.resume(&session)).await.unwrap();
     world.finish(&manager).await;
+}
+
+/// Ways in which a session stands still, or is gone, while its work is there.
+const STILL: [fn(&MemoryContainer); 3] = [
+    MemoryContainer::pause,
+    MemoryContainer::kill,
+    MemoryContainer::remove_without_storage,
+];
+
+/// It lives for a moment.
+fn brief() -> Lifetime {
+    Lifetime {
+        max_ms: Some(2_500),
+        ..Lifetime::default()
+    }
+}
+
+/// What is brought back of a session that has ended.
+async fn brought_back(project: &Project, manager: &ManagerProcess, session: &SessionId) -> Option<String> {
+    let request = RestoreRequest {
+        session: *session,
+        checkpoint: None,
+        owner: None,
+        idempotency_key: None,
+    };
+    let again = soon("a restore", manager.restore(request)).await.unwrap().id;
+    project.read(&again, "mine.txt")
+}
+
+async fn problems(manager: &ManagerProcess, session: &SessionId) -> usize {
+    let events = stored(manager, session).await;
+    let is_problem = |event: &&Event| matches!(event.kind, EventKind::Problem { .. });
+    events.iter().filter(is_problem).count()
+}
+
+#[tokio::test]
+async fn a_session_that_ends_by_itself_while_it_stands_still_leaves_its_work() {
+    for how in STILL {
+        let project = Project::new();
+        let manager = project.world.supervisor().await;
+        let session = project.copy_for(&manager, brief()).await;
+        project.write(&session, "mine.txt", "work\n");
+        how(&project.world.container(&session));
+        reaches(&manager, &session, StateName::Destroyed).await;
+        let work = brought_back(&project, &manager, &session).await;
+        assert_eq!(work.as_deref(), Some("work\n"));
+        assert_eq!(problems(&manager, &session).await, 0);
+        project.world.finish(&manager).await;
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_is_destroyed_while_it_stands_still_leaves_its_work() {
+    for how in STILL {
+        let project = Project::new();
+        let manager = project.world.manager().await;
+        let session = project.copy(&manager).await;
+        project.write(&session, "mine.txt", "work\n");
+        how(&project.world.container(&session));
+        let state = inspected(&manager, &session).await.name();
+        assert!(matches!(state, StateName::Paused | StateName::Interrupted));
+        soon("the end", manager.destroy(&session)).await.unwrap();
+        let work = brought_back(&project, &manager, &session).await;
+        assert_eq!(work.as_deref(), Some("work\n"));
+        project.world.finish(&manager).await;
+    }
+}
+
+#[tokio::test]
+async fn an_end_without_the_last_work_is_told_when_somebody_wanted_it() {
+    let project = Project::new();
+    let manager = project.world.manager().await;
+    let session = project.copy(&manager).await;
+    project.world.container(&session).pause();
+    inspected(&manager, &session).await;
+    let plan = FaultPlan::none().always(Operation::Resume, Fault::FailBefore);
+    project.world.site.faulty.set_plan(plan);
+    soon("the end", manager.destroy(&session)).await.unwrap();
+    assert_eq!(problems(&manager, &session).await, 1);
+    project.world.finish(&manager).await;
+}
+
+#[tokio::test]
+async fn an_end_whose_work_cannot_be_kept_is_put_off_and_the_session_is_as_it_was() {
+    let project = Project::new();
+    let manager = project.world.supervisor().await;
+    let session = project.copy_for(&manager, brief()).await;
+    project.write(&session, "mine.txt", "work\n");
+    project.world.container(&session).pause();
+    reaches(&manager, &session, StateName::Paused).await;
+    // What it is let go on for fails.
+    project.world.site.memory.program("sh", async |_| Exit::Code(1));
+    let told = async {
+        while problems(&manager, &session).await == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    soon("the reason", told).await;
+    reaches(&manager, &session, StateName::Paused).await;
+    project.world.site.memory.add_git();
+    reaches(&manager, &session, StateName::Destroyed).await;
+    assert_eq!(problems(&manager, &session).await, 1, "told once");
+    let work = brought_back(&project, &manager, &session).await;
+    assert_eq!(work.as_deref(), Some("work\n"));
+    project.world.finish(&manager).await;
 }

@@ -11,6 +11,7 @@
 mod agents;
 mod chaos;
 mod checkpoints;
+mod coming_back;
 mod commands;
 mod creation;
 mod daemon;
