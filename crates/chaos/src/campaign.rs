@@ -30,6 +30,10 @@ pub(crate) enum Kind {
     Restarts { kills: u64 },
     /// The same, with a state directory that has no room now and then.
     FullDisk { kills: u64 },
+    /// The same, with a clock that jumps because of this library.
+    Clocks { kills: u64, library: PathBuf },
+    /// The same, on a real engine that is killed too.
+    EngineRestarts { kills: u64 },
     /// So many kills at random times, on a real engine.
     Docker { kills: u64 },
     /// So many kills at each of these points.
@@ -60,6 +64,8 @@ impl Kind {
             Self::Storms { .. } => "storms",
             Self::Restarts { .. } => "restarts",
             Self::FullDisk { .. } => "full-disk",
+            Self::Clocks { .. } => "clocks",
+            Self::EngineRestarts { .. } => "engine-restarts",
             Self::Docker { .. } => "docker",
             Self::Points { .. } => "points",
         }
@@ -68,7 +74,8 @@ impl Kind {
     fn weather(&self) -> Weather {
         match self {
             Self::Storms { .. } => Weather::Storms,
-            Self::Restarts { .. } => Weather::Restarts,
+            Self::Restarts { .. } | Self::EngineRestarts { .. } => Weather::Restarts,
+            Self::Clocks { .. } => Weather::Clocks,
             Self::FullDisk { .. } => Weather::FullDisk,
             Self::Random { .. } | Self::Docker { .. } | Self::Points { .. } => Weather::Calm,
         }
@@ -81,6 +88,8 @@ impl Kind {
             | Self::Storms { kills }
             | Self::Restarts { kills }
             | Self::FullDisk { kills }
+            | Self::Clocks { kills, .. }
+            | Self::EngineRestarts { kills }
             | Self::Docker { kills } => {
                 let whole = usize::try_from(kills / KILLS).unwrap_or(usize::MAX);
                 let mut worlds = vec![vec![Strike::Random; count(KILLS)]; whole];
@@ -123,10 +132,14 @@ impl Campaign {
         let plans = worlds.map(|(strikes, number)| Plan {
             program: self.program.clone(),
             seed: dice.stream(number).draw() >> 16,
-            engine: if matches!(self.kind, Kind::Docker { .. }) {
-                EngineKind::Docker
-            } else {
-                EngineKind::Memory
+            engine: match self.kind {
+                Kind::Docker { .. } => EngineKind::Docker,
+                Kind::EngineRestarts { .. } => EngineKind::OwnDocker,
+                _ => EngineKind::Memory,
+            },
+            clock: match &self.kind {
+                Kind::Clocks { library, .. } => Some(library.clone()),
+                _ => None,
             },
             clients: CLIENTS,
             strikes,

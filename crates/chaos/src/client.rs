@@ -13,7 +13,7 @@ use session_core::command::{CommandEvent, CommandRequest, OnDisconnect};
 use session_core::error::{Error, ErrorKind, Result};
 use session_core::event::{Event, EventKind};
 use session_core::id::{SessionId, TurnId};
-use session_core::lifetime::OnInterrupt;
+use session_core::lifetime::{Lifetime, OnInterrupt};
 use session_core::session::{CreateSession, PromptRequest};
 use session_core::state::SessionState;
 use session_core::turn::{TurnInfo, TurnStatus};
@@ -31,6 +31,8 @@ const PATIENCE: Duration = Duration::from_secs(90);
 const PAUSE: Duration = Duration::from_millis(4);
 /// A client has better things to do than to wait longer for a session while daemons die.
 const HURRY: Duration = Duration::from_secs(3);
+/// No session of a campaign lives for an hour. One that ends by itself was misled by the clock.
+const HOUR_MS: u64 = 60 * 60 * 1000;
 /// The label by which sessions of one key are found again.
 pub(crate) const KEY_LABEL: &str = "chaos";
 
@@ -57,6 +59,17 @@ pub(crate) struct Counts {
     pub(crate) commands: AtomicU64,
     pub(crate) events: AtomicU64,
     pub(crate) retries: AtomicU64,
+}
+
+/// Where clocks jump, sessions have limits that only a wrong clock can find reached.
+fn lifetime(weather: Weather) -> Lifetime {
+    let limit = (weather == Weather::Clocks).then_some(HOUR_MS);
+    Lifetime {
+        idle_ms: limit,
+        max_ms: limit,
+        lease_ms: limit,
+        keep_on_failure: false,
+    }
 }
 
 /// One client, which works on one session after the other.
@@ -114,6 +127,7 @@ impl Client {
             } else {
                 OnInterrupt::Stop
             },
+            lifetime: lifetime(self.shared.weather),
             labels: [(KEY_LABEL.to_owned(), key.to_owned())].into(),
             ..CreateSession::default()
         };
@@ -310,7 +324,7 @@ impl Shared {
     /// Whether the same may be asked again and mean the same.
     fn passes(&self, error: &Error) -> bool {
         let weather = match self.weather {
-            Weather::Calm | Weather::Storms => false,
+            Weather::Calm | Weather::Storms | Weather::Clocks => false,
             // It comes back.
             Weather::Restarts => matches!(error.kind(), ErrorKind::StateConflict | ErrorKind::ContainerLost),
             Weather::FullDisk => error.kind() == ErrorKind::HostIo,

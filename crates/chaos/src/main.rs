@@ -7,6 +7,7 @@
 
 mod campaign;
 mod client;
+mod clock;
 mod daemon;
 mod dice;
 mod disk;
@@ -59,6 +60,21 @@ enum Command {
     FullDisk {
         /// How many
         #[arg(long, default_value_t = 200)]
+        kills: u64,
+    },
+    /// The same, with a clock that jumps
+    Clocks {
+        /// How many
+        #[arg(long, default_value_t = 200)]
+        kills: u64,
+        /// libfaketime
+        #[arg(long)]
+        library: PathBuf,
+    },
+    /// The same with the real agent, on a Docker engine of its own that is killed too; for root
+    EngineRestarts {
+        /// How many
+        #[arg(long, default_value_t = 100)]
         kills: u64,
     },
     /// Kill daemons at random times, on the Docker engine of this machine
@@ -128,6 +144,8 @@ fn run(cli: Cli) -> std::io::Result<bool> {
         Command::Storms { kills } => Kind::Storms { kills },
         Command::Restarts { kills } => Kind::Restarts { kills },
         Command::FullDisk { kills } => Kind::FullDisk { kills },
+        Command::Clocks { kills, library } => Kind::Clocks { kills, library },
+        Command::EngineRestarts { kills } => Kind::EngineRestarts { kills },
         Command::Docker { kills } => Kind::Docker { kills },
         Command::Points { list, times } => Kind::Points {
             names: points(&std::fs::read_to_string(list)?),

@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 use crate::client::{Client, Counts, Finished, Shared};
+use crate::clock::Clock;
 use crate::daemon::{Beginning, Daemon, Launcher};
 use crate::dice::Dice;
 use crate::disk::SmallDisk;
@@ -52,6 +53,8 @@ pub(crate) enum Weather {
     Restarts,
     /// The state directory's file system is full for a while.
     FullDisk,
+    /// The time of day jumps.
+    Clocks,
 }
 
 impl Weather {
@@ -70,6 +73,8 @@ pub(crate) struct Plan {
     pub(crate) clients: u64,
     pub(crate) strikes: Vec<Strike>,
     pub(crate) weather: Weather,
+    /// The library that makes the clock jump, where it does.
+    pub(crate) clock: Option<PathBuf>,
     /// Clients run commands.
     pub(crate) commands: bool,
 }
@@ -140,6 +145,7 @@ struct World {
     engine: Engine,
     shared: Arc<Shared>,
     dice: Dice,
+    clock: Option<Clock>,
     /// Taken away, and then removed, after everything that lives in them.
     _small: Option<SmallDisk>,
     _dir: TempDir,
@@ -151,12 +157,16 @@ impl World {
         let engine = Engine::start(plan.engine, dir.path()).await?;
         let small = match plan.weather {
             Weather::FullDisk => Some(SmallDisk::mount(&dir.path().join("state"))?),
-            Weather::Calm | Weather::Storms | Weather::Restarts => None,
+            Weather::Calm | Weather::Storms | Weather::Restarts | Weather::Clocks => None,
         };
+        let clock = plan.clock.as_deref();
+        let clock = clock.map(|library| Clock::new(library, dir.path())).transpose()?;
+        let mut environment = engine.environment();
+        environment.extend(clock.iter().flat_map(Clock::environment));
         let launcher = Launcher {
             program: plan.program.clone(),
             dir: dir.path().to_owned(),
-            environment: engine.environment(),
+            environment,
         };
         let api = HttpSessions::unix(launcher.socket()).map_err(io::Error::other)?;
         let shared = Shared {
@@ -173,6 +183,7 @@ impl World {
             launcher,
             shared: Arc::new(shared),
             dice: Dice::new(plan.seed),
+            clock,
             _small: small,
             _dir: dir,
         })
@@ -209,6 +220,10 @@ impl World {
     }
 
     async fn random(&self, plan: &Plan, dice: &mut Dice, outcome: &mut Outcome) -> io::Result<()> {
+        // A machine may come up with another time than it went down with.
+        if dice.once_in(4) {
+            self.jump(dice)?;
+        }
         let mut daemon = self.launcher.start(None)?;
         let mut life = dice.time(plan.engine.pace().life);
         if dice.once_in(LONG_LIVED) {
@@ -249,9 +264,9 @@ impl World {
                 sleep(lasting).await;
                 memory.set_down(false);
             }
-            (Weather::Restarts, Some(memory)) => {
+            (Weather::Restarts, _) => {
                 sleep(lasting).await;
-                memory.restart();
+                self.engine.restart().await?;
             }
             (Weather::FullDisk, _) => {
                 let filler = self.launcher.state().join("filler");
@@ -259,9 +274,17 @@ impl World {
                 sleep(lasting).await;
                 std::fs::remove_file(&filler)?;
             }
-            (Weather::Calm | Weather::Storms | Weather::Restarts, _) => {}
+            (Weather::Clocks, _) => {
+                sleep(lasting).await;
+                self.jump(dice)?;
+            }
+            (Weather::Calm | Weather::Storms, _) => {}
         }
         Ok(())
+    }
+
+    fn jump(&self, dice: &mut Dice) -> io::Result<()> {
+        self.clock.as_ref().map_or(Ok(()), |clock| clock.jump(dice))
     }
 
     /// Whether the point was reached, and the daemon died there.

@@ -1,7 +1,9 @@
 //! The socket carrier: dials every socket that a host puts into the link directory.
 //!
-//! The directory is watched, not polled. A socket is dialled when it appears or is touched, and again when that happens
+//! The directory is watched, not polled, where the kernel gives us a watch. A socket is dialled when it appears or is touched, and again when that happens
 //! while its link is up or after it ended; one that refuses belongs to a host that died.
+
+mod changes;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -11,18 +13,15 @@ use std::{
     rc::Rc,
 };
 
-use futures::StreamExt;
-use inotify::{EventMask, Inotify, WatchMask};
+use inotify::Inotify;
 use session_link::listener::SUFFIX;
 use tokio::{net::UnixStream, task::JoinSet};
 
+use self::changes::{Change, Changes};
 use crate::{diagnose, init::Init, session};
 
 /// Links at once; a container has one host, two while one takes over from another.
 const MAX_LINKS: usize = 16;
-
-/// Bytes for events: some hundred at once.
-const EVENTS: usize = 8 << 10;
 
 /// Watches `directory` and keeps a link to every host in it.
 pub(crate) async fn run(init: Rc<Init>, directory: PathBuf) {
@@ -35,12 +34,7 @@ pub(crate) async fn run(init: Rc<Init>, directory: PathBuf) {
 }
 
 async fn watch(init: Rc<Init>, directory: &Path) -> io::Result<()> {
-    let inotify = Inotify::init()?;
-    inotify.watches().add(
-        directory,
-        WatchMask::CREATE | WatchMask::MOVED_TO | WatchMask::ATTRIB,
-    )?;
-    let mut events = inotify.into_event_stream(vec![0; EVENTS])?;
+    let mut changes = Changes::of(directory, Inotify::init)?;
     let mut dialer = Dialer {
         init,
         directory: directory.to_owned(),
@@ -51,11 +45,10 @@ async fn watch(init: Rc<Init>, directory: &Path) -> io::Result<()> {
     dialer.scan()?;
     loop {
         tokio::select! {
-            // Cancel-safe: events that were not taken stay with the kernel or the stream.
-            event = events.next() => match event {
-                Some(Ok(event)) if event.mask.contains(EventMask::Q_OVERFLOW) => dialer.scan()?,
-                Some(Ok(event)) => if let Some(name) = event.name { dialer.seen(&name) },
-                Some(Err(error)) => return Err(error),
+            // Cancel-safe: see there.
+            change = changes.next() => match change? {
+                Some(Change::Names(names)) => names.iter().for_each(|name| dialer.seen(name)),
+                Some(Change::Anything) => dialer.scan()?,
                 None => return Ok(()),
             },
             // Cancel-safe: a link that ended is still there at the next call.

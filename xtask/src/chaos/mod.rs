@@ -10,10 +10,16 @@ use xtask::process::Tool;
 use xtask::reporter::Reporter;
 use xtask::workspace;
 
+use crate::apt;
+
 /// The page on which a campaign is published.
 const PAGE: &str = "docs/reliability.md";
 /// The list of named points.
 const POINTS: &str = "docs/reliability/fault-points.md";
+/// Debian's package of the clock that jumps.
+const FAKETIME: &str = "libfaketime";
+/// What it is below one of the directories of `/usr/lib`, which is named after the machine's architecture.
+const FAKETIME_FILE: &str = "faketime/libfaketime.so.1";
 /// A part takes no longer, unless it hangs.
 const LIMIT: Duration = Duration::from_secs(12 * 60 * 60);
 
@@ -61,21 +67,33 @@ pub(crate) enum Part {
     Restarts,
     /// Kills while the disk is full now and then; needs root
     FullDisk,
+    /// Kills while the clock jumps; installs libfaketime
+    Clocks,
+    /// Kills of a Docker engine of its own, and of daemons; needs root and the session image
+    EngineRestarts,
     /// Kills at random times on the Docker engine of this machine
     Docker,
 }
 
 impl Part {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 8] = [
         Self::Random,
         Self::Points,
         Self::Storms,
         Self::Restarts,
         Self::FullDisk,
+        Self::Clocks,
+        Self::EngineRestarts,
         Self::Docker,
     ];
     /// What needs no engine and no privilege.
-    const SHORT: [Self; 4] = [Self::Random, Self::Points, Self::Storms, Self::Restarts];
+    const SHORT: [Self; 5] = [
+        Self::Random,
+        Self::Points,
+        Self::Storms,
+        Self::Restarts,
+        Self::Clocks,
+    ];
 
     fn args(self, short: bool) -> Vec<String> {
         let args: &[&str] = match (self, short) {
@@ -89,6 +107,10 @@ impl Part {
             (Self::Restarts, true) => &["restarts", "--kills", "60", "--seconds", "30"],
             (Self::FullDisk, false) => &["full-disk", "--kills", "500"],
             (Self::FullDisk, true) => &["full-disk", "--kills", "60", "--seconds", "30"],
+            (Self::Clocks, false) => &["clocks", "--kills", "1000"],
+            (Self::Clocks, true) => &["clocks", "--kills", "60", "--seconds", "30"],
+            (Self::EngineRestarts, false) => &["engine-restarts", "--kills", "100"],
+            (Self::EngineRestarts, true) => &["engine-restarts", "--kills", "10", "--seconds", "60"],
             (Self::Docker, false) => &["docker", "--kills", "200"],
             (Self::Docker, true) => &["docker", "--kills", "20", "--seconds", "60"],
         };
@@ -102,6 +124,8 @@ impl Part {
             Self::Storms => "kills while the engine hangs and goes away",
             Self::Restarts => "kills while the engine restarts",
             Self::FullDisk => "kills while the disk is full",
+            Self::Clocks => "kills while the clock jumps",
+            Self::EngineRestarts => "kills of a real engine and of daemons",
             Self::Docker => "kills on a real engine",
         }
     }
@@ -118,7 +142,7 @@ pub(crate) fn run(args: &Args, reporter: &Reporter) -> Result<()> {
         .into_iter()
         .filter(|part| args.part.is_none_or(|only| only == *part));
     for part in parts {
-        let mut tool = program("chaos").args(part.args(args.short)).args(how(args));
+        let mut tool = tool_of(part, args.short, reporter)?.args(how(args));
         if args.write {
             tool = tool.arg("--results").arg(&results);
         }
@@ -139,9 +163,32 @@ pub(crate) fn short(reporter: &Reporter) -> Result<()> {
         build(reporter)?;
     }
     for part in Part::SHORT {
-        judged(part, program("chaos").args(part.args(true)), reporter)?;
+        judged(part, tool_of(part, true, reporter)?, reporter)?;
     }
     Ok(())
+}
+
+/// What runs a part, with what it needs.
+fn tool_of(part: Part, short: bool, reporter: &Reporter) -> Result<Tool> {
+    let tool = program("chaos").args(part.args(short));
+    if part != Part::Clocks {
+        return Ok(tool);
+    }
+    if faketime().is_none() {
+        apt::install(&[FAKETIME], reporter)?;
+    }
+    let library = faketime().ok_or_else(|| {
+        Error::new(format!("{FAKETIME} is not installed"))
+            .hint("install it, or run the other parts with `--part`")
+    })?;
+    Ok(tool.arg("--library").arg(library))
+}
+
+fn faketime() -> Option<PathBuf> {
+    let directories = std::fs::read_dir("/usr/lib").into_iter().flatten().flatten();
+    directories
+        .map(|directory| directory.path().join(FAKETIME_FILE))
+        .find(|file| file.is_file())
 }
 
 fn how(args: &Args) -> Vec<String> {

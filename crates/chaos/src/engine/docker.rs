@@ -11,6 +11,8 @@ use session_core::label::Signer;
 use session_core::runtime::ContainerRuntime as _;
 use session_core::state_dir::StateDir;
 use testkit::model::{ApiRequest, Message, ModelServer, Reply, Script};
+use testkit::second_engine::SecondEngine;
+use tokio::sync::Mutex;
 
 use super::{TASK, answer_to, work_of};
 use crate::client::Finished;
@@ -20,23 +22,58 @@ const LEDGER: &str = "/workspace/ledger";
 const PROMPT: &str = "prompt ";
 const COMMAND: &str = "command ";
 
+/// What sessions are made of. `cargo xtask image` builds it.
+const IMAGE: &str = "cofferdam-session:latest";
+/// Where the engine of the machine listens.
+const SOCKET: &str = "/var/run/docker.sock";
+
 pub(crate) struct Docker {
     model: ModelServer,
     runtime: DockerRuntime,
     state: PathBuf,
+    /// Where the world's own one listens.
+    host: Option<String>,
+    /// Of this world alone.
+    own: Option<Mutex<SecondEngine>>,
+}
+
+/// Starts an engine that may be killed, with what sessions are made of.
+pub(super) async fn own_engine(root: &Path) -> io::Result<SecondEngine> {
+    if let Some(why) = SecondEngine::unavailable() {
+        return Err(io::Error::other(why));
+    }
+    let engine = SecondEngine::open(root).await?;
+    engine.load(Path::new(SOCKET), &[IMAGE]).await?;
+    Ok(engine)
 }
 
 impl Docker {
-    pub(super) async fn start(state: &Path) -> io::Result<Self> {
+    pub(super) async fn start(dir: &Path, own: Option<SecondEngine>) -> io::Result<Self> {
+        let host = own.as_ref().map(SecondEngine::host);
+        let options = DockerOptions {
+            host: host.clone(),
+            ..DockerOptions::default()
+        };
         Ok(Self {
             model: ModelServer::start(Script::new().answer(at_work).forever()).await?,
-            runtime: DockerRuntime::connect(DockerOptions::default()).map_err(io::Error::other)?,
-            state: state.to_owned(),
+            runtime: DockerRuntime::connect(options).map_err(io::Error::other)?,
+            state: dir.join("state"),
+            host,
+            own: own.map(Mutex::new),
         })
     }
 
     pub(super) fn environment(&self) -> Vec<(OsString, OsString)> {
-        vec![("ANTHROPIC_BASE_URL".into(), self.model.url().into())]
+        let model = ("ANTHROPIC_BASE_URL".into(), self.model.url().into());
+        let own = self.host.as_ref().map(|host| ("DOCKER_HOST".into(), host.into()));
+        std::iter::once(model).chain(own).collect()
+    }
+
+    pub(super) async fn restart(&self) -> io::Result<()> {
+        match &self.own {
+            Some(own) => own.lock().await.restart().await,
+            None => Ok(()),
+        }
     }
 
     pub(super) async fn left_over(&self) -> Vec<String> {

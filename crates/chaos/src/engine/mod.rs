@@ -25,6 +25,8 @@ pub(crate) enum EngineKind {
     Memory,
     /// A real one, with the real agent and a scripted model.
     Docker,
+    /// The same on an engine of the world's own, which may be killed.
+    OwnDocker,
 }
 
 /// How fast a world is.
@@ -44,7 +46,7 @@ impl EngineKind {
                 life: millis(250),
                 work: millis(120),
             },
-            Self::Docker => Pace {
+            Self::Docker | Self::OwnDocker => Pace {
                 life: millis(6000),
                 work: millis(1500),
             },
@@ -62,7 +64,11 @@ impl Engine {
     pub(crate) async fn start(kind: EngineKind, dir: &Path) -> io::Result<Self> {
         Ok(match kind {
             EngineKind::Memory => Self::Memory(Memory::start(&dir.join("engine.sock"))?),
-            EngineKind::Docker => Self::Docker(Box::new(Docker::start(&dir.join("state")).await?)),
+            EngineKind::Docker => Self::Docker(Box::new(Docker::start(dir, None).await?)),
+            EngineKind::OwnDocker => {
+                let own = docker::own_engine(&dir.join("engine")).await?;
+                Self::Docker(Box::new(Docker::start(dir, Some(own)).await?))
+            }
         })
     }
 
@@ -74,7 +80,18 @@ impl Engine {
         }
     }
 
-    /// To be made bad weather for; a real one is left in peace.
+    /// Restarts it: every container ends and stays where it is. The engine of the machine is left in peace.
+    pub(crate) async fn restart(&self) -> io::Result<()> {
+        match self {
+            Self::Memory(memory) => {
+                memory.runtime.restart();
+                Ok(())
+            }
+            Self::Docker(docker) => docker.restart().await,
+        }
+    }
+
+    /// The in-memory one, which can hang and be away.
     pub(crate) fn memory(&self) -> Option<&MemoryRuntime> {
         match self {
             Self::Memory(memory) => Some(&memory.runtime),
@@ -111,13 +128,13 @@ impl Engine {
 pub(crate) fn counted(kind: EngineKind, name: &str) -> Vec<String> {
     match kind {
         EngineKind::Memory => vec![memory::COUNTED.to_owned(), name.to_owned()],
-        EngineKind::Docker => docker::counted(name),
+        EngineKind::Docker | EngineKind::OwnDocker => docker::counted(name),
     }
 }
 
 /// The command that tells the ledger, where it is kept in the session.
 pub(crate) fn tell_ledger(kind: EngineKind) -> Option<Vec<String>> {
-    (kind == EngineKind::Docker).then(docker::tell_ledger)
+    (kind != EngineKind::Memory).then(docker::tell_ledger)
 }
 
 /// What whoever is asked for `name` answers.
