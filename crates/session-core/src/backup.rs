@@ -68,7 +68,7 @@ pub struct RestoreReport {
     pub kept_aside: PathBuf,
     /// How many sessions live again.
     pub sessions: u64,
-    /// How many turns ran at that moment; they failed, since what became of them is not known.
+    /// How many turns waited or ran at that moment; they failed, since what became of them is not known.
     pub failed_turns: u64,
     /// The operator's policy of that moment, for its caller to put in its place.
     pub policy: Option<Vec<u8>>,

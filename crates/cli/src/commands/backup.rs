@@ -242,7 +242,7 @@ fn tell(report: &RestoreReport, stopped: bool, policy: Option<&Path>, console: &
     ));
     if report.failed_turns > 0 {
         printer.note(format_args!(
-            "{} ran at that moment and failed: what became of them is not known",
+            "{} waited or ran at that moment and failed: what became of them is not known",
             render::count(report.failed_turns, "turn")
         ));
     }

@@ -43,6 +43,8 @@ fn restore(dir: &StateDir, archive: impl Read) -> Result<RestoreReport> {
     let draft = dir.begin_swap()?;
     let (manifest, policy) = unpack(archive, draft.path())?;
     let prepared = store::prepare(&draft, manifest.taken_at)?;
+    // Until it is swapped: whoever opens the store meanwhile waits, and has the new one.
+    let alone = dir.lock_swap()?;
     if dir.has_store()? && !store::fold(&dir.store_path())? {
         return Err(Error::new(
             ErrorKind::Busy,
@@ -56,7 +58,7 @@ fn restore(dir: &StateDir, archive: impl Read) -> Result<RestoreReport> {
         "before-restore-{}",
         Timestamp::now().strftime("%Y%m%dT%H%M%S.%6fZ")
     );
-    let kept_aside = dir.commit_swap(&draft, &aside)?;
+    let kept_aside = dir.commit_swap(&draft, &aside, &alone)?;
     Ok(RestoreReport {
         taken_at: manifest.taken_at,
         files: manifest.files.len() as u64,

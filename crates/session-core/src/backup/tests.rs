@@ -1,5 +1,7 @@
 //! Backups taken while work goes on, restored whole or not at all, whatever the archive is and whenever a process dies.
 
+mod taking;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Cursor;
@@ -9,7 +11,8 @@ use super::*;
 use crate::audit::AuditQuery;
 use crate::checkpoint::{Checkpoint, CheckpointCause};
 use crate::error::Result;
-use crate::id::{CheckpointId, SessionId};
+use crate::id::{CheckpointId, CommandId, SessionId};
+use crate::lifetime::RecoveryPolicy;
 use crate::session::SessionFilter;
 use crate::state::SessionState;
 use crate::state_dir::StateDir;
@@ -17,7 +20,7 @@ use crate::store;
 use crate::store::tests::{
     Home, all_events, assert_numbered, kind_of, raw, ready, record, say, state, turn, update,
 };
-use crate::store::{AgentRecord, Batch, Store};
+use crate::store::{Accepted, AgentRecord, Batch, KeyedCommand, KnownCommand, NewTurn, Store};
 use crate::turn::TurnStatus;
 
 const PATCH: &[u8] = b"a patch of some session";
@@ -176,7 +179,7 @@ async fn a_backup_is_one_moment_of_a_store_that_is_written_meanwhile() {
 }
 
 #[tokio::test]
-async fn what_ran_then_has_failed_and_an_agent_of_then_is_started_anew() {
+async fn what_waited_or_ran_then_has_failed_and_an_agent_of_then_is_started_anew() {
     let home = Home::new();
     let store = home.open().await;
     let session = ready(&store).await;
@@ -192,21 +195,37 @@ async fn what_ran_then_has_failed_and_an_agent_of_then_is_started_anew() {
         state: Some(SessionState::Busy),
         ..Batch::default()
     };
-    let (runs, waits) = (turn("runs"), turn("waits"));
+    let runs = turn("runs");
+    let asked = NewTurn {
+        idempotency_key: Some("key".to_owned()),
+        ..turn("waits")
+    };
     let (runs, waits) = (
         store.insert_turn(&session, runs).await.unwrap().into_turn().id,
-        store.insert_turn(&session, waits).await.unwrap().into_turn().id,
+        store
+            .insert_turn(&session, asked.clone())
+            .await
+            .unwrap()
+            .into_turn()
+            .id,
     );
     let begin = Batch {
         turn: update(runs, TurnStatus::Running, None).turn,
         ..begin
     };
     store.commit(&session, begin).await.unwrap();
+    let command = KeyedCommand {
+        id: CommandId::new(),
+        key: "command".to_owned(),
+        digest: "digest".to_owned(),
+        argv: vec!["make".to_owned()],
+    };
+    store.accept_command(&session, command.clone()).await.unwrap();
     let archive = archive_of(&home, &store).await;
     store.close().await;
 
     let report = restore(&home.dir, archive).await.unwrap();
-    assert_eq!((report.sessions, report.failed_turns), (1, 1));
+    assert_eq!((report.sessions, report.failed_turns), (1, 2));
     let store = home.open().await;
     let record = store.session(&session).await.unwrap().unwrap();
     assert_eq!(record.info.state, SessionState::Ready);
@@ -215,12 +234,47 @@ async fn what_ran_then_has_failed_and_an_agent_of_then_is_started_anew() {
     // turn asks for, so it is ended and started before it takes a prompt.
     assert!(record.agent.owner > told.owner);
     assert!(!record.agent.tools.is_empty());
-    let failed = store.turn(&session, &runs).await.unwrap().unwrap();
-    assert_eq!(failed.status, TurnStatus::Failed);
-    assert!(failed.outcome.unwrap().failure.is_some());
-    let queued = store.turn(&session, &waits).await.unwrap().unwrap();
-    assert_eq!(queued.status, TurnStatus::Queued);
+    // Either may have run to its end since: neither is run, not even when the same prompt is sent again.
+    for turn in [runs, waits] {
+        let failed = store.turn(&session, &turn).await.unwrap().unwrap();
+        assert_eq!(failed.status, TurnStatus::Failed);
+        assert!(failed.outcome.unwrap().failure.is_some());
+    }
+    assert_eq!(store.next_queued_turn(&session).await.unwrap(), None);
+    let again = store.insert_turn(&session, asked).await.unwrap();
+    assert!(matches!(again, Accepted::Existing(turn) if turn.id == waits));
+    let again = store.accept_command(&session, command).await.unwrap();
+    assert_eq!(again, KnownCommand::Started);
+    // It may have been destroyed since: nobody brings it back unasked.
+    assert!(record.recovery.attempts > RecoveryPolicy::default().attempts);
     assert_numbered(&all_events(&store, &session).await);
+}
+
+#[tokio::test]
+async fn what_waits_in_a_session_that_cannot_be_read_is_not_run_when_it_can_be_again() {
+    let home = Home::new();
+    let store = home.open().await;
+    let session = ready(&store).await;
+    let waits = store
+        .insert_turn(&session, turn("waits"))
+        .await
+        .unwrap()
+        .into_turn();
+    let file = raw(&home);
+    file.execute_batch("CREATE TABLE kept AS SELECT info FROM session; UPDATE session SET info = 'x'")
+        .unwrap();
+    assert_eq!(store.check_records().await.unwrap().len(), 1);
+    let archive = archive_of(&home, &store).await;
+    store.close().await;
+    drop(file);
+    assert_eq!(restore(&home.dir, archive).await.unwrap().failed_turns, 1);
+    raw(&home)
+        .execute_batch("UPDATE session SET info = (SELECT info FROM kept)")
+        .unwrap();
+    let store = home.open().await;
+    assert_eq!(store.check_records().await.unwrap(), []);
+    let failed = store.turn(&session, &waits.id).await.unwrap().unwrap();
+    assert_eq!(failed.status, TurnStatus::Failed);
 }
 
 #[tokio::test]

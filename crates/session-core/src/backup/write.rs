@@ -13,7 +13,7 @@ use super::{
     STORE, hex, io_error,
 };
 use crate::error::{Error, ErrorKind, Result};
-use crate::state_dir::StateDir;
+use crate::state_dir::{ContentsLock, StateDir};
 use crate::store::Store;
 
 const OPERATION: &str = "take a backup";
@@ -49,8 +49,9 @@ pub async fn backup<W: Write + Send + 'static>(
     })
 }
 
-/// Everything that will be in the archive, opened.
+/// Everything that will be in the archive, opened or kept from being removed.
 struct Writing {
+    _kept: ContentsLock,
     manifest: Manifest,
     sources: Vec<Source>,
     missing: Vec<String>,
@@ -65,9 +66,13 @@ enum Source {
 
 impl Writing {
     fn prepare(dir: &StateDir, store: &Store, policy: Option<Vec<u8>>) -> Result<Self> {
+        // From before it is known what the store names until all of it is in the archive. Whoever would remove a content
+        // leaves it until later.
+        let kept = dir.contents()?.lock_to_keep()?;
         let taken_at = Timestamp::now();
         let snapshot = store.snapshot(dir)?;
         let mut writing = Self {
+            _kept: kept,
             manifest: Manifest {
                 format: FORMAT.to_owned(),
                 taken_at,
@@ -134,7 +139,8 @@ impl Writing {
         Ok(())
     }
 
-    /// Content never changes under its name, so it is opened when its turn comes: there may be many.
+    /// Content never changes under its name and is kept from being removed, so it is opened when its turn comes: there may be
+    /// many.
     fn add_checkpoint(&mut self, state: &Path, sha256: String) -> Result<()> {
         let place = sha256.get(..2).unwrap_or_default();
         let name = format!("{CHECKPOINTS}/{place}/{sha256}");

@@ -27,6 +27,13 @@ const NAMES: [&str; 4] = ["keys", "checkpoints", StateDir::AUDIT_HEAD, StateDir:
 /// What goes with a store; a new one has none.
 const LOGS: [&str; 2] = ["store.db-wal", "store.db-shm"];
 
+/// Keeps others from swapping, or alone from opening the store. Released when it is dropped, or when the process ends in
+/// whatever way.
+#[derive(Debug)]
+pub(crate) struct SwapLock {
+    _file: OwnedFd,
+}
+
 impl StateDir {
     /// An empty directory for what is to come.
     pub(crate) fn begin_swap(&self) -> Result<StateDir> {
@@ -49,9 +56,9 @@ impl StateDir {
         }
     }
 
-    /// Swaps. Answers where what was there is kept.
-    pub(crate) fn commit_swap(&self, draft: &StateDir, aside: &str) -> Result<PathBuf> {
-        let _lock = self.lock_swap()?;
+    /// Swaps. Answers where what was there is kept. Whoever asks for it holds the lock since before it was found that nobody
+    /// has the store open.
+    pub(crate) fn commit_swap(&self, draft: &StateDir, aside: &str, _alone: &SwapLock) -> Result<PathBuf> {
         self.make_ready(draft, aside)?;
         self.swap()?;
         Ok(self.path().join(aside))
@@ -78,6 +85,19 @@ impl StateDir {
         }
         let _lock = self.lock_swap()?;
         self.swap()
+    }
+
+    /// Waits until nothing is being swapped, finishes what was left of it, and keeps others from swapping while the answer is
+    /// held.
+    pub(crate) fn lock_unswapped(&self) -> Result<SwapLock> {
+        loop {
+            self.finish_swap()?;
+            let lock = self.flock_swap(FlockOperation::LockShared)?;
+            // Somebody may have begun and died since.
+            if !exists(&self.inner.dir, READY).map_err(|source| io_error(OPERATION, self.path(), source))? {
+                return Ok(lock);
+            }
+        }
     }
 
     /// Under the lock.
@@ -134,14 +154,19 @@ impl StateDir {
         std::fs::remove_dir_all(self.path().join(READY))
     }
 
-    fn lock_swap(&self) -> Result<OwnedFd> {
+    /// Takes the right to swap. Those who open the store hold it together, each until its connection is made, and renaming
+    /// takes no time; whoever dies lets go.
+    pub(crate) fn lock_swap(&self) -> Result<SwapLock> {
+        self.flock_swap(FlockOperation::LockExclusive)
+    }
+
+    fn flock_swap(&self, how: FlockOperation) -> Result<SwapLock> {
         let path = self.path().join(LOCK);
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let failed = |errno: Errno| io_error(OPERATION, &path, errno.into());
         let file = rustix::fs::openat(&self.inner.dir, LOCK, flags, PRIVATE_FILE).map_err(failed)?;
-        // Renaming takes no time; and whoever dies lets go.
-        rustix::fs::flock(&file, FlockOperation::LockExclusive).map_err(failed)?;
-        Ok(file)
+        rustix::fs::flock(&file, how).map_err(failed)?;
+        Ok(SwapLock { _file: file })
     }
 
     /// Has `work` write a file of this name's kind, which nobody else knows. It loses its name when `work` is done.

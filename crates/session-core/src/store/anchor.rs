@@ -18,7 +18,7 @@ use sha2::{Digest as _, Sha256};
 use super::audit::{ChainHead, head};
 use super::error::storage_error;
 use super::events::int;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::state_dir::StateDir;
 
 const TITLE: &str = "cofferdam audit head 1";
@@ -53,9 +53,22 @@ impl Anchor {
         })
     }
 
-    /// What a new anchor for the end of this chain is.
-    pub(super) fn content(signing_key: &[u8; 32], connection: &Connection) -> rusqlite::Result<Vec<u8>> {
-        Ok(record(&key(signing_key), &head(connection)?))
+    /// What is beside the store now, for a copy that is made after.
+    pub(super) fn beside(dir: &StateDir) -> Result<Beside> {
+        let key = key(&dir.signing_key()?);
+        let bytes = match dir.audit_head(None)? {
+            Some(file) => locked_bytes(&file).map_err(|source| {
+                Error::new(
+                    ErrorKind::HostIo,
+                    "copy the store",
+                    "where its audit log ended cannot be read",
+                )
+                .with_source(source)
+            })?,
+            None => Vec::new(),
+        };
+        let said = parse(&key, &bytes);
+        Ok(Beside { key, bytes, said })
     }
 
     /// What it says now.
@@ -66,9 +79,9 @@ impl Anchor {
         // Threads share the file and so its lock; the mutex is between them.
         let file = file.lock().unwrap_or_else(PoisonError::into_inner);
         rustix::fs::flock(&*file, FlockOperation::LockShared)?;
-        let found = self.parse(&file);
+        let found = bytes(&file);
         rustix::fs::flock(&*file, FlockOperation::Unlock)?;
-        found
+        Ok(parse(&self.key, &found?))
     }
 
     /// Moves it to the end of the chain. What cannot be written now is made good by the next line.
@@ -86,7 +99,7 @@ impl Anchor {
     }
 
     fn advance_locked(&self, file: &File, connection: &Connection) -> std::io::Result<()> {
-        let Anchored::At(before) = self.parse(file)? else {
+        let Anchored::At(before) = parse(&self.key, &bytes(file)?) else {
             return Ok(());
         };
         let now = head(connection).map_err(std::io::Error::other)?;
@@ -96,28 +109,65 @@ impl Anchor {
         }
         file.write_all_at(&record(&self.key, &now), 0)
     }
+}
 
-    fn parse(&self, file: &File) -> std::io::Result<Anchored> {
-        let mut bytes = [0; LENGTH];
-        match file.read_exact_at(&mut bytes, 0) {
-            Ok(()) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => return Ok(Anchored::Unknown),
-            Err(error) => return Err(error),
+/// The anchor that was beside a store before it was copied.
+pub(super) struct Beside {
+    key: SecretSlice<u8>,
+    bytes: Vec<u8>,
+    said: Anchored,
+}
+
+impl Beside {
+    /// The anchor of the copy: for its end, when it has the line that was anchored. Otherwise it is the one that was there,
+    /// as it was, so that what is missed in the store is missed in the copy.
+    pub(super) fn of_copy(&self, copy: &Connection) -> rusqlite::Result<Vec<u8>> {
+        match &self.said {
+            Anchored::At(line) if has(copy, line)? => Ok(record(&self.key, &head(copy)?)),
+            Anchored::At(_) | Anchored::Unknown => Ok(self.bytes.clone()),
         }
-        let text = std::str::from_utf8(&bytes).unwrap_or_default();
-        let mut fields = text.lines().nth(1).unwrap_or_default().split(' ');
-        let (Some(seq), Some(hash)) = (fields.next().and_then(|seq| seq.parse().ok()), fields.next()) else {
-            return Ok(Anchored::Unknown);
-        };
-        let claimed = ChainHead {
-            seq,
-            hash: hash.to_owned(),
-        };
-        let signature = fields.next().and_then(unhex).unwrap_or_default();
-        Ok(match mac(&self.key, &claimed).verify_slice(&signature) {
-            Ok(()) => Anchored::At(claimed),
-            Err(_) => Anchored::Unknown,
-        })
+    }
+}
+
+/// What a file that others may write has.
+fn locked_bytes(file: &File) -> std::io::Result<Vec<u8>> {
+    rustix::fs::flock(file, FlockOperation::LockShared)?;
+    let found = bytes(file);
+    rustix::fs::flock(file, FlockOperation::Unlock)?;
+    found
+}
+
+/// As much of a file as an anchor has; less when it is shorter.
+fn bytes(file: &File) -> std::io::Result<Vec<u8>> {
+    let mut bytes = vec![0; LENGTH];
+    let mut read = 0;
+    while read < LENGTH {
+        match file.read_at(&mut bytes[read..], read as u64)? {
+            0 => break,
+            count => read += count,
+        }
+    }
+    bytes.truncate(read);
+    Ok(bytes)
+}
+
+fn parse(key: &SecretSlice<u8>, bytes: &[u8]) -> Anchored {
+    if bytes.len() < LENGTH {
+        return Anchored::Unknown;
+    }
+    let text = std::str::from_utf8(bytes).unwrap_or_default();
+    let mut fields = text.lines().nth(1).unwrap_or_default().split(' ');
+    let (Some(seq), Some(hash)) = (fields.next().and_then(|seq| seq.parse().ok()), fields.next()) else {
+        return Anchored::Unknown;
+    };
+    let claimed = ChainHead {
+        seq,
+        hash: hash.to_owned(),
+    };
+    let signature = fields.next().and_then(unhex).unwrap_or_default();
+    match mac(key, &claimed).verify_slice(&signature) {
+        Ok(()) => Anchored::At(claimed),
+        Err(_) => Anchored::Unknown,
     }
 }
 

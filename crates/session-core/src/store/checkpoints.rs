@@ -79,7 +79,8 @@ impl Store {
                 let pk = key(write.connection, FORGETTING, &session)?;
                 let all = contents(
                     write,
-                    "SELECT pk, sha256 FROM checkpoint WHERE session = ?1 ORDER BY pk DESC LIMIT -1 OFFSET ?2",
+                    "SELECT pk, sha256 FROM checkpoint WHERE session = ?1 AND quarantined = 0
+                        ORDER BY pk DESC LIMIT -1 OFFSET ?2",
                     params![pk, int(keep as u64)],
                 )?;
                 forget(write, all)
@@ -99,7 +100,7 @@ impl Store {
                     let id = id.to_string();
                     gone.extend(contents(
                         write,
-                        "SELECT pk, sha256 FROM checkpoint WHERE id = ?1",
+                        "SELECT pk, sha256 FROM checkpoint WHERE id = ?1 AND quarantined = 0",
                         [id],
                     )?);
                 }
@@ -115,8 +116,9 @@ impl Store {
     /// As of every method.
     pub async fn outlived_checkpoints(&self, outdated: Timestamp) -> Result<Vec<(CheckpointId, SessionId)>> {
         const SQL: &str = "SELECT c.id, s.id FROM checkpoint c JOIN session s ON s.pk = c.session
-            WHERE s.ended = 1 AND (c.at < ?1
-                OR c.pk < (SELECT max(newer.pk) FROM checkpoint newer WHERE newer.session = c.session))
+            WHERE s.ended = 1 AND c.quarantined = 0 AND (c.at < ?1
+                OR c.pk < (SELECT max(newer.pk) FROM checkpoint newer
+                    WHERE newer.session = c.session AND newer.quarantined = 0))
             ORDER BY c.pk";
         self.inner
             .read(LISTING, move |connection| {
@@ -132,7 +134,7 @@ impl Store {
             .await
     }
 
-    /// All content that a checkpoint names. A file that is not named may belong to a checkpoint that is just being taken.
+    /// All content that a checkpoint names, also one that was put aside. A file that is not named may belong to a checkpoint that is just being taken.
     ///
     /// # Errors
     /// As of every method.
@@ -198,7 +200,8 @@ fn of_session(
     only: Option<&CheckpointId>,
 ) -> Result<Vec<Checkpoint>, Failure> {
     let sql = format!(
-        "SELECT {COLUMNS} FROM checkpoint WHERE session = ?1 AND (?2 IS NULL OR id = ?2) ORDER BY pk DESC"
+        "SELECT {COLUMNS} FROM checkpoint
+            WHERE session = ?1 AND (?2 IS NULL OR id = ?2) AND quarantined = 0 ORDER BY pk DESC"
     );
     let pk = key(connection, LISTING, session)?;
     let mut statement = connection.prepare_cached(&sql)?;
@@ -211,7 +214,9 @@ fn of_session(
 }
 
 fn newest(connection: &Connection, session: &SessionId) -> Result<Vec<Checkpoint>, Failure> {
-    let sql = format!("SELECT {COLUMNS} FROM checkpoint WHERE session = ?1 ORDER BY pk DESC LIMIT 1");
+    let sql = format!(
+        "SELECT {COLUMNS} FROM checkpoint WHERE session = ?1 AND quarantined = 0 ORDER BY pk DESC LIMIT 1"
+    );
     let pk = key(connection, LISTING, session)?;
     let mut statement = connection.prepare_cached(&sql)?;
     let mut rows = statement.query([pk])?;

@@ -9,7 +9,7 @@ use super::error::{Failure, no_session};
 use super::events::{self, int, uint};
 use super::sessions::{Head, key_taken};
 use super::writer::Write;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::event::EventKind;
 use crate::id::{CommandId, SessionId};
 
@@ -56,7 +56,8 @@ impl Store {
     /// Accepts a command and appends its `CommandStarted`, or finds the one that the same request asked for before.
     ///
     /// # Errors
-    /// `NotFound`; `IdempotencyMismatch` when the key was used with another digest.
+    /// `NotFound`; `IdempotencyMismatch` when the key was used with another digest; `StateConflict` when the session has
+    /// ended.
     pub async fn accept_command(&self, session: &SessionId, command: KeyedCommand) -> Result<KnownCommand> {
         let session = *session;
         self.inner
@@ -126,6 +127,13 @@ fn accept(
             },
         );
     }
+    if head.has_ended() {
+        // Its last event was given to those who follow it, and its keys are forgotten.
+        return Err(Failure::Refused(
+            Error::new(ErrorKind::StateConflict, ACCEPTING, "the session has ended")
+                .with_context("session", session),
+        ));
+    }
     let told = EventKind::CommandStarted {
         command: command.id,
         argv: command.argv.clone(),
@@ -173,6 +181,10 @@ fn ended(
     if finished == Some(true) {
         return Ok(EndedCommand::Keep(None));
     }
+    if head.has_ended() {
+        // It ended with its session, whose last event was told.
+        return Ok(EndedCommand::Forget);
+    }
     events::append(write, &mut head, None, end.clone())?;
     store_last_event(write, &head)?;
     if finished.is_none() {
@@ -185,6 +197,13 @@ fn ended(
         .query_row(params![head.pk, int(MAX_KEPT_COMMANDS as u64)], |row| row.get(0))
         .optional()?;
     Ok(EndedCommand::Keep(oldest.and_then(|id| id.parse().ok())))
+}
+
+/// Forgets the keys of a session that has ended: nobody can come back to what ran in it.
+pub(super) fn forget(write: &Write<'_>, head: &Head) -> Result<(), Failure> {
+    const SQL: &str = "DELETE FROM command WHERE session = ?1";
+    write.connection.prepare_cached(SQL)?.execute([head.pk])?;
+    Ok(())
 }
 
 fn store_last_event(write: &Write<'_>, head: &Head) -> Result<(), Failure> {

@@ -1,9 +1,10 @@
 //! Records that cannot be read: told apart from those that are not there, and put aside one by one.
 //!
 //! One bad record spoils nothing else: lists leave it out, and whoever asks for it alone is told. The process that
-//! supervises puts it aside when it starts: the row is kept in a table of its own with the reason, what belongs to a
-//! session is left where it is, its container too. A session that can be read again, because the version that wrote it
-//! is back, is put back.
+//! supervises puts it aside when it starts: the reason is kept in a table of its own with the row as it was, and nothing is
+//! removed. The row stays, marked, so that the key of a turn is still taken and the content of a checkpoint still wanted;
+//! what belongs to a session is left where it is, its container too. What can be read again, because the version that
+//! wrote it is back, is put back; of turns only those that have ended, because nobody waits any more for the others.
 //!
 //! What people decided about hosts is never put aside: a refusal must not lapse because it cannot be read.
 
@@ -81,18 +82,23 @@ impl Store {
         self.inner.read(LISTING, list).await
     }
 
-    /// Puts records aside that cannot be read, each in a transaction of its own, and puts sessions back that can be read
+    /// Puts records aside that cannot be read, each in a transaction of its own, and puts those back that can be read
     /// again. Answers with those that were put aside now. For the process that supervises the state directory: another
     /// one may be of an older version, which knows less.
     ///
     /// # Errors
     /// As of every method.
     pub async fn check_records(&self) -> Result<Vec<Quarantined>> {
-        let aside = self.inner.read(CHECKING, kept_sessions).await?;
-        for pk in aside {
-            self.inner
-                .write(CHECKING, move |write| put_back(write, pk))
+        for table in Table::ALL {
+            let aside = self
+                .inner
+                .read(CHECKING, move |connection| kept(connection, table))
                 .await?;
+            for pk in aside {
+                self.inner
+                    .write(CHECKING, move |write| put_back(write, table, pk))
+                    .await?;
+            }
         }
         let mut put_aside = Vec::new();
         for (table, pk) in self.unreadable().await? {
@@ -174,9 +180,14 @@ fn list(connection: &Connection) -> Result<Vec<Quarantined>, Failure> {
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
-/// Sessions that were put aside.
-fn kept_sessions(connection: &Connection) -> Result<Vec<i64>, Failure> {
-    let mut statement = connection.prepare_cached("SELECT pk FROM session WHERE quarantined <> 0")?;
+/// Rows that were put aside and may be put back.
+fn kept(connection: &Connection, table: Table) -> Result<Vec<i64>, Failure> {
+    let rows = match table {
+        Table::Session => "SELECT pk FROM session WHERE quarantined <> 0",
+        Table::Turn => "SELECT pk FROM turn WHERE quarantined <> 0 AND status NOT IN ('queued', 'running')",
+        Table::Checkpoint => "SELECT pk FROM checkpoint WHERE quarantined <> 0",
+    };
+    let mut statement = connection.prepare_cached(rows)?;
     let rows = statement.query_map([], |row| row.get(0))?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
@@ -191,8 +202,10 @@ struct Part {
 fn unreadable(connection: &Connection, table: Table, after: i64) -> Result<Part, Failure> {
     let rows = match table {
         Table::Session => "SELECT pk FROM session WHERE pk > ?1 AND quarantined = 0 ORDER BY pk LIMIT ?2",
-        Table::Turn => "SELECT pk FROM turn WHERE pk > ?1 ORDER BY pk LIMIT ?2",
-        Table::Checkpoint => "SELECT pk FROM checkpoint WHERE pk > ?1 ORDER BY pk LIMIT ?2",
+        Table::Turn => "SELECT pk FROM turn WHERE pk > ?1 AND quarantined = 0 ORDER BY pk LIMIT ?2",
+        Table::Checkpoint => {
+            "SELECT pk FROM checkpoint WHERE pk > ?1 AND quarantined = 0 ORDER BY pk LIMIT ?2"
+        }
     };
     let mut statement = connection.prepare_cached(rows)?;
     let keys = statement
@@ -240,27 +253,27 @@ fn chain(error: &Error) -> String {
     text
 }
 
-fn put_back(write: &mut Write<'_>, pk: i64) -> Result<(), Failure> {
-    const SESSION: &str = "UPDATE session SET quarantined = 0 WHERE pk = ?1";
-    const NOTE: &str = "DELETE FROM quarantine WHERE source = 'session' AND source_pk = ?1";
-    if reason(write.connection, Table::Session, pk)?.is_some() {
+fn put_back(write: &mut Write<'_>, table: Table, pk: i64) -> Result<(), Failure> {
+    const NOTE: &str = "DELETE FROM quarantine WHERE source = ?1 AND source_pk = ?2";
+    if reason(write.connection, table, pk)?.is_some() {
         return Ok(());
     }
-    write.connection.execute(SESSION, [pk])?;
-    write.connection.execute(NOTE, [pk])?;
-    let session = owner(write.connection, Table::Session, pk)?;
-    tell(
-        write,
-        "put_back_record",
-        session.parse().ok(),
-        "it can be read again".to_owned(),
-    )
+    mark(write, table, pk, false)?;
+    write.connection.execute(NOTE, params![table.name(), pk])?;
+    let session = owner(write.connection, table, pk)?;
+    let what = format!("{}: it can be read again", table.name());
+    tell(write, "put_back_record", session.parse().ok(), what)
+}
+
+fn mark(write: &Write<'_>, table: Table, pk: i64, aside: bool) -> Result<(), Failure> {
+    let sql = format!("UPDATE {} SET quarantined = ?2 WHERE pk = ?1", table.name());
+    write.connection.execute(&sql, params![pk, aside])?;
+    Ok(())
 }
 
 fn set_aside(write: &mut Write<'_>, table: Table, pk: i64) -> Result<Option<Quarantined>, Failure> {
     const NOTE: &str = "INSERT INTO quarantine (source, source_pk, session, reason, at, record)
         VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
-    const SESSION: &str = "UPDATE session SET quarantined = 1 WHERE pk = ?1";
     // Under the lock: somebody may have changed it since it was read.
     let Some(reason) = reason(write.connection, table, pk)? else {
         return Ok(None);
@@ -284,14 +297,9 @@ fn set_aside(write: &mut Write<'_>, table: Table, pk: i64) -> Result<Option<Quar
             record.record
         ],
     )?;
-    if table == Table::Session {
-        write.connection.execute(SESSION, [pk])?;
-    } else {
-        let remove = format!("DELETE FROM {} WHERE pk = ?1", table.name());
-        write.connection.execute(&remove, [pk])?;
-        if let Some(session) = record.session {
-            mend(write, &session, &record)?;
-        }
+    mark(write, table, pk, true)?;
+    if let Some(session) = record.session.filter(|_| table != Table::Session) {
+        mend(write, &session, &record)?;
     }
     let what = format!("{}: {}", record.table, record.reason);
     tell(write, "quarantine_record", record.session, what)?;

@@ -38,7 +38,8 @@ const OPERATION: &str = "open the store";
 /// Opens the store of a state directory for writing; makes it when there is none, migrates it when it is older.
 pub(super) fn open(dir: &StateDir) -> Result<Connection> {
     fail::fail_point!("store.open.before", |_| crate::fault::store(OPERATION));
-    dir.finish_swap()?;
+    // Held until the connection is made, which then keeps everybody from replacing the file.
+    let _unswapped = dir.lock_unswapped()?;
     if !dir.has_store()? {
         dir.create_store(|draft| build(draft).map_err(|source| failed(draft, source)))?;
     }

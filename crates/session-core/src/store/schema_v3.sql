@@ -12,6 +12,11 @@ ALTER TABLE session ADD COLUMN recovery_after INTEGER;
 -- Its record could not be read; why is in the table of that name. Nothing is done with it any more.
 ALTER TABLE session ADD COLUMN quarantined INTEGER NOT NULL DEFAULT 0;
 
+-- The same of a turn: its key is still taken.
+ALTER TABLE turn ADD COLUMN quarantined INTEGER NOT NULL DEFAULT 0;
+DROP INDEX turn_running;
+CREATE UNIQUE INDEX turn_running ON turn (session) WHERE status = 'running' AND quarantined = 0;
+
 CREATE TABLE checkpoint (
     pk INTEGER PRIMARY KEY,
     session INTEGER NOT NULL REFERENCES session (pk),
@@ -23,7 +28,9 @@ CREATE TABLE checkpoint (
     -- Names the file with its content, which several may share.
     sha256 TEXT NOT NULL,
     bytes INTEGER NOT NULL,
-    files INTEGER NOT NULL
+    files INTEGER NOT NULL,
+    -- As of a session: its content is still wanted.
+    quarantined INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 
 CREATE INDEX checkpoint_of_session ON checkpoint (session, pk);
@@ -66,7 +73,7 @@ CREATE TABLE meta (
     value TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- Commands that were asked for with a key.
+-- Commands of living sessions that were asked for with a key.
 CREATE TABLE command (
     pk INTEGER PRIMARY KEY,
     session INTEGER NOT NULL REFERENCES session (pk),
@@ -80,3 +87,5 @@ CREATE TABLE command (
     finished INTEGER NOT NULL DEFAULT 0,
     UNIQUE (session, key)
 ) STRICT;
+
+CREATE UNIQUE INDEX command_by_id ON command (id);

@@ -8,7 +8,7 @@ use super::error::{Failure, decode, encode, no_session};
 use super::events::{self, int, stamp, uint};
 use super::types::{AgentRecord, Batch, Inserted, RecoveryRecord, SessionRecord};
 use super::writer::Write;
-use super::{audit, egress, quarantine, turns};
+use super::{audit, commands, egress, quarantine, turns};
 use crate::error::{Error, ErrorKind};
 use crate::event::{Event, EventKind};
 use crate::id::{ContainerName, SessionId};
@@ -263,6 +263,7 @@ pub(super) fn commit(write: &mut Write<'_>, id: &SessionId, batch: &Batch) -> Re
     }
     if batch.state.as_ref().is_some_and(SessionState::has_ended) {
         egress::forget_requests(write, &head)?;
+        commands::forget(write, &head)?;
     }
     Ok(stored)
 }

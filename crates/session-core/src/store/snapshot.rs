@@ -6,15 +6,17 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::error::{Failure, storage_error};
+use super::anchor::Beside;
+use super::error::{Failure, encode, storage_error};
 use super::follow::Hub;
 use super::meta::{self, RESTORED_FROM};
+use super::sessions::Head;
 use super::types::{Batch, TurnUpdate};
 use super::writer::Write;
-use super::{Anchor, Store, audit, schema, sessions, turns};
+use super::{Anchor, Store, audit, schema, sessions};
 use crate::audit::{AuditDecision, AuditEntry};
 use crate::error::{Error, ErrorKind, ErrorReport, Result};
-use crate::id::SessionId;
+use crate::id::{SessionId, TurnId};
 use crate::state::{SessionState, Transition};
 use crate::state_dir::StateDir;
 use crate::turn::{TokenUsage, TurnFailure, TurnFailureCause, TurnOutcome, TurnStatus};
@@ -24,12 +26,14 @@ const PREPARING: &str = "make the backup's store ready";
 
 /// The tools of an agent that has to be started again before it may take a prompt: no set of tools is this.
 const NO_TOOLS: &str = r#"["(restored)"]"#;
+/// More attempts to bring a session back than any policy has: none is made until somebody asks.
+const NO_ATTEMPT_LEFT: u32 = 1_000_000;
 
 /// A copy of the store.
 pub(crate) struct Snapshot {
     /// Its file, which has no name any more.
     pub(crate) file: File,
-    /// The anchor for the end of its audit log.
+    /// The anchor of its audit log.
     pub(crate) audit_head: Vec<u8>,
     /// The content that its checkpoints name.
     pub(crate) checkpoints: Vec<String>,
@@ -45,15 +49,17 @@ pub(crate) struct Prepared {
 impl Store {
     /// Copies the store as it is now. Those who write wait for nothing: it is one reading transaction. Blocks its thread.
     pub(crate) fn snapshot(&self, dir: &StateDir) -> Result<Snapshot> {
-        let key = dir.signing_key()?;
+        // Before the store: then it names a line that the copy has, if it names one of this store.
+        let anchored = Anchor::beside(dir)?;
         let source = self.inner.path.clone();
         dir.with_draft("backup.db", |draft, file| {
-            copy(&source, draft, &key, file).map_err(|source| storage_error(COPYING, draft, Arc::new(source)))
+            copy(&source, draft, &anchored, file)
+                .map_err(|source| storage_error(COPYING, draft, Arc::new(source)))
         })
     }
 }
 
-fn copy(source: &Path, draft: &Path, key: &[u8; 32], file: File) -> rusqlite::Result<Snapshot> {
+fn copy(source: &Path, draft: &Path, anchored: &Beside, file: File) -> rusqlite::Result<Snapshot> {
     // Reads every page on its way, so what is damaged is found now and not when it is needed.
     let path = draft.to_string_lossy().into_owned();
     schema::connect(source)?.execute("VACUUM INTO ?1", [path])?;
@@ -62,7 +68,7 @@ fn copy(source: &Path, draft: &Path, key: &[u8; 32], file: File) -> rusqlite::Re
         .prepare("SELECT DISTINCT sha256 FROM checkpoint ORDER BY sha256")?
         .query_map([], |row| row.get(0))?
         .collect::<rusqlite::Result<_>>()?;
-    let audit_head = Anchor::content(key, &copy)?;
+    let audit_head = anchored.of_copy(&copy)?;
     copy.close().map_err(|(_, error)| error)?;
     Ok(Snapshot {
         file,
@@ -74,8 +80,10 @@ fn copy(source: &Path, draft: &Path, key: &[u8; 32], file: File) -> rusqlite::Re
 /// Makes the store of a backup ready in a state directory where nobody looks yet: brings its schema up to date, checks all
 /// of it, and settles what cannot go on. Blocks its thread.
 ///
-/// What happened since the backup is not known. So a turn that ran then has failed, and an agent that was given something
-/// since is started anew before it is given anything again, with the conversation as far as it is known.
+/// What happened since the backup is not known. So a turn that waited or ran then has failed, since it may have been run to
+/// its end and paid for; a command that was accepted may have been started; a session that may have been destroyed since is
+/// brought back by nobody who was not asked; and an agent that was given something since is started anew before it is given
+/// anything again, with the conversation as far as it is known.
 pub(crate) fn prepare(dir: &StateDir, taken_at: Timestamp) -> Result<Prepared> {
     let path = dir.store_path();
     let connection = schema::open(dir)?;
@@ -111,6 +119,8 @@ fn settle(write: &mut Write<'_>, taken_at: Timestamp) -> Result<Prepared, Failur
     const LIVE: &str = "SELECT id FROM session WHERE ended = 0 AND quarantined = 0";
     const AGENTS: &str = "UPDATE session SET agent_owner = agent_owner + 1, agent_tools = ?1
         WHERE ended = 0 AND agent_process IS NOT NULL";
+    const RECOVERY: &str = "UPDATE session SET recovery_attempts = ?1, recovery_after = NULL WHERE ended = 0";
+    const COMMANDS: &str = "UPDATE command SET started = 1";
     meta::set(write, RESTORED_FROM, Some(&taken_at.to_string()))?;
     let live: Vec<String> = write
         .connection
@@ -124,9 +134,12 @@ fn settle(write: &mut Write<'_>, taken_at: Timestamp) -> Result<Prepared, Failur
             continue;
         };
         prepared.sessions += 1;
-        prepared.failed_turns += u64::from(fail_running(write, &id)?);
+        prepared.failed_turns += fail_turns(write, &id)?;
     }
+    prepared.failed_turns += fail_the_rest(write)?;
     write.connection.execute(AGENTS, [NO_TOOLS])?;
+    write.connection.execute(RECOVERY, [NO_ATTEMPT_LEFT])?;
+    write.connection.execute(COMMANDS, [])?;
     audit::append(
         write,
         &AuditEntry {
@@ -141,31 +154,45 @@ fn settle(write: &mut Write<'_>, taken_at: Timestamp) -> Result<Prepared, Failur
     Ok(prepared)
 }
 
-/// Ends the turn that runs. Answers whether one did.
-fn fail_running(write: &mut Write<'_>, id: &SessionId) -> Result<bool, Failure> {
-    let Ok(running) = turns::select(write.connection, id, turns::Which::Running) else {
-        return Ok(false);
+/// Ends the turns that wait or run, the one that runs first. Answers how many.
+fn fail_turns(write: &mut Write<'_>, id: &SessionId) -> Result<u64, Failure> {
+    const OPEN: &str = "SELECT id, status = 'running' FROM turn
+        WHERE session = ?1 AND status IN ('queued', 'running') AND quarantined = 0 ORDER BY status DESC, pk";
+    let Ok(Some(head)) = Head::find(write.connection, id) else {
+        return Ok(0);
     };
-    let Some(turn) = running.into_iter().next() else {
-        return Ok(false);
-    };
-    let busy = sessions::get(write.connection, id)
-        .ok()
-        .flatten()
-        .is_some_and(|record| record.info.state == SessionState::Busy);
-    let batch = Batch {
-        state: busy
-            .then(|| SessionState::Busy.after(Transition::TurnEnded))
-            .transpose()?,
-        turn: Some(TurnUpdate {
-            id: turn.id,
-            status: TurnStatus::Failed,
-            outcome: Some(unknown_outcome()),
-        }),
-        ..Batch::default()
-    };
-    sessions::commit(write, id, &batch)?;
-    Ok(true)
+    let open: Vec<(String, bool)> = write
+        .connection
+        .prepare(OPEN)?
+        .query_map([head.pk], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<rusqlite::Result<_>>()?;
+    let mut failed = 0;
+    for (turn, ran) in open {
+        let Ok(turn) = turn.parse::<TurnId>() else {
+            continue;
+        };
+        let batch = Batch {
+            state: (ran && head.state == SessionState::Busy)
+                .then(|| SessionState::Busy.after(Transition::TurnEnded))
+                .transpose()?,
+            turn: Some(TurnUpdate {
+                id: turn,
+                status: TurnStatus::Failed,
+                outcome: Some(unknown_outcome()),
+            }),
+            ..Batch::default()
+        };
+        sessions::commit(write, id, &batch)?;
+        failed += 1;
+    }
+    Ok(failed)
+}
+
+/// Ends what no session that can be read answers for: should it be readable again some day, it is not run then either.
+fn fail_the_rest(write: &Write<'_>) -> Result<u64, Failure> {
+    const SQL: &str = "UPDATE turn SET status = 'failed', outcome = ?1 WHERE status IN ('queued', 'running')";
+    let failed = write.connection.execute(SQL, [encode(&unknown_outcome())?])?;
+    Ok(failed as u64)
 }
 
 fn unknown_outcome() -> TurnOutcome {
@@ -181,9 +208,10 @@ fn unknown_outcome() -> TurnOutcome {
             cause: TurnFailureCause::OwnerLost,
             error: ErrorReport {
                 code: ErrorKind::StoreFailed,
-                message: "it ran when the backup was taken from which the store was restored".to_owned(),
+                message: "it waited or ran when the backup was taken from which the store was restored, and may have been run since"
+                    .to_owned(),
                 hint: Some(
-                    "see what it did in the diff; the next prompt goes on with the conversation".to_owned(),
+                    "see in the diff what it did, and send it again if it did nothing; the conversation goes on".to_owned(),
                 ),
                 retryable: true,
             },

@@ -82,12 +82,15 @@ fn by_key(connection: &Connection, head: &Head, turn: &NewTurn) -> Result<Option
     let Some(key) = &turn.idempotency_key else {
         return Ok(None);
     };
-    let sql = format!("SELECT {COLUMNS} FROM turn WHERE session = ?1 AND idempotency_key = ?2");
+    let sql = format!("SELECT {COLUMNS}, quarantined FROM turn WHERE session = ?1 AND idempotency_key = ?2");
     let mut statement = connection.prepare_cached(&sql)?;
     let mut rows = statement.query(params![head.pk, key])?;
     let Some(row) = rows.next()? else {
         return Ok(None);
     };
+    if row.get("quarantined")? {
+        return Err(put_aside(head));
+    }
     let existing = read(&head.id, row)?;
     if existing.prompt == turn.prompt && existing.tools == turn.tools {
         Ok(Some(existing))
@@ -96,9 +99,23 @@ fn by_key(connection: &Connection, head: &Head, turn: &NewTurn) -> Result<Option
     }
 }
 
+/// Whether the prompt was run cannot be told any more, so it is not run again.
+fn put_aside(head: &Head) -> Failure {
+    Failure::Refused(
+        Error::new(
+            ErrorKind::StoreFailed,
+            QUEUEING,
+            "the turn of this idempotency key could not be read and was put aside",
+        )
+        .with_context("session", head.id)
+        .with_retryable(false)
+        .with_hint("see in the session's diff whether it was run; send it with a new key if it was not"),
+    )
+}
+
 /// The turn that runs.
 pub(super) fn running(connection: &Connection, head: &Head) -> Result<Option<TurnId>, Failure> {
-    const SQL: &str = "SELECT id FROM turn WHERE session = ?1 AND status = 'running'";
+    const SQL: &str = "SELECT id FROM turn WHERE session = ?1 AND status = 'running' AND quarantined = 0";
     let found: Option<String> = connection
         .prepare_cached(SQL)?
         .query_row([head.pk], |row| row.get(0))
@@ -107,7 +124,8 @@ pub(super) fn running(connection: &Connection, head: &Head) -> Result<Option<Tur
 }
 
 fn check_room(connection: &Connection, head: &Head) -> Result<(), Failure> {
-    const SQL: &str = "SELECT count(*) FROM turn WHERE session = ?1 AND status = 'queued'";
+    const SQL: &str =
+        "SELECT count(*) FROM turn WHERE session = ?1 AND status = 'queued' AND quarantined = 0";
     let waiting: i64 = connection
         .prepare_cached(SQL)?
         .query_row([head.pk], |row| row.get(0))?;
@@ -180,7 +198,7 @@ pub(super) fn update(
 }
 
 fn current_status(connection: &Connection, head: &Head, turn: &TurnId) -> Result<TurnStatus, Failure> {
-    const SQL: &str = "SELECT status FROM turn WHERE session = ?1 AND id = ?2";
+    const SQL: &str = "SELECT status FROM turn WHERE session = ?1 AND id = ?2 AND quarantined = 0";
     let status: Option<String> = connection
         .prepare_cached(SQL)?
         .query_row(params![head.pk, turn.to_string()], |row| row.get(0))
@@ -197,7 +215,7 @@ fn check_start(
     turn: &TurnId,
     status: TurnStatus,
 ) -> Result<(), Failure> {
-    const SQL: &str = "SELECT 1 FROM turn WHERE session = ?1 AND status = 'running'";
+    const SQL: &str = "SELECT 1 FROM turn WHERE session = ?1 AND status = 'running' AND quarantined = 0";
     if status != TurnStatus::Queued {
         return Err(conflict(head, turn, "it does not wait any more"));
     }
@@ -209,8 +227,7 @@ fn check_start(
 
 /// Refuses when a turn waits or runs.
 pub(super) fn expect_none(write: &Write<'_>, head: &Head) -> Result<(), Failure> {
-    const SQL: &str =
-        "SELECT EXISTS (SELECT 1 FROM turn WHERE session = ?1 AND status IN ('queued', 'running'))";
+    const SQL: &str = "SELECT EXISTS (SELECT 1 FROM turn WHERE session = ?1 AND status IN ('queued', 'running') AND quarantined = 0)";
     let works: bool = write
         .connection
         .prepare_cached(SQL)?
@@ -262,7 +279,7 @@ pub(super) fn select(
         Which::NextQueued => ("AND status = 'queued' ORDER BY pk LIMIT 1", None),
         Which::Running => ("AND status = 'running'", None),
     };
-    let sql = format!("SELECT {COLUMNS} FROM turn WHERE session = ?1 {condition}");
+    let sql = format!("SELECT {COLUMNS} FROM turn WHERE session = ?1 AND quarantined = 0 {condition}");
     let mut statement = connection.prepare_cached(&sql)?;
     let mut rows = match turn {
         Some(turn) => statement.query(params![head.pk, turn])?,

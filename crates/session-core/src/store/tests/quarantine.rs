@@ -112,8 +112,12 @@ async fn a_turn_that_cannot_be_read_is_put_aside_and_its_session_goes_on() {
     let home = Home::new();
     let store = home.open().await;
     let session = ready(&store).await;
+    let asked = NewTurn {
+        idempotency_key: Some("key".to_owned()),
+        ..turn("bad")
+    };
     let bad = store
-        .insert_turn(&session, turn("bad"))
+        .insert_turn(&session, asked.clone())
         .await
         .unwrap()
         .into_turn();
@@ -129,7 +133,7 @@ async fn a_turn_that_cannot_be_read_is_put_aside_and_its_session_goes_on() {
     store.commit(&session, begin).await.unwrap();
     raw(&home)
         .execute(
-            "UPDATE turn SET status = 'dreaming' WHERE id = ?1",
+            "UPDATE turn SET tools = 'no json' WHERE id = ?1",
             [bad.id.to_string()],
         )
         .unwrap();
@@ -151,6 +155,28 @@ async fn a_turn_that_cannot_be_read_is_put_aside_and_its_session_goes_on() {
             .iter()
             .any(|event| matches!(event.kind, EventKind::Problem { .. }))
     );
+    // Its key is still taken: it may have been run, so it is not run again. The next one is.
+    for _ in 0..2 {
+        let again = store.insert_turn(&session, asked.clone()).await;
+        assert_eq!(kind_of(again), ErrorKind::StoreFailed);
+        assert_eq!(store.check_records().await.unwrap(), []);
+    }
+    assert_eq!(store.running_turn(&session).await.unwrap(), None);
+    let begin = update(well.id, TurnStatus::Running, None);
+    store.commit(&session, begin).await.unwrap();
+    // Nobody waits for it any more, even if it could be read again.
+    raw(&home).execute("UPDATE turn SET tools = '[]'", []).unwrap();
+    assert_eq!(store.check_records().await.unwrap(), []);
+    assert_eq!(store.turn(&session, &bad.id).await.unwrap(), None);
+    raw(&home)
+        .execute(
+            "UPDATE turn SET status = 'failed' WHERE id = ?1",
+            [bad.id.to_string()],
+        )
+        .unwrap();
+    store.check_records().await.unwrap();
+    assert!(store.turn(&session, &bad.id).await.unwrap().is_some());
+    assert_eq!(store.quarantined().await.unwrap(), []);
 }
 
 #[tokio::test]
@@ -185,6 +211,16 @@ async fn a_checkpoint_that_cannot_be_read_is_put_aside() {
         store.checkpoint(&session, None).await.unwrap(),
         Some(checkpoint(well))
     );
+    // Its content is still wanted, whatever becomes of the others.
+    let unwanted = store.delete_checkpoints(vec![bad, well]).await.unwrap();
+    assert_eq!(unwanted, Vec::<String>::new());
+    let wanted = store.checkpoint_contents().await.unwrap();
+    assert!(wanted.contains(&"aa".repeat(32)));
+    raw(&home)
+        .execute("UPDATE checkpoint SET cause = '\"timer\"'", [])
+        .unwrap();
+    assert_eq!(store.check_records().await.unwrap(), []);
+    assert_eq!(store.checkpoints(&session).await.unwrap(), [checkpoint(bad)]);
 }
 
 #[tokio::test]
