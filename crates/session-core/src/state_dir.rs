@@ -5,6 +5,7 @@
 //!   store.db                   0600, what is known about sessions
 //!   audit.head                 0600, where the audit log ended last
 //!   restore.ready/             a backup that takes its place; before-restore-…/ has what was there
+//!   restore.lock               shared by those who open the store, alone for those who replace it
 //!   serve.lock                 held by the process that serves the directory
 //!   cofferdam.sock             where that process listens
 //!   keys/                      0700, what is secret
@@ -122,6 +123,13 @@ impl StateDir {
     /// Where it is, absolute.
     pub fn path(&self) -> &Path {
         &self.inner.path
+    }
+
+    /// What is free for us on its file system, in bytes.
+    pub(crate) fn free_bytes(&self) -> Result<u64> {
+        let found = rustix::fs::fstatvfs(&self.inner.dir)
+            .map_err(|errno| io_error("look for free space", self.path(), errno.into()))?;
+        Ok(found.f_bavail.saturating_mul(found.f_frsize))
     }
 
     /// The store's file.

@@ -26,6 +26,15 @@ pub struct Checkpoints {
     /// How long the last one of a session that has ended stays, such as "30d".
     #[serde(deserialize_with = "span")]
     pub keep_ended: Option<Duration>,
+    /// How much those of one session may have, such as "1g".
+    #[serde(deserialize_with = "bytes")]
+    pub max_session: Option<u64>,
+    /// How much all of them may have, such as "16g".
+    #[serde(deserialize_with = "bytes")]
+    pub max_total: Option<u64>,
+    /// What stays free on the disk, such as "1g".
+    #[serde(deserialize_with = "bytes")]
+    pub reserve: Option<u64>,
 }
 
 impl Checkpoints {
@@ -38,6 +47,9 @@ impl Checkpoints {
             max_bytes: self.max_patch.unwrap_or(usual.max_bytes),
             keep: self.keep.unwrap_or(usual.keep),
             keep_ended: self.keep_ended.unwrap_or(usual.keep_ended),
+            session_bytes: self.max_session.unwrap_or(usual.session_bytes),
+            total_bytes: self.max_total.unwrap_or(usual.total_bytes),
+            reserve_bytes: self.reserve.unwrap_or(usual.reserve_bytes),
         }
     }
 }
@@ -71,7 +83,8 @@ mod tests {
     fn what_is_left_out_is_as_usual() {
         let usual = CheckpointPolicy::default();
         assert_eq!(Checkpoints::default().policy(), usual);
-        let text = "[checkpoints]\nautomatic = false\nevery = \"90s\"\nmax_patch = \"1m\"\nkeep = 3\nkeep_ended = \"1d\"";
+        let text = "[checkpoints]\nautomatic = false\nevery = \"90s\"\nmax_patch = \"1m\"\nkeep = 3\nkeep_ended = \"1d\"\n\
+                    max_session = \"2m\"\nmax_total = \"3g\"\nreserve = \"4m\"";
         let said = OperatorPolicy::parse(text).unwrap().checkpoints.policy();
         let expected = CheckpointPolicy {
             automatic: false,
@@ -79,6 +92,9 @@ mod tests {
             max_bytes: 1 << 20,
             keep: 3,
             keep_ended: Duration::from_secs(86_400),
+            session_bytes: 2 << 20,
+            total_bytes: 3 << 30,
+            reserve_bytes: 4 << 20,
         };
         assert_eq!(said, expected);
         let one = OperatorPolicy::parse("[checkpoints]\nkeep = 3").unwrap();
@@ -91,6 +107,7 @@ mod tests {
             "keep = 0",
             "every = \"soon\"",
             "max_patch = \"-1\"",
+            "max_total = \"much\"",
             "often = true",
             "every = \"0s\"",
         ] {

@@ -31,11 +31,9 @@ fn sha256(bytes: &[u8]) -> String {
 }
 
 fn keep_content(dir: &StateDir, content: &[u8]) -> String {
-    let sha256 = sha256(content);
-    let place = dir.path().join("checkpoints").join(&sha256[..2]);
-    fs::create_dir_all(&place).unwrap();
-    fs::write(place.join(&sha256), content).unwrap();
-    sha256
+    let mut draft = dir.contents().unwrap().draft().unwrap();
+    draft.write(content).unwrap();
+    draft.keep().unwrap().0
 }
 
 async fn checkpoint(store: &Store, session: SessionId, sha256: String) {

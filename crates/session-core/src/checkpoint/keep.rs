@@ -63,6 +63,9 @@ impl Keeper {
     /// Takes a checkpoint over a link, unless the newest one says the same.
     pub(crate) async fn take(&self, link: &Link, wanted: Wanted, last: &Last) -> Result<Taken> {
         let mut last = last.lock().await;
+        if wanted.cause != CheckpointCause::Asked {
+            self.check_room().await?;
+        }
         let known = last.take().filter(|known| known.base == wanted.base);
         let tree = known.as_ref().map(|known| known.tree.as_str());
         let mut taking = workspace_tree::take(link, &wanted.base, tree, self.policy.max_bytes).await?;
@@ -81,6 +84,33 @@ impl Keeper {
             checkpoint: checkpoint.clone(),
         });
         Ok(Taken { checkpoint, left_out })
+    }
+
+    /// Refuses what nobody asked for when the disk of the host is nearly full, or has all that may be kept.
+    async fn check_room(&self) -> Result<()> {
+        let state_dir = self.state_dir.clone();
+        let looking = tokio::task::spawn_blocking(move || state_dir.free_bytes());
+        let free = looking.await.map_err(|died| broken_off().with_source(died))??;
+        if free < self.policy.reserve_bytes {
+            return Err(no_room("the disk of the state directory is nearly full")
+                .with_context("free", free)
+                .with_context("reserve", self.policy.reserve_bytes)
+                .with_hint("free space there; what is kept stays, and the next checkpoint has what this one would have had"));
+        }
+        let mut kept = self.store.checkpoint_bytes().await?;
+        if kept >= self.policy.total_bytes {
+            self.trim_all().await;
+            kept = self.store.checkpoint_bytes().await?;
+        }
+        if kept > self.policy.total_bytes {
+            return Err(no_room("checkpoints have all the space that they may have")
+                .with_context("kept", kept)
+                .with_context("limit", self.policy.total_bytes)
+                .with_hint(
+                    "raise the limit in the policy, or shorten how long those of sessions that ended stay",
+                ));
+        }
+        Ok(())
     }
 
     async fn keep(&self, wanted: &Wanted, taking: &mut Taking) -> Result<Option<Checkpoint>> {
@@ -109,6 +139,7 @@ impl Keeper {
         self.store.insert_checkpoint(checkpoint.clone()).await?;
         drop(lock);
         self.trim(&wanted.session, self.policy.keep.max(1)).await;
+        self.trim_all().await;
         // What undoes the checkpoint before is kept as well: the newest one is what is true.
         Ok((!nothing).then_some(checkpoint))
     }
@@ -145,14 +176,28 @@ impl Keeper {
         writing.await.map_err(|died| broken_off().with_source(died))?
     }
 
-    /// Forgets all but the newest checkpoints of a session. What cannot be removed now is removed later.
+    /// Forgets all but the newest checkpoints of a session, and what is too much of them. What cannot be removed now is removed later.
     pub(crate) async fn trim(&self, session: &SessionId, keep: usize) {
         let trimmed = async {
-            let unwanted = self.store.trim_checkpoints(session, keep).await?;
+            let unwanted = self
+                .store
+                .trim_checkpoints(session, keep, self.policy.session_bytes)
+                .await?;
             self.remove(unwanted).await
         };
         if let Err(error) = trimmed.await {
             tracing::warn!(%session, %error, "old checkpoints could not be removed");
+        }
+    }
+
+    /// Forgets the oldest of all sessions when they have more than they may.
+    async fn trim_all(&self) {
+        let trimmed = async {
+            let unwanted = self.store.trim_all_checkpoints(self.policy.total_bytes).await?;
+            self.remove(unwanted).await
+        };
+        if let Err(error) = trimmed.await {
+            tracing::warn!(%error, "old checkpoints could not be removed");
         }
     }
 
@@ -224,6 +269,10 @@ fn now() -> Timestamp {
 
 fn broken_off() -> Error {
     Error::new(ErrorKind::Cancelled, "keep a checkpoint", "it was broken off")
+}
+
+fn no_room(message: &'static str) -> Error {
+    Error::new(ErrorKind::LimitExceeded, "keep a checkpoint", message)
 }
 
 fn too_large(limit: u64) -> Error {

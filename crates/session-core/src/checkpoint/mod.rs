@@ -76,7 +76,7 @@ pub struct RestoreRequest {
     pub idempotency_key: Option<String>,
 }
 
-/// When checkpoints are taken, and how many stay.
+/// When checkpoints are taken, and how many stay, so that they never fill the disk of their host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CheckpointPolicy {
     /// Whether any are taken without being asked for.
@@ -87,12 +87,20 @@ pub struct CheckpointPolicy {
     pub max_bytes: u64,
     /// How many of a living session stay. Of one that has ended, the newest does.
     pub keep: usize,
-    /// How long the newest one of a session that has ended stays.
+    /// How long the newest one of a session that has ended stays, counted while somebody serves.
     pub keep_ended: Duration,
+    /// How many bytes those of one session may have; the oldest go first, the newest stays whatever it has.
+    pub session_bytes: u64,
+    /// How many bytes all of them may have; the oldest go first, the newest of each session stays. When these alone have as
+    /// many, none is taken without being asked for.
+    pub total_bytes: u64,
+    /// What is to stay free on the file system of the state directory, in bytes: with less, none is taken without being asked
+    /// for.
+    pub reserve_bytes: u64,
 }
 
 impl Default for CheckpointPolicy {
-    /// Every three minutes, 256 MiB, fifty, and thirty days.
+    /// Every three minutes, 256 MiB, fifty, and thirty days; 1 GiB of a session, 16 GiB of all, and 1 GiB free.
     fn default() -> Self {
         Self {
             automatic: true,
@@ -100,6 +108,9 @@ impl Default for CheckpointPolicy {
             max_bytes: 256 << 20,
             keep: 50,
             keep_ended: Duration::from_secs(30 * 24 * 60 * 60),
+            session_bytes: 1 << 30,
+            total_bytes: 16 << 30,
+            reserve_bytes: 1 << 30,
         }
     }
 }

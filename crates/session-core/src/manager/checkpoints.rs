@@ -1,7 +1,6 @@
 //! Checkpoints as callers ask for them, and the work of one brought back.
 
 use futures::StreamExt;
-use jiff::Timestamp;
 
 use super::SessionManager;
 use crate::api::ByteStream;
@@ -89,13 +88,12 @@ impl SessionManager {
     }
 
     /// Removes checkpoints that are kept for nobody any more: all but the newest of sessions that have ended, those as well
-    /// when they are old, and files that no checkpoint names. With `dry_run`, says which.
+    /// when they were kept for long enough, and files that no checkpoint names. With `dry_run`, says which.
     pub(super) async fn collect_checkpoints(&self, dry_run: bool) -> Result<Vec<Garbage>> {
         let keeper = self.inner.foundation.keeper();
-        let outdated = Timestamp::now()
-            .checked_sub(keeper.policy.keep_ended)
-            .unwrap_or(Timestamp::MIN);
-        let outlived = keeper.store.outlived_checkpoints(outdated).await?;
+        let now_ms = self.kept_ms(dry_run).await?;
+        let keep_ms = u64::try_from(keeper.policy.keep_ended.as_millis()).unwrap_or(u64::MAX);
+        let outlived = keeper.store.outlived_checkpoints(now_ms, keep_ms).await?;
         let mut found: Vec<Garbage> = outlived
             .iter()
             .map(|(checkpoint, session)| Garbage {

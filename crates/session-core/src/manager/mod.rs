@@ -13,6 +13,7 @@ mod create;
 mod diff;
 mod files;
 mod garbage;
+mod kept_time;
 mod keyed;
 mod lifetimes;
 mod mcp;

@@ -6,7 +6,6 @@
 
 use std::collections::HashSet;
 
-use jiff::Timestamp;
 use rusqlite::{Connection, Row, params};
 
 use super::Store;
@@ -67,25 +66,51 @@ impl Store {
         Ok(found.into_iter().next())
     }
 
-    /// Forgets all but the newest `keep` checkpoints of a session. Answers with the content that no checkpoint of any
-    /// session names any more: its files may go.
+    /// Forgets all but the newest `keep` checkpoints of a session, and of those the oldest until they have `bytes` at most;
+    /// never the newest. Answers with the content that no checkpoint of any session names any more: its files may go.
     ///
     /// # Errors
     /// `NotFound`.
-    pub async fn trim_checkpoints(&self, session: &SessionId, keep: usize) -> Result<Vec<String>> {
+    pub async fn trim_checkpoints(
+        &self,
+        session: &SessionId,
+        keep: usize,
+        bytes: u64,
+    ) -> Result<Vec<String>> {
+        const SQL: &str = "SELECT pk, sha256 FROM (
+                SELECT pk, sha256, row_number() OVER newest AS place, total(bytes) OVER newest AS so_far
+                FROM checkpoint WHERE session = ?1 AND quarantined = 0 WINDOW newest AS (ORDER BY pk DESC))
+            WHERE place > 1 AND (place > ?2 OR so_far > ?3)";
         let session = *session;
         self.inner
             .write(FORGETTING, move |write| {
                 let pk = key(write.connection, FORGETTING, &session)?;
-                let all = contents(
-                    write,
-                    "SELECT pk, sha256 FROM checkpoint WHERE session = ?1 AND quarantined = 0
-                        ORDER BY pk DESC LIMIT -1 OFFSET ?2",
-                    params![pk, int(keep as u64)],
-                )?;
+                let all = contents(write, SQL, params![pk, int(keep as u64), int(bytes)])?;
                 forget(write, all)
             })
             .await
+    }
+
+    /// Forgets checkpoints of all sessions, oldest first, until the content of those that are left has `bytes` at most; the
+    /// newest of each session never. Answers like [`Self::trim_checkpoints`].
+    ///
+    /// # Errors
+    /// As of every method.
+    pub async fn trim_all_checkpoints(&self, bytes: u64) -> Result<Vec<String>> {
+        self.inner
+            .write(FORGETTING, move |write| {
+                let excess = kept_bytes(write.connection)?.saturating_sub(bytes);
+                forget_oldest(write, excess)
+            })
+            .await
+    }
+
+    /// The size of the content that checkpoints name, each once.
+    ///
+    /// # Errors
+    /// As of every method.
+    pub async fn checkpoint_bytes(&self) -> Result<u64> {
+        self.inner.read(LISTING, kept_bytes).await
     }
 
     /// Forgets these checkpoints, whatever their sessions. Answers like [`Self::trim_checkpoints`].
@@ -109,21 +134,41 @@ impl Store {
             .await
     }
 
-    /// Checkpoints that are kept for nobody any more: of sessions that have ended, all but the newest, and the newest too
-    /// when it was taken before `outdated`.
+    /// Remembers of each checkpoint whose session has ended that this was seen now, unless it was seen before. `now_ms` is
+    /// of a clock that does not jump.
     ///
     /// # Errors
     /// As of every method.
-    pub async fn outlived_checkpoints(&self, outdated: Timestamp) -> Result<Vec<(CheckpointId, SessionId)>> {
+    pub async fn note_ended_checkpoints(&self, now_ms: u64) -> Result<()> {
+        const SQL: &str = "UPDATE checkpoint SET ended_ms = ?1
+            WHERE ended_ms IS NULL AND session IN (SELECT pk FROM session WHERE ended = 1)";
+        self.inner
+            .write(FORGETTING, move |write| {
+                write.connection.prepare_cached(SQL)?.execute([int(now_ms)])?;
+                Ok(())
+            })
+            .await
+    }
+
+    /// Checkpoints that are kept for nobody any more: of sessions that have ended, all but the newest, and the newest too
+    /// when that was noted `keep_ms` ago, see [`Self::note_ended_checkpoints`].
+    ///
+    /// # Errors
+    /// As of every method.
+    pub async fn outlived_checkpoints(
+        &self,
+        now_ms: u64,
+        keep_ms: u64,
+    ) -> Result<Vec<(CheckpointId, SessionId)>> {
         const SQL: &str = "SELECT c.id, s.id FROM checkpoint c JOIN session s ON s.pk = c.session
-            WHERE s.ended = 1 AND c.quarantined = 0 AND (c.at < ?1
+            WHERE s.ended = 1 AND c.quarantined = 0 AND (?1 - coalesce(c.ended_ms, ?1) >= ?2
                 OR c.pk < (SELECT max(newer.pk) FROM checkpoint newer
                     WHERE newer.session = c.session AND newer.quarantined = 0))
             ORDER BY c.pk";
         self.inner
             .read(LISTING, move |connection| {
                 let mut statement = connection.prepare_cached(SQL)?;
-                let mut rows = statement.query([outdated.as_microsecond()])?;
+                let mut rows = statement.query([int(now_ms), int(keep_ms)])?;
                 let mut found = Vec::new();
                 while let Some(row) = rows.next()? {
                     let (checkpoint, session): (String, String) = (row.get(0)?, row.get(1)?);
@@ -250,6 +295,40 @@ fn read(session: &SessionId, row: &Row<'_>) -> Result<Checkpoint, Failure> {
         bytes: uint(row.get(6)?),
         files: uint(row.get(7)?),
     })
+}
+
+fn kept_bytes(connection: &Connection) -> Result<u64, Failure> {
+    const SQL: &str = "SELECT CAST(total(bytes) AS INTEGER) FROM (SELECT max(bytes) AS bytes FROM checkpoint GROUP BY sha256)";
+    let bytes: i64 = connection.prepare_cached(SQL)?.query_row([], |row| row.get(0))?;
+    Ok(uint(bytes))
+}
+
+/// Forgets the oldest until so many bytes are named no more.
+fn forget_oldest(write: &Write<'_>, mut excess: u64) -> Result<Vec<String>, Failure> {
+    const SQL: &str = "SELECT c.pk, c.sha256, c.bytes FROM checkpoint c
+        WHERE c.quarantined = 0 AND c.pk < (SELECT max(newer.pk) FROM checkpoint newer
+            WHERE newer.session = c.session AND newer.quarantined = 0)
+        ORDER BY c.pk";
+    if excess == 0 {
+        return Ok(Vec::new());
+    }
+    let oldest: Vec<(i64, String, i64)> = write
+        .connection
+        .prepare_cached(SQL)?
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+        .collect::<rusqlite::Result<_>>()?;
+    let mut unnamed = Vec::new();
+    for (pk, sha256, bytes) in oldest {
+        if excess == 0 {
+            break;
+        }
+        let gone = forget(write, vec![(pk, sha256)])?;
+        if !gone.is_empty() {
+            excess = excess.saturating_sub(uint(bytes));
+        }
+        unnamed.extend(gone);
+    }
+    Ok(unnamed)
 }
 
 /// Rows with their content.

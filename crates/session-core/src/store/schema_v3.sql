@@ -29,6 +29,8 @@ CREATE TABLE checkpoint (
     sha256 TEXT NOT NULL,
     bytes INTEGER NOT NULL,
     files INTEGER NOT NULL,
+    -- When its session was first seen to have ended, in milliseconds of the time that counts how long work is kept.
+    ended_ms INTEGER,
     -- As of a session: its content is still wanted.
     quarantined INTEGER NOT NULL DEFAULT 0
 ) STRICT;

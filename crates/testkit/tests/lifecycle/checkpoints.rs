@@ -10,6 +10,7 @@ use session_core::checkpoint::{Checkpoint, CheckpointCause, CheckpointPolicy, Re
 use session_core::command::CommandRequest;
 use session_core::error::{Error, ErrorKind};
 use session_core::event::EventKind;
+use session_core::garbage::GarbageKind;
 use session_core::id::SessionId;
 use session_core::session::{CreateSession, WorkspaceSource};
 use session_core::state::{SessionState, StateName};
@@ -313,6 +314,86 @@ async fn only_so_many_are_kept_and_no_file_is_left_of_the_others() {
     assert!(work.patch(&kept[0]).await.unwrap().contains("+5\n"));
     assert_eq!(work.content_files(), 3);
     work.world.finish(&work.manager).await;
+}
+
+#[tokio::test]
+async fn the_oldest_go_when_a_session_or_all_have_too_many_bytes() {
+    let rounds = async |work: &Work, session: &SessionId| {
+        for number in 0..4 {
+            let text = format!("{number} {}\n", "line ".repeat(400));
+            work.write(session, "kept.txt", &text);
+            work.asked(session).await.unwrap();
+        }
+    };
+    let work = Work::with(|policy| policy.session_bytes = 5000).await;
+    let session = work.on_copy().await;
+    rounds(&work, &session).await;
+    let kept = work.kept(&session).await;
+    assert_eq!(kept.len(), 2, "{kept:?}");
+    assert!(work.patch(&kept[0]).await.unwrap().contains("+3 line"));
+    assert_eq!(work.content_files(), 2);
+    work.world.finish(&work.manager).await;
+
+    let work = Work::with(|policy| policy.total_bytes = 5000).await;
+    let (one, other) = (work.on_copy().await, create(&work.manager).await);
+    for session in [&one, &other] {
+        rounds(&work, session).await;
+    }
+    assert_eq!(work.kept(&one).await.len(), 1);
+    assert_eq!(work.kept(&other).await.len(), 1);
+    work.world.finish(&work.manager).await;
+}
+
+#[tokio::test]
+async fn without_room_none_is_taken_unasked_and_that_is_told_once() {
+    type Change = fn(&mut CheckpointPolicy);
+    let changes: [(Change, usize); 2] = [
+        (|policy| policy.reserve_bytes = u64::MAX, 0),
+        (|policy| policy.total_bytes = 1, 1),
+    ];
+    for (change, before) in changes {
+        let work = Work::with(change).await;
+        let session = work.on_copy().await;
+        for number in 0..before {
+            work.write(&session, "kept.txt", &format!("before {number}\n"));
+            work.asked(&session).await.unwrap();
+        }
+        work.write(&session, "kept.txt", "changed\n");
+        for _ in 0..2 {
+            ask(&work.manager, &session, "Work.").await;
+        }
+        // Who asks is not refused.
+        let asked = work.asked(&session).await.unwrap();
+        assert!(work.patch(&asked).await.unwrap().contains("+changed\n"));
+        work.write(&session, "kept.txt", "changed again\n");
+        soon("the end", work.manager.destroy(&session)).await.unwrap();
+        assert_eq!(problems(&work, &session).await, 1);
+        assert_eq!(work.kept(&session).await, [asked]);
+        work.world.finish(&work.manager).await;
+    }
+}
+
+#[tokio::test]
+async fn work_of_a_session_that_ended_goes_when_it_was_kept_for_long_enough() {
+    for (keep_ended, left) in [(Duration::from_secs(3600), 1), (Duration::ZERO, 0)] {
+        let work = Work::with(|policy| policy.keep_ended = keep_ended).await;
+        let session = work.on_copy().await;
+        work.write(&session, "kept.txt", "changed\n");
+        work.asked(&session).await.unwrap();
+        soon("the end", work.manager.destroy(&session)).await.unwrap();
+        for dry_run in [true, false] {
+            let report = work.manager.collect_garbage(dry_run).await.unwrap();
+            let told = report
+                .removed
+                .iter()
+                .filter(|garbage| garbage.kind == GarbageKind::Checkpoint)
+                .count();
+            assert_eq!(told, 1 - left, "dry run: {dry_run}");
+        }
+        assert_eq!(work.kept(&session).await.len(), left);
+        assert_eq!(work.content_files(), left);
+        work.world.finish(&work.manager).await;
+    }
 }
 
 #[tokio::test]

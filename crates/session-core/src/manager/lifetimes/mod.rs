@@ -22,7 +22,8 @@ use jiff::Timestamp;
 use tokio::sync::Semaphore;
 
 use self::expire::Expiry;
-use self::tally::{Marks, Moment, Tally, Verdict};
+pub(super) use self::tally::Moment;
+use self::tally::{Marks, Tally, Verdict};
 pub(super) use self::work::AtWork;
 use super::SessionManager;
 use crate::error::{Error, ErrorKind, Result};

@@ -21,7 +21,7 @@ pub(super) const RETURN_GRACE: Duration = Duration::from_secs(60);
 
 /// One moment by the clocks that two processes have in common.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Moment {
+pub(in crate::manager) struct Moment {
     /// Names the time between two starts of the machine; `None` where it cannot be told.
     boot: Option<String>,
     /// Since the machine started.
@@ -31,7 +31,7 @@ pub(super) struct Moment {
 
 impl Moment {
     /// The present one.
-    pub(super) fn now() -> Self {
+    pub(in crate::manager) fn now() -> Self {
         Self {
             boot: boot(),
             uptime_ms: uptime_ms().unwrap_or_default(),
@@ -40,7 +40,7 @@ impl Moment {
     }
 
     #[cfg(test)]
-    pub(super) fn at(boot: Option<&str>, uptime: Duration, wall: Timestamp) -> Self {
+    pub(in crate::manager) fn at(boot: Option<&str>, uptime: Duration, wall: Timestamp) -> Self {
         Self {
             boot: boot.map(str::to_owned),
             uptime_ms: millis(uptime),
@@ -48,12 +48,13 @@ impl Moment {
         }
     }
 
-    fn same_boot(&self, other: &Self) -> bool {
+    /// Whether the machine was not started in between.
+    pub(in crate::manager) fn same_boot(&self, other: &Self) -> bool {
         self.boot.is_some() && self.boot == other.boot
     }
 
     /// What has passed since an earlier moment.
-    fn since(&self, earlier: &Self) -> Duration {
+    pub(in crate::manager) fn since(&self, earlier: &Self) -> Duration {
         if self.same_boot(earlier) {
             return Duration::from_millis(self.uptime_ms.saturating_sub(earlier.uptime_ms));
         }

@@ -2,6 +2,7 @@
 
 mod audit;
 mod bad_disk;
+mod checkpoints;
 mod crash;
 mod egress;
 mod faults;

@@ -30,10 +30,15 @@ async fn a_new_store_is_whole_ours_alone_and_leaves_no_draft() {
     for entry in fs::read_dir(home.dir.path()).unwrap() {
         let entry = entry.unwrap();
         let name = entry.file_name().into_string().unwrap();
-        assert!(
-            ["store.db", "store.db-wal", "store.db-shm", "audit.head", "keys"].contains(&name.as_str()),
-            "{name}"
-        );
+        let known = [
+            "store.db",
+            "store.db-wal",
+            "store.db-shm",
+            "audit.head",
+            "keys",
+            "restore.lock",
+        ];
+        assert!(known.contains(&name.as_str()), "{name}");
         let mode = if name == "keys" { 0o700 } else { 0o600 };
         assert_eq!(entry.metadata().unwrap().mode() & 0o777, mode, "{name}");
     }
