@@ -205,9 +205,10 @@ impl Invocation {
                 }
                 Err(error) => Err(error),
             },
-            Command::Token(command) => {
-                state_dir().and_then(|dir| commands::token(command, &StateDir::open(&dir)?, console))
-            }
+            Command::Token(command) => match state_dir().and_then(|dir| StateDir::open(&dir)) {
+                Ok(state) => commands::token(command, &state, console).await,
+                Err(error) => Err(error),
+            },
             _ => return None,
         };
         Some(answered)

@@ -22,7 +22,8 @@ use crate::id::SessionId;
 /// One line, before it has its place in the chain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuditEntry {
-    /// Who: `token NAME`, `socket uid N`, `embedded uid N`, `session`, `reconciler`.
+    /// Who: `token NAME`, `socket uid N`, `embedded uid N`, `local uid N` (a command that works on the state
+    /// directory itself), `session`, `reconciler`.
     pub actor: String,
     /// What, a verb and a noun in `snake_case`: `create_session`, `connect_host`.
     pub action: String,

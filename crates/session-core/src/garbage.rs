@@ -65,3 +65,19 @@ pub enum GarbageKind {
     File,
     Checkpoint,
 }
+
+impl GarbageKind {
+    /// As it is written, and as the audit log names it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Container => "container",
+            Self::Storage => "storage",
+            Self::Network => "network",
+            Self::Image => "image",
+            Self::Directory => "directory",
+            Self::Socket => "socket",
+            Self::File => "file",
+            Self::Checkpoint => "checkpoint",
+        }
+    }
+}

@@ -1,12 +1,17 @@
 //! `token`: who may talk to the daemon over TCP. Works on the state directory's file, with or without a daemon.
+//!
+//! What is changed has its line in the audit log before it is told, whoever has the log open beside us: lines are appended
+//! in a transaction of the store, and its end is anchored under a lock.
 
 use http_api::{TokenInfo, TokenScope};
 use http_frontend::tokens::{NewToken, TokenFile};
 use jiff::Timestamp;
-use secrecy::ExposeSecret as _;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
+use session_core::audit::{AuditDecision, AuditEntry, AuditLog};
 use session_core::error::{Error, ErrorKind, Result};
 use session_core::state_dir::StateDir;
+use session_core::store::Store;
 
 use crate::args::{TokenCommand, TokenCreateArgs};
 use crate::console::Console;
@@ -27,14 +32,21 @@ struct Created<'a> {
 ///
 /// # Errors
 /// `StateConflict` for a name that is taken, `NotFound` for one that is not, `InvalidArgument` for what is no name, and
-/// those of the state directory.
-pub fn token(command: &TokenCommand, state: &StateDir, console: &Console) -> Result<ExitStatus> {
+/// those of the state directory and its store.
+pub async fn token(command: &TokenCommand, state: &StateDir, console: &Console) -> Result<ExitStatus> {
     let tokens = TokenFile::of(state);
     match command {
-        TokenCommand::Create(args) => create(args, &tokens, console)?,
+        TokenCommand::Create(args) => {
+            let log = AuditLog::new(Store::open(state).await?);
+            let made = create(args, &tokens);
+            let (info, secret) = told(&log, "create_token", &args.name, made).await?;
+            show(&info, &secret, console)?;
+        }
         TokenCommand::List => list(&tokens.list()?, console)?,
         TokenCommand::Revoke(args) => {
-            tokens.revoke(&args.name)?;
+            let log = AuditLog::new(Store::open(state).await?);
+            let revoked = tokens.revoke(&args.name);
+            told(&log, "revoke_token", &args.name, revoked).await?;
             console
                 .printer
                 .note("revoked; what it has open is cut within seconds");
@@ -43,7 +55,7 @@ pub fn token(command: &TokenCommand, state: &StateDir, console: &Console) -> Res
     Ok(ExitStatus::SUCCESS)
 }
 
-fn create(args: &TokenCreateArgs, tokens: &TokenFile, console: &Console) -> Result<()> {
+fn create(args: &TokenCreateArgs, tokens: &TokenFile) -> Result<(TokenInfo, SecretString)> {
     let expires_at = args
         .expires
         .map(|after| {
@@ -53,16 +65,40 @@ fn create(args: &TokenCreateArgs, tokens: &TokenFile, console: &Console) -> Resu
             })
         })
         .transpose()?;
-    let (info, secret) = tokens.create(NewToken {
+    tokens.create(NewToken {
         name: args.name.clone(),
         scope: args.scope.into(),
         all_sessions: args.all_sessions,
         expires_at,
-    })?;
+    })
+}
+
+/// Writes what became of it, before the user is told.
+async fn told<T>(log: &AuditLog, action: &str, name: &str, outcome: Result<T>) -> Result<T> {
+    let (decision, rule) = match &outcome {
+        Ok(_) => (AuditDecision::Done, None),
+        Err(error) => (AuditDecision::Refused, Some(error.kind().code().to_owned())),
+    };
+    let entry = AuditEntry {
+        actor: format!("local uid {}", rustix::process::geteuid().as_raw()),
+        action: action.to_owned(),
+        session: None,
+        decision,
+        rule,
+        detail: Some(format!("token {name}")),
+    };
+    match log.record(entry).await {
+        Ok(()) => outcome,
+        // What failed is more to know than that it could not be written.
+        Err(unwritten) => outcome.and(Err(unwritten)),
+    }
+}
+
+fn show(info: &TokenInfo, secret: &SecretString, console: &Console) -> Result<()> {
     let printer = &console.printer;
     if printer.json() {
         return printer.object(&Created {
-            info: &info,
+            info,
             token: secret.expose_secret(),
         });
     }

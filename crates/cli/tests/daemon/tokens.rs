@@ -55,6 +55,70 @@ fn a_token_opens_the_door_until_it_is_revoked() {
     assert_eq!(host.run(&["token", "revoke", "ci"]).code, Some(3));
 }
 
+/// The lines about tokens, without their numbers and times.
+fn lines(host: &Host) -> Vec<(String, String, String)> {
+    let told = host.ok(&["audit", "--json"]);
+    let lines = told
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    lines
+        .filter(|line| text(&line["action"]).ends_with("_token"))
+        .map(|line| {
+            assert!(text(&line["actor"]).starts_with("local uid "), "{line}");
+            (
+                text(&line["action"]),
+                text(&line["decision"]),
+                text(&line["detail"]),
+            )
+        })
+        .collect()
+}
+
+#[test]
+fn what_becomes_of_tokens_has_a_line() {
+    let host = Host::new();
+    let secret = host.ok(&["token", "create", "ci"]);
+    assert_eq!(host.run(&["token", "create", "ci"]).code, Some(4));
+    host.ok(&["token", "revoke", "ci"]);
+    assert_eq!(host.run(&["token", "revoke", "ci"]).code, Some(3));
+    host.ok(&["token", "list"]);
+    let line = |action: &str, decision: &str| (action.to_owned(), decision.to_owned(), "token ci".to_owned());
+    let expected = [
+        line("create_token", "done"),
+        line("create_token", "refused"),
+        line("revoke_token", "done"),
+        line("revoke_token", "refused"),
+    ];
+    assert_eq!(lines(&host), expected);
+    assert!(!host.ok(&["audit", "--json"]).contains(secret.trim()));
+}
+
+/// Each process appends in a transaction that holds the store's write lock, and moves the anchor along the chain under a
+/// lock of its file: so nobody's line takes another's place, and none is missing at the end.
+#[test]
+fn commands_beside_a_daemon_write_one_chain_with_it() {
+    let host = Host::new();
+    let port = free_port();
+    let _serving = host.serve(&["--listen", &format!("127.0.0.1:{port}")]);
+    let names = ["a", "b", "c", "d"];
+    std::thread::scope(|scope| {
+        for name in names {
+            let host = &host;
+            scope.spawn(move || {
+                host.ok(&["token", "create", name]);
+                // The daemon writes that it turned somebody away.
+                assert_eq!(status(port, Some("cfd_wrong")), "401");
+                host.ok(&["token", "revoke", name]);
+            });
+        }
+    });
+    assert_eq!(lines(&host).len(), 2 * names.len());
+    let told = host.ok(&["audit", "--json"]);
+    assert_eq!(told.matches("make_request").count(), names.len(), "{told}");
+    host.ok(&["audit", "--verify"]);
+}
+
 #[test]
 fn a_token_is_made_as_it_is_asked_for() {
     let host = Host::new();

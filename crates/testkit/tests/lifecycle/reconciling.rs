@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use session_core::api::SessionApi;
+use session_core::audit::AuditQuery;
 use session_core::garbage::{Garbage, GarbageKind, GarbageReport};
 use session_core::id::{ContainerName, SessionId};
 use session_core::label::{self, Signer};
@@ -48,6 +49,41 @@ async fn an_orphan_with_our_signature_goes_and_a_living_session_stays() {
         GarbageReport::default(),
         "a second run finds nothing"
     );
+    assert_eq!(ask(&manager, &living, "Still there?").await.text, "Still there?");
+    world.finish(&manager).await;
+}
+
+async fn removals(manager: &ManagerProcess) -> Vec<(String, Option<SessionId>, Option<String>)> {
+    let lines = manager.audit(AuditQuery::default()).await.unwrap();
+    lines
+        .into_iter()
+        .filter(|line| line.actor == "reconciler")
+        .map(|line| (line.action, line.session, line.detail))
+        .collect()
+}
+
+#[tokio::test]
+async fn each_removal_has_one_line_and_a_run_without_any_has_none() {
+    let world = World::new();
+    let manager = world.manager().await;
+    let living = create(&manager).await;
+    reconcile(&manager).await;
+    assert_eq!(removals(&manager).await, [], "nothing was removed");
+    let orphan = SessionId::new();
+    let name = world.site.memory.plant(&orphan, signer(&world).labels(&orphan));
+    let told = manager.collect_garbage(true).await.unwrap();
+    assert_eq!(names(&told.removed), [name.to_string()]);
+    assert_eq!(removals(&manager).await, [], "a dry run removes nothing");
+    reconcile(&manager).await;
+    let expected = [(
+        "remove_container".to_owned(),
+        Some(orphan),
+        Some(format!("{name}: its session has no record")),
+    )];
+    assert_eq!(removals(&manager).await, expected);
+    reconcile(&manager).await;
+    assert_eq!(removals(&manager).await, expected, "nothing more was removed");
+    assert_eq!(manager.verify_audit().await.unwrap().broken_at, None);
     assert_eq!(ask(&manager, &living, "Still there?").await.text, "Still there?");
     world.finish(&manager).await;
 }

@@ -20,6 +20,7 @@ use futures::StreamExt;
 pub(super) use self::orphans::belongs_to;
 pub(super) use self::stale::STALE_EVERY;
 use super::SessionManager;
+use crate::audit::{AuditDecision, AuditEntry};
 use crate::error::{Error, Result};
 use crate::garbage::{Garbage, GarbageKind, GarbageReport};
 use crate::id::{ContainerName, SessionId};
@@ -44,6 +45,17 @@ enum Removal {
     File(PathBuf),
     /// Nobody wants it, and it is not ours to remove.
     None,
+}
+
+impl Removal {
+    /// Whose it was.
+    fn session(&self) -> Option<SessionId> {
+        match self {
+            Self::Container(name) => ContainerName::session(name.as_str()),
+            Self::Directory(session) => Some(*session),
+            _ => None,
+        }
+    }
 }
 
 impl Finding {
@@ -73,9 +85,13 @@ impl SessionManager {
         let mut found = self.abandoned_files().await?;
         found.extend(self.stale_things().await?);
         self.sweep(found, report).await;
-        report
-            .removed
-            .extend(self.collect_checkpoints(report.dry_run).await?);
+        let checkpoints = self.collect_checkpoints(report.dry_run).await?;
+        if !report.dry_run {
+            for checkpoint in &checkpoints {
+                self.tell_removed(checkpoint, None).await;
+            }
+        }
+        report.removed.extend(checkpoints);
         Ok(())
     }
 
@@ -107,10 +123,10 @@ impl SessionManager {
         if dry_run {
             return Ok(garbage);
         }
+        let session = removal.session();
         match self.remove(&garbage, removal).await {
             Ok(true) => {
-                let Garbage { kind, name, reason } = &garbage;
-                tracing::info!(?kind, name, reason, "garbage was removed");
+                self.tell_removed(&garbage, session).await;
                 Ok(garbage)
             }
             Ok(false) => Err(Garbage {
@@ -121,6 +137,24 @@ impl SessionManager {
                 reason: error.to_string(),
                 ..garbage
             }),
+        }
+    }
+
+    /// One line for one thing that was removed; a run that removed nothing writes none. Nobody is told of the removal before,
+    /// and what is gone stays gone when the line cannot be written.
+    async fn tell_removed(&self, garbage: &Garbage, session: Option<SessionId>) {
+        let Garbage { kind, name, reason } = garbage;
+        tracing::info!(?kind, name, reason, "garbage was removed");
+        let entry = AuditEntry {
+            actor: "reconciler".to_owned(),
+            action: format!("remove_{}", kind.as_str()),
+            session,
+            decision: AuditDecision::Done,
+            rule: None,
+            detail: Some(format!("{name}: {reason}")),
+        };
+        if let Err(error) = self.inner.audit.record(entry).await {
+            tracing::warn!(%error, name, "a removal could not be written to the audit log");
         }
     }
 
