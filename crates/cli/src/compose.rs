@@ -207,6 +207,9 @@ pub async fn manage(
     options.supervise = settings.supervise;
     options.allow_open = settings.gateway.allow_open;
     options.checkpoints = settings.gateway.checkpoints;
+    options.admission = settings.gateway.admission;
+    options.default_lifetime = settings.gateway.lifetime;
+    options.keep_images = settings.gateway.keep_images.unwrap_or(options.keep_images);
     options.certificates = settings.gateway.read_certificates()?;
     options.presets = Some(settings.gateway.presets.clone());
     let manager = SessionManager::open(state_dir, options, runtime, Arc::new(gateway)).await?;

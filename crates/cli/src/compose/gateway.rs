@@ -2,11 +2,14 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use session_core::checkpoint::CheckpointPolicy;
 use session_core::egress::Presets;
 use session_core::error::{Error, ErrorKind, Result};
+use session_core::lifetime::Lifetime;
+use session_core::manager::AdmissionPolicy;
 use session_gateway::SessionGateway;
 use session_gateway::egress::{CredentialRule, CredentialScheme, EgressConfig, EgressLimits};
 use session_gateway::model::{ModelPrice, ModelProxyConfig, PriceTable, ProviderKind, Rates};
@@ -34,6 +37,12 @@ pub struct GatewaySettings {
     pub allow_open: bool,
     /// When their work is kept.
     pub checkpoints: CheckpointPolicy,
+    /// How many there may be.
+    pub admission: AdmissionPolicy,
+    /// When those end that name no time of their own.
+    pub lifetime: Lifetime,
+    /// How long what was derived for them stays unused; `None` for as long as is usual.
+    pub keep_images: Option<Duration>,
     /// Certificates that sessions trust beside their image's own: named by the policy, which has to be there, or by the
     /// environment.
     pub certificates: Option<Certificates>,
@@ -78,6 +87,9 @@ impl GatewaySettings {
             presets: Arc::new(HostPresets::new(&policy.egress, home.cloned(), environment)),
             allow_open: policy.network.open,
             checkpoints: policy.checkpoints.policy(),
+            admission: policy.admission.policy(),
+            lifetime: policy.lifetimes.lifetime(),
+            keep_images: policy.images.keep(),
             certificates: required.or_else(found),
         })
     }

@@ -11,6 +11,7 @@ use session_core::egress::{HostRule, PresetName};
 use session_core::error::Result;
 use session_core::secret::SecretReference;
 
+use super::holding::{Admission, Images, Lifetimes};
 use super::keeping::Checkpoints;
 use super::refuse;
 use crate::parse::parse_size;
@@ -27,6 +28,12 @@ pub struct OperatorPolicy {
     pub budget: Budgets,
     /// When sessions' work is kept.
     pub checkpoints: Checkpoints,
+    /// How many sessions there may be.
+    pub admission: Admission,
+    /// When they end by themselves.
+    pub lifetimes: Lifetimes,
+    /// What is kept for later ones.
+    pub images: Images,
     /// What models cost, where the table of list prices is wrong or silent: by a pattern of their names.
     pub prices: BTreeMap<String, Price>,
     /// Model providers, in order of preference. None means that the environment names the one.
@@ -198,11 +205,12 @@ impl OperatorPolicy {
         let policy: Self = toml::from_str(text).map_err(|error| {
             // Its own text quotes the line, and a line can hold a secret that somebody wrote down.
             let line = error.span().map_or(0, |span| {
-                text[..span.start.min(text.len())].lines().count().max(1)
+                let before = &text.as_bytes()[..span.start.min(text.len())];
+                before.iter().filter(|byte| **byte == b'\n').count() + 1
             });
             refuse(
                 error.message().to_owned(),
-                "see docs/guides/egress.md for every key",
+                "see docs/guides/egress.md and docs/guides/operations.md for every key",
             )
             .with_context("line", line)
         })?;

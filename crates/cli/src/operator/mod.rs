@@ -5,6 +5,7 @@
 //! a wildcard that is too wide is an error with its place in the file, never a rule that silently does not hold.
 
 mod file;
+mod holding;
 mod keeping;
 mod secret;
 
@@ -14,6 +15,7 @@ use std::path::{Path, PathBuf};
 use session_core::error::{Error, ErrorKind, Result};
 
 pub use self::file::{CredentialEntry, Egress, OperatorPolicy, Price, Provider, ProviderName};
+pub use self::holding::{Admission, Images, Lifetimes};
 pub use self::keeping::Checkpoints;
 pub use self::secret::{Followed, HostSecrets};
 use crate::settings::env::{self, Environment};

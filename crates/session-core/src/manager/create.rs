@@ -15,6 +15,7 @@ use crate::egress::AllowEntry;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::EventKind;
 use crate::id::{ContainerName, SessionId};
+use crate::lifetime::Lifetime;
 use crate::mcp::McpPlan;
 use crate::policy;
 use crate::policy::mounts::JudgedDir;
@@ -251,6 +252,16 @@ impl SessionManager {
         })
     }
 
+    /// What the request says of its end, and the operator's word where it says nothing.
+    fn lifetime_of(&self, request: &CreateSession) -> Lifetime {
+        let usual = self.inner.options.default_lifetime;
+        Lifetime {
+            idle_ms: request.lifetime.idle_ms.or(usual.idle_ms),
+            max_ms: request.lifetime.max_ms.or(usual.max_ms),
+            ..request.lifetime
+        }
+    }
+
     fn new_record(&self, request: &CreateSession, judged: &Judged, mcp: Option<McpPlan>) -> SessionRecord {
         let id = SessionId::new();
         let now = Timestamp::now();
@@ -307,7 +318,7 @@ impl SessionManager {
                 env: request.env.clone(),
                 labels: request.labels.clone(),
                 owner: request.owner.clone(),
-                lifetime: request.lifetime,
+                lifetime: self.lifetime_of(request),
                 lease_until: request.lifetime.lease_ms.map(lifetimes::lease_until),
                 on_interrupt: request.on_interrupt,
                 turns: 0,

@@ -46,7 +46,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::gateway::{Gateway, ProviderAccount};
 use crate::id::{ContainerName, ImageRef, SessionId};
 use crate::label::Signer;
-use crate::lifetime::RecoveryPolicy;
+use crate::lifetime::{Lifetime, RecoveryPolicy};
 use crate::policy;
 use crate::policy::mounts::HostPaths;
 use crate::runtime::{ContainerRuntime, Guarded, ResourceLimits, RuntimeHealth, TimeLimits};
@@ -65,6 +65,9 @@ pub struct ManagerOptions {
     pub default_image: ImageRef,
     /// Limits of sessions that name none.
     pub default_limits: ResourceLimits,
+    /// Idle time and age at which sessions end that name none; each holds where the session says nothing of it. MCP servers'
+    /// containers end with their connections instead.
+    pub default_lifetime: Lifetime,
     /// The model of sessions that name none.
     pub default_model: Option<String>,
     /// The model for small tasks of sessions that name none.
@@ -104,6 +107,7 @@ impl ManagerOptions {
         Self {
             default_image,
             default_limits: ResourceLimits::default(),
+            default_lifetime: Lifetime::default(),
             default_model: None,
             default_small_model: None,
             allow_open: true,

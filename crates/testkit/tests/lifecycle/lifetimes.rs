@@ -8,6 +8,7 @@ use session_core::error::ErrorKind;
 use session_core::event::EventKind;
 use session_core::id::SessionId;
 use session_core::lifetime::{ExpiryCause, Lifetime};
+use session_core::manager::ManagerOptions;
 use session_core::session::CreateSession;
 use session_core::state::{SessionState, StateName};
 use session_core::terminal::{OpenTerminal, TerminalProgram, TerminalSize};
@@ -275,4 +276,47 @@ async fn a_process_with_sessions_that_end_by_themselves_is_there_to_end_them() {
     };
     soon("rest", rest).await;
     world.finish(&manager).await;
+}
+
+#[tokio::test]
+async fn the_operators_lifetime_is_for_those_who_name_none() {
+    let world = World::new();
+    let (idle_ms, max_ms) = (Some(3_600_000), Some(86_400_000));
+    let options = ManagerOptions {
+        default_lifetime: Lifetime {
+            idle_ms,
+            max_ms,
+            ..Lifetime::default()
+        },
+        ..world.site.options()
+    };
+    let manager = world.manager_of(options).await;
+    let silent = make(&manager, Lifetime::default()).await;
+    let own = Lifetime {
+        idle_ms: Some(SHORT * 1000),
+        keep_on_failure: true,
+        ..Lifetime::default()
+    };
+    let talking = make(&manager, own).await;
+    let lifetime = |info: session_core::session::SessionInfo| info.lifetime;
+    assert_eq!(
+        lifetime(manager.session(&silent).await.unwrap()),
+        Lifetime {
+            idle_ms,
+            max_ms,
+            ..Lifetime::default()
+        }
+    );
+    assert_eq!(
+        lifetime(manager.session(&talking).await.unwrap()),
+        Lifetime { max_ms, ..own }
+    );
+    world.finish(&manager).await;
+    let usual = world.manager().await;
+    let free = make(&usual, Lifetime::default()).await;
+    assert!(
+        usual.session(&free).await.unwrap().lifetime.is_unlimited(),
+        "off by default"
+    );
+    world.finish(&usual).await;
 }

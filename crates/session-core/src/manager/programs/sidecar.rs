@@ -14,6 +14,7 @@ use crate::driver::{LaunchPlan, Request};
 use crate::error::{Error, ErrorKind, Result};
 use crate::gateway::SidecarSpec;
 use crate::id::SessionId;
+use crate::lifetime::Lifetime;
 use crate::policy;
 use crate::session::{CreateSession, SIDECAR_LABEL, SessionFilter, SessionInfo};
 use crate::state::SessionState;
@@ -61,6 +62,8 @@ impl SessionManager {
             .info
             .labels
             .insert(SIDECAR_LABEL.to_owned(), spec.name.clone());
+        // It lives as long as its connection.
+        record.info.lifetime = Lifetime::default();
         let session = record.info.id;
         let foundation = &self.inner.foundation;
         foundation.store.insert_session(record.clone()).await?;
