@@ -119,6 +119,11 @@ fn findings(version: &SystemVersion, info: &SystemInfo, host: &Host, isolation: 
         info.pids_limit == Some(false),
         "The number of processes cannot be limited: enable the pids controller, or delegate it to a rootless engine.",
     );
+    // The list of `PODMAN_CANNOT` in the conformance suite's tests, in words.
+    say(
+        product(version) == PODMAN,
+        "The engine is Podman, which does not tell that a container ended for lack of memory, so such an end is not told from another one: use Docker where the cause has to be known.",
+    );
     say(
         !host.is_local(),
         "The engine is reached over unencrypted TCP, which gives whoever can reach it its whole machine: forward its socket over SSH instead.",
@@ -144,6 +149,7 @@ fn api(version: &str) -> Option<(u32, u32)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bollard::models::SystemVersionComponents;
     use std::collections::HashMap;
 
     fn local() -> Host {
@@ -238,5 +244,18 @@ mod tests {
             1
         );
         assert_eq!(findings(&version, &sound, &local(), Some("runsc")).len(), 1);
+        let podman = SystemVersion {
+            components: Some(vec![SystemVersionComponents {
+                name: "Podman Engine".to_owned(),
+                ..SystemVersionComponents::default()
+            }]),
+            ..version.clone()
+        };
+        let found = findings(&podman, &sound, &local(), None);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(
+            found[0].contains("Podman") && found[0].contains(": use Docker"),
+            "{found:?}"
+        );
     }
 }
