@@ -330,7 +330,8 @@ impl Invocation {
                 Box::pin(commands::run(settings, api, console)).await
             }
             Command::Create(args) => {
-                let request = session_request(args, settings, &self.current_dir)?;
+                let mut request = session_request(&args.session, settings, &self.current_dir)?;
+                request.idempotency_key.clone_from(&args.idempotency_key);
                 commands::create(request, api, console).await
             }
             Command::Prompt(args) => Box::pin(commands::prompt(args, state_dir, opened, console)).await,

@@ -37,6 +37,7 @@ pub async fn create(
     interrupts: &mut Interrupts,
 ) -> Result<Creation> {
     let mut watch = Watch::new(&request);
+    let keyed = request.idempotency_key.is_some();
     let mut creation = api.create(request);
     let mut ticker = tokio::time::interval(TICK);
     ticker.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -53,7 +54,8 @@ pub async fn create(
                 return Ok(Creation::Abandoned(signal));
             }
             Some(signal) = interrupts.next() => {
-                if let Some(first) = abandoned {
+                // One with a key can be come back to, and may have been there before.
+                if let Some(first) = abandoned.or(keyed.then_some(signal)) {
                     printer.status(None);
                     print_warning(
                         printer,

@@ -41,6 +41,8 @@ pub struct Owner<'a> {
     pub session: SessionId,
     /// The turn's time limit.
     pub timeout: Option<Duration>,
+    /// By which the turn is found when it is asked for again.
+    pub idempotency_key: Option<&'a str>,
     /// The variable that holds the credential.
     pub api_key_env: Option<&'a str>,
     /// Where sessions are recorded.
@@ -83,6 +85,10 @@ impl Owner<'_> {
             .stderr(Stdio::null());
         if let Some(timeout) = self.timeout {
             command.arg("--timeout-ms").arg(timeout.as_millis().to_string());
+        }
+        if let Some(key) = self.idempotency_key {
+            // In one word: a key may begin with a dash.
+            command.arg(format!("--idempotency-key={key}"));
         }
         if let Some(name) = self.api_key_env {
             command.arg("--api-key-env").arg(name);

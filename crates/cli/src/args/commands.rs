@@ -42,6 +42,17 @@ pub struct RunArgs {
     pub api_key_env: Option<String>,
 }
 
+/// `cofferdam create`.
+#[derive(Debug, Clone, Args)]
+pub struct CreateArgs {
+    /// What the session shall be.
+    #[command(flatten)]
+    pub session: SessionArgs,
+    /// Make one session however often it is asked for: the same key gives the same session
+    #[arg(long, value_name = "KEY")]
+    pub idempotency_key: Option<String>,
+}
+
 /// `cofferdam prompt`.
 #[derive(Debug, Clone, Args)]
 pub struct PromptArgs {
@@ -57,6 +68,9 @@ pub struct PromptArgs {
     /// Interrupt the agent after this time, such as 30m
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub timeout: Option<Duration>,
+    /// Prompt it once however often it is asked for: the same key in the same session gives the same turn
+    #[arg(long, value_name = "KEY")]
+    pub idempotency_key: Option<String>,
     /// The variable that holds the provider's API key [default: ANTHROPIC_API_KEY]
     #[arg(long, value_name = "NAME")]
     pub api_key_env: Option<String>,

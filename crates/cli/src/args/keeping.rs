@@ -14,11 +14,14 @@ pub struct RestoreArgs {
     /// This checkpoint instead of the newest; see cofferdam checkpoints
     #[arg(long, value_name = "ID", requires = "session")]
     pub checkpoint: Option<CheckpointId>,
+    /// Make one new session however often it is asked for: the same key gives the same session
+    #[arg(long, value_name = "KEY", requires = "session", conflicts_with = "patch")]
+    pub idempotency_key: Option<String>,
     /// Write the work as a patch into this file, or to standard output with -, and change no session
     #[arg(long, value_name = "FILE", requires = "session")]
     pub patch: Option<PathBuf>,
     /// Bring the whole state directory back from this file of cofferdam backup; the daemon is stopped for it
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["session", "checkpoint", "patch"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["session", "checkpoint", "patch", "idempotency_key"])]
     pub backup: Option<PathBuf>,
 }
 

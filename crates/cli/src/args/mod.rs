@@ -16,8 +16,8 @@ use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 pub use self::attach::AttachArgs;
 pub use self::commands::{
-    ClientChoice, CompletionsArgs, ConfigArgs, CpArgs, DiffArgs, DoctorArgs, ExecArgs, HelpArgs, LogsArgs,
-    LsArgs, ManArgs, OutputArgs, PromptArgs, RmArgs, RunArgs, UsageArgs,
+    ClientChoice, CompletionsArgs, ConfigArgs, CpArgs, CreateArgs, DiffArgs, DoctorArgs, ExecArgs, HelpArgs,
+    LogsArgs, LsArgs, ManArgs, OutputArgs, PromptArgs, RmArgs, RunArgs, UsageArgs,
 };
 pub use self::egress::{DecideArgs, EgressCommand, EgressLogArgs, WhichArgs};
 pub use self::keeping::{AuditArgs, BackupArgs, GcArgs, RestoreArgs};
@@ -60,7 +60,7 @@ impl Cli {
     pub fn checked(self) -> Result<Self, clap::Error> {
         let contradiction = match &self.command {
             Command::Run(args) => args.session.contradiction(),
-            Command::Create(args) => args.contradiction(),
+            Command::Create(args) => args.session.contradiction(),
             Command::Mcp(McpCommand::Add(args)) => args.contradiction(),
             _ => None,
         };
@@ -106,7 +106,7 @@ pub enum Command {
     Run(RunArgs),
     /// Create a session and print its id
     #[command(visible_alias = "create-session")]
-    Create(SessionArgs),
+    Create(CreateArgs),
     /// Give a session's agent a prompt and follow what it does
     #[command(visible_alias = "execute")]
     Prompt(PromptArgs),
@@ -237,6 +237,9 @@ pub struct OwnTurnArgs {
     /// The turn's time limit in milliseconds
     #[arg(long)]
     pub timeout_ms: Option<u64>,
+    /// By which the turn is found when it is asked for again
+    #[arg(long, value_name = "KEY")]
+    pub idempotency_key: Option<String>,
     /// The variable that holds the provider's credential
     #[arg(long, value_name = "NAME")]
     pub api_key_env: Option<String>,

@@ -121,7 +121,7 @@ pub async fn restore(args: &RestoreArgs, api: &dyn SessionApi, console: &Console
         session,
         checkpoint: args.checkpoint,
         owner: None,
-        idempotency_key: None,
+        idempotency_key: args.idempotency_key.clone(),
     };
     let info = api.restore(request).await?;
     let printer = &console.printer;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use session_core::api::{SessionApi, SessionApiExt as _};
 use session_core::error::Result;
+use session_core::session::PromptRequest;
 use session_core::turn::TurnInfo;
 
 use super::{input, prompt};
@@ -37,5 +38,9 @@ pub async fn own_turn(args: &OwnTurnArgs, api: &dyn SessionApi, console: &mut Co
 async fn accept(args: &OwnTurnArgs, api: &dyn SessionApi, console: &mut Console) -> Result<TurnInfo> {
     let text = input::prompt("-", console).await?;
     let limit = args.timeout_ms.map(Duration::from_millis);
-    api.prompt(&args.session, prompt::request(text, limit)).await
+    let request = PromptRequest {
+        idempotency_key: args.idempotency_key.clone(),
+        ..prompt::request(text, limit)
+    };
+    api.prompt(&args.session, request).await
 }

@@ -35,7 +35,7 @@ pub async fn prompt(
     let session = target::find(api, &args.session).await?;
     let text = input::prompt(&args.prompt, console).await?;
     if args.detach && opened.lasting {
-        let turn = api.prompt(&session, request(text, args.timeout)).await?;
+        let turn = api.prompt(&session, asked(text, args)).await?;
         detach::accepted(&turn, &console.printer)?;
         return Ok(ExitStatus::SUCCESS);
     }
@@ -43,13 +43,14 @@ pub async fn prompt(
         let owner = detach::Owner {
             session,
             timeout: args.timeout,
+            idempotency_key: args.idempotency_key.as_deref(),
             api_key_env: args.api_key_env.as_deref(),
             state_dir,
         };
         return owner.start(&text, &console.printer).await;
     }
     let mut interrupts = (console.catch_signals)()?;
-    let turn = api.prompt(&session, request(text, args.timeout)).await?;
+    let turn = api.prompt(&session, asked(text, args)).await?;
     let mut timeline = timeline(&console.printer);
     let after = turn.first_event.saturating_sub(1);
     let followed = Follower::new(api, &console.printer, &mut interrupts, &mut timeline, &turn)
@@ -86,6 +87,13 @@ fn print_text(outcome: &TurnOutcome, printer: &Printer) -> Result<()> {
         return Ok(());
     }
     printer.line(sanitize::lines(&outcome.text))
+}
+
+fn asked(text: String, args: &PromptArgs) -> PromptRequest {
+    PromptRequest {
+        idempotency_key: args.idempotency_key.clone(),
+        ..request(text, args.timeout)
+    }
 }
 
 /// A request for a turn.

@@ -94,6 +94,29 @@ async fn the_hidden_owner_answers_and_stays_to_the_end() {
 }
 
 #[tokio::test]
+async fn what_creates_or_prompts_hands_its_key_on() {
+    let mut user = User::new(Fake::working());
+    user.stdin = b"Go on".to_vec();
+    let session = fixtures::session_id('f');
+    for (command, key) in [
+        ("create --empty --idempotency-key k1".to_owned(), " key k1"),
+        ("prompt fix-it Go --idempotency-key k2".to_owned(), " key k2"),
+        (format!("__own-turn {session} --idempotency-key=-k3"), " key -k3"),
+        ("restore fix-it --idempotency-key k4".to_owned(), " key k4"),
+    ] {
+        let outcome = user.runs(&command).await;
+        assert_eq!(outcome.code, 0, "{command}: {}", outcome.stderr());
+        let calls = user.fake.calls();
+        assert!(
+            calls.iter().any(|call| call.ends_with(key)),
+            "{command}: {calls:?}"
+        );
+    }
+    let outcome = user.runs("restore fix-it --patch - --idempotency-key k").await;
+    assert_eq!(outcome.code, 2, "a patch makes no session");
+}
+
+#[tokio::test]
 async fn create_prints_the_id_alone() {
     let user = User::new(Fake::new());
     let outcome = user

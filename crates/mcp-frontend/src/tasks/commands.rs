@@ -47,7 +47,11 @@ pub(crate) async fn start(
     let detached = request.on_disconnect == OnDisconnect::Detach;
     let line = shown(&request.argv);
     let running = core.api.command(session, request).await?;
-    let (record, _) = core.book.open(*session, running.id, Some(line));
+    let (record, new) = core.book.open(*session, running.id, Some(line));
+    if !new {
+        // Come back to with its key: somebody reads it already, and letting go of this view ends nothing.
+        return Ok(record);
+    }
     core.tasks.spawn(collect(
         core.clone(),
         record.clone(),

@@ -10,7 +10,7 @@ use session_core::command::{CommandRequest, OnDisconnect};
 use tokio::time::Instant;
 
 use super::{Hints, Spec, Tool};
-use crate::args::{self, Seconds};
+use crate::args::{self, Seconds, given};
 use crate::book::Record;
 use crate::call::{Call, Stop};
 use crate::failure::Failure;
@@ -41,6 +41,9 @@ pub(super) struct Args {
     pub(super) timeout_seconds: Option<Seconds>,
     /// true: return at once with a taskId; wait_task and get_task give output and exit code. It goes on when you disconnect.
     pub(super) background: Option<bool>,
+    /// The same key in the same session gives the same command: send it again after a failure without running it twice. It
+    /// then goes on when you cancel or disconnect; cancel_task ends it. Not together with stdin.
+    pub(super) idempotency_key: Option<String>,
 }
 
 /// What `execute_command` gives.
@@ -82,6 +85,14 @@ pub(super) async fn start(args: Args, call: &Call, waits: bool) -> Result<Arc<Re
             .into());
         }
     };
+    let key = given(args.idempotency_key.as_deref()).map(str::to_owned);
+    if key.is_some() && args.stdin.is_some() {
+        return Err(Failure::invalid(
+            "idempotencyKey is given together with stdin",
+            "a command that is come back to cannot be given its input twice; put the input into a file or into the command",
+        )
+        .into());
+    }
     let default = waits.then_some(call.core.options.command_timeout);
     let mut request = CommandRequest::new(argv.into_iter().map(String::into_bytes));
     request.env = args.env;
@@ -89,17 +100,23 @@ pub(super) async fn start(args: Args, call: &Call, waits: bool) -> Result<Arc<Re
     request.stdin = args.stdin.is_some();
     request.time_limit = args.timeout_seconds.map(Seconds::duration).or(default);
     request.output_limit = Some(call.core.options.command_output_limit);
-    request.on_disconnect = if waits {
+    // What can be come back to is not ended by who leaves it.
+    request.on_disconnect = if waits && key.is_none() {
         OnDisconnect::Cancel
     } else {
         OnDisconnect::Detach
     };
+    request.idempotency_key = key;
     commands::start(&call.core, &id, request, args.stdin.map(Bytes::from)).await
 }
 
-/// Waits for a command's end and ends it when the client gives up.
-async fn attend(call: &Call, record: &Arc<Record>) -> Result<session_core::command::CommandExit, Stop> {
-    let guard = record.kill.clone().drop_guard();
+/// Waits for a command's end and ends it when the client gives up, unless it can be come back to.
+async fn attend(
+    call: &Call,
+    record: &Arc<Record>,
+    keyed: bool,
+) -> Result<session_core::command::CommandExit, Stop> {
+    let mut guard = (!keyed).then(|| record.kill.clone().drop_guard());
     let mut beats = call.beats();
     let begun = Instant::now();
     let ended = record.ended();
@@ -108,11 +125,18 @@ async fn attend(call: &Call, record: &Arc<Record>) -> Result<session_core::comma
         // The end stays in the record and the token stays cancelled: no arm loses anything.
         tokio::select! {
             end = &mut ended => {
-                guard.disarm();
+                if let Some(guard) = guard.take() {
+                    guard.disarm();
+                }
                 return end.map_err(|report| Stop::from(unknown_end(&report, record)));
             }
             () = call.cancelled.cancelled() => {
-                return Err(Failure::cancelled("the call was cancelled and the command is ended").into());
+                let said = if keyed {
+                    "the call was cancelled; the command goes on: call again with the same idempotencyKey to wait for it"
+                } else {
+                    "the call was cancelled and the command is ended"
+                };
+                return Err(Failure::cancelled(said).into());
             }
             _ = beats.tick() => call.beat(|| progress(record, begun)).await,
         }
@@ -166,6 +190,7 @@ impl Tool for ExecuteCommand {
 
     async fn run(args: Args, call: &Call) -> Result<Output, Stop> {
         let waits = args.background != Some(true);
+        let keyed = given(args.idempotency_key.as_deref()).is_some();
         let record = start(args, call, waits).await?;
         let task = TaskId::Command {
             session: record.session,
@@ -182,7 +207,7 @@ impl Tool for ExecuteCommand {
             let note = "It runs. wait_task waits for its end; get_task shows its output so far; cancel_task ends it.";
             return Ok(output("running", None, Some(note.to_owned())));
         }
-        let exit = attend(call, &record).await?;
+        let exit = attend(call, &record, keyed).await?;
         let result = CommandResult::new(&record, Some(&exit), 0, call.core.options.output_limit);
         Ok(output(
             "exited",

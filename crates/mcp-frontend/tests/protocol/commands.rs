@@ -223,6 +223,46 @@ async fn cancelling_the_call_ends_the_command() {
 }
 
 #[tokio::test]
+async fn the_same_key_runs_a_command_once_also_when_nobody_waited_for_it() {
+    let (mut world, id) = World::with_session().await;
+    world
+        .fake
+        .next_command([out("begun\n"), Step::Sleep(Duration::from_millis(300)), exit(0)]);
+    let arguments = json!({ "sessionId": id, "command": "make", "idempotencyKey": "k1" });
+    let call = world.client.begin("execute_command", arguments.clone()).await;
+    until(|| world.fake.commands().len() == 1).await;
+    world.client.take_back(call).await;
+    let request = world.fake.commands().pop().unwrap();
+    assert_eq!(request.on_disconnect, OnDisconnect::Detach);
+    assert_eq!(request.idempotency_key.as_deref(), Some("k1"));
+    let first = world.client.ok("execute_command", arguments.clone()).await;
+    assert_eq!(
+        (&first["exitCode"], &first["stdout"]["text"]),
+        (&json!(0), &json!("begun\n"))
+    );
+    let mut again = arguments;
+    again
+        .as_object_mut()
+        .unwrap()
+        .insert("background".to_owned(), json!(true));
+    let task = world.client.ok("execute_command", again).await;
+    let started = json!({ "sessionId": id, "command": "make", "idempotencyKey": "k1" });
+    let started = world.client.ok("start_task", started).await;
+    assert_eq!(
+        (&task["taskId"], &started["taskId"]),
+        (&first["taskId"], &first["taskId"])
+    );
+    assert_eq!(world.fake.commands().len(), 1, "run once");
+    let fed = json!({ "sessionId": id, "command": "cat", "stdin": "x", "idempotencyKey": "k2" });
+    let text = world.client.err("execute_command", fed).await;
+    assert!(
+        text.starts_with("invalid_argument") && text.contains("stdin"),
+        "{text}"
+    );
+    world.end().await;
+}
+
+#[tokio::test]
 async fn a_link_that_breaks_gives_what_had_come() {
     let (mut world, id) = World::with_session().await;
     world.fake.next_command([out("so far"), Step::Break]);

@@ -38,7 +38,7 @@ pub(in crate::tools) struct Args {
     stdin: Option<String>,
     /// After how many seconds it is ended; never when absent.
     timeout_seconds: Option<Seconds>,
-    /// With prompt: the same key gives the same task.
+    /// The same key gives the same task: send it again after a failure without starting it twice. Not together with stdin.
     idempotency_key: Option<String>,
 }
 
@@ -102,6 +102,7 @@ impl Tool for StartTask {
                 stdin: args.stdin,
                 timeout_seconds: args.timeout_seconds,
                 background: Some(true),
+                idempotency_key: args.idempotency_key,
             };
             let record = command::start(command, call, false).await?;
             return Ok(Output::new(

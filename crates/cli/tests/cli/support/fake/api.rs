@@ -30,7 +30,12 @@ impl SessionApi for Fake {
     async fn create(&self, request: CreateSession) -> Result<SessionInfo> {
         self.called(
             "create",
-            format_args!("{:?} {:?}", request.workspace, request.network),
+            format_args!(
+                "{:?} {:?}{}",
+                request.workspace,
+                request.network,
+                keyed(request.idempotency_key.as_deref())
+            ),
         )?;
         self.created.lock().unwrap().push(request.clone());
         let mut info = self.sessions[0].clone();
@@ -96,7 +101,12 @@ impl SessionApi for Fake {
     async fn prompt(&self, session: &SessionId, request: PromptRequest) -> Result<TurnInfo> {
         self.called(
             "prompt",
-            format_args!("{session} {:?} {:?}", request.prompt, request.time_limit),
+            format_args!(
+                "{session} {:?} {:?}{}",
+                request.prompt,
+                request.time_limit,
+                keyed(request.idempotency_key.as_deref())
+            ),
         )?;
         Ok(self.turn_info(*session, request.prompt))
     }
@@ -286,9 +296,13 @@ impl SessionApi for Fake {
 
     async fn restore(&self, request: RestoreRequest) -> Result<SessionInfo> {
         let RestoreRequest {
-            session, checkpoint, ..
+            session,
+            checkpoint,
+            idempotency_key,
+            ..
         } = request;
-        self.called("restore", format_args!("{session} {checkpoint:?}"))?;
+        let key = keyed(idempotency_key.as_deref());
+        self.called("restore", format_args!("{session} {checkpoint:?}{key}"))?;
         Ok(self
             .kept
             .restored
@@ -335,4 +349,9 @@ impl SessionApi for Fake {
     async fn destroy(&self, session: &SessionId) -> Result<()> {
         self.called("destroy", session)
     }
+}
+
+/// The key of a request, when it has one.
+fn keyed(key: Option<&str>) -> String {
+    key.map(|key| format!(" key {key}")).unwrap_or_default()
 }

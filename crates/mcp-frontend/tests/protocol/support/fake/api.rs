@@ -239,7 +239,18 @@ impl SessionApi for Shared {
         session_core::policy::limits::validate_command(&request)?;
         fake.enter("command", "").await?;
         fake.permit(id, Operation::Command)?;
+        let key = request.idempotency_key.clone();
+        let known = fake.with(id, |session| {
+            let command = *session.command_keys.get(key.as_ref()?)?;
+            Some((command, session.running.get(&command)?.clone()))
+        })?;
+        if let Some((command, running)) = known {
+            return Ok(fake.watch(command, running, 0));
+        }
         let command = CommandId::new();
+        if let Some(key) = key {
+            fake.with(id, |session| session.command_keys.insert(key, command))?;
+        }
         let running = Command {
             done: watch::Sender::new(Vec::new()),
             stdin: watch::Sender::new((Vec::new(), false)),

@@ -58,6 +58,7 @@ struct Session {
     events: Vec<Event>,
     turns: Vec<TurnInfo>,
     turn_keys: HashMap<String, TurnId>,
+    command_keys: HashMap<String, CommandId>,
     interrupt: CancellationToken,
     /// Those of single turns.
     interrupts: HashMap<TurnId, CancellationToken>,
@@ -279,6 +280,7 @@ impl Fake {
             events: Vec::new(),
             turns: Vec::new(),
             turn_keys: HashMap::new(),
+            command_keys: HashMap::new(),
             interrupt: CancellationToken::new(),
             interrupts: HashMap::new(),
             running: HashMap::new(),
