@@ -7,6 +7,7 @@
 mod count;
 mod leftovers;
 mod steps;
+mod store;
 mod targets;
 
 use std::process::ExitCode;
@@ -53,6 +54,8 @@ enum Step {
     Build,
     /// Tests that need no engine
     Tests,
+    /// The store on disks that are full or fail, and how fast it is
+    Store,
     /// Examples in documentation
     Doctests,
     /// Kill the daemon at any moment, for a few minutes
@@ -78,13 +81,14 @@ enum Step {
 }
 
 impl Step {
-    const ALL: [Self; 17] = [
+    const ALL: [Self; 18] = [
         Self::Format,
         Self::Clippy,
         Self::Tidy,
         Self::Docs,
         Self::Build,
         Self::Tests,
+        Self::Store,
         Self::Doctests,
         Self::Chaos,
         Self::HttpApi,
@@ -133,6 +137,7 @@ impl Run<'_> {
             Step::Docs => steps::docs(self),
             Step::Build => steps::build(self),
             Step::Tests => steps::tests(self),
+            Step::Store => store::check(self),
             Step::Doctests => steps::doctests(self),
             Step::Chaos => crate::chaos::short(self.reporter),
             Step::HttpApi => steps::http_api(self),

@@ -15,11 +15,11 @@ use crate::engine;
 use crate::image;
 
 /// All of it, always the same, so that nothing is compiled twice with other features.
-const EVERYTHING: [&str; 3] = ["--workspace", "--all-features", "--locked"];
+pub(super) const EVERYTHING: [&str; 3] = ["--workspace", "--all-features", "--locked"];
 /// No step takes longer unless it hangs; a cold release of the slowest machine that we know takes a third of it.
 const LIMIT: Duration = Duration::from_secs(40 * 60);
 /// One failing target hides none of the others: a run of minutes says all that is wrong at once.
-const KEEP_GOING: &str = "--no-fail-fast";
+pub(super) const KEEP_GOING: &str = "--no-fail-fast";
 /// How much of a failed run is shown.
 const SHOWN_LINES: usize = 120;
 
@@ -180,7 +180,7 @@ pub(super) fn demo(run: &mut Run<'_>) -> Result<()> {
     Ok(())
 }
 
-fn cargo(args: &[&str]) -> Tool {
+pub(super) fn cargo(args: &[&str]) -> Tool {
     Tool::new(workspace::env("CARGO").unwrap_or_else(|| "cargo".to_owned()))
         .args(args)
         .dir(workspace::root())
@@ -188,7 +188,7 @@ fn cargo(args: &[&str]) -> Tool {
 }
 
 /// Runs tests, counts them, and shows what failed ones said.
-fn counted(run: &mut Run<'_>, what: &str, tool: Tool) -> Result<()> {
+pub(super) fn counted(run: &mut Run<'_>, what: &str, tool: Tool) -> Result<()> {
     let mut step = run.reporter.step(what);
     let mut count = Count::default();
     let mut lines = Vec::new();
@@ -213,6 +213,8 @@ fn counted(run: &mut Run<'_>, what: &str, tool: Tool) -> Result<()> {
                     "podman"
                 } else if what.contains("engine") {
                     "engine-tests"
+                } else if what.contains("store") {
+                    "store"
                 } else {
                     "tests"
                 }

@@ -1,5 +1,6 @@
-//! How fast it is. Prints figures; holds them to their budgets when built with optimisation:
-//! `cargo test --release -p session-core --lib store::tests::speed -- --ignored --nocapture`
+//! How fast it is. Prints figures and holds them to their budgets: to the whole of them when built with optimisation,
+//! `cargo test --release -p session-core --lib store::tests::speed -- --ignored --nocapture`,
+//! and otherwise to so many times as much that only what has become another order of work is found, on a busy machine, too.
 
 use std::time::{Duration, Instant};
 
@@ -8,11 +9,17 @@ use futures::StreamExt as _;
 use super::*;
 
 fn report(what: &str, took: Duration, budget: Duration) {
+    let most = if cfg!(debug_assertions) {
+        budget * DEBUG_FACTOR
+    } else {
+        budget
+    };
     println!("{what:<48} {took:>12.1?}   (budget {budget:?})");
-    if !cfg!(debug_assertions) {
-        assert!(took <= budget, "{what} took {took:?}, more than {budget:?}");
-    }
+    assert!(took <= most, "{what} took {took:?}, more than {most:?}");
 }
+
+/// Seen on two busy cores: 16.
+const DEBUG_FACTOR: u32 = 60;
 
 fn percentile(mut samples: Vec<Duration>, percent: usize) -> Duration {
     samples.sort();
