@@ -103,7 +103,8 @@ impl Endpoint {
 
 fn ping_socket(socket: &Path) -> Result<(), Silence> {
     let answer = ask(socket).map_err(|error| match error.kind() {
-        ErrorKind::NotFound | ErrorKind::ConnectionRefused => Silence::Absent,
+        // Reset before a word: whoever listened is just going away.
+        ErrorKind::NotFound | ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset => Silence::Absent,
         ErrorKind::PermissionDenied => Silence::Denied,
         ErrorKind::WouldBlock | ErrorKind::TimedOut => Silence::Hangs,
         _ => Silence::Strange(error.to_string()),
@@ -118,7 +119,12 @@ fn ask(socket: &Path) -> std::io::Result<String> {
     stream.set_write_timeout(Some(PATIENCE))?;
     stream.write_all(b"GET /_ping HTTP/1.0\r\nHost: engine\r\n\r\n")?;
     let mut answer = Vec::new();
-    stream.take(4096).read_to_end(&mut answer)?;
+    if let Err(error) = stream.take(4096).read_to_end(&mut answer)
+        // Who did not read the question to its end resets the connection after his answer.
+        && (error.kind() != ErrorKind::ConnectionReset || answer.is_empty())
+    {
+        return Err(error);
+    }
     Ok(String::from_utf8_lossy(&answer).into_owned())
 }
 

@@ -78,6 +78,9 @@ macro_rules! cases {
 }
 use cases;
 
+/// How long it may take to break off what a test forgot.
+const TEAR_DOWN: std::time::Duration = std::time::Duration::from_secs(5);
+
 /// Where a test plays: made for it, and cleared away after it, whatever became of it.
 trait Scene: Sized + Send + Sync + 'static {
     type Lab: ?Sized + Send + Sync + 'static;
@@ -97,8 +100,8 @@ fn trial<S: Scene>(prefix: &str, lab: Arc<S::Lab>, case: Case<S>) -> Trial {
             .enable_all()
             .build()?;
         let outcome = runtime.block_on(play::<S>(lab, run));
-        // What a test forgot to wait for is not waited for.
-        runtime.shutdown_background();
+        // What a test forgot to wait for is broken off; it has let go of its directories when this returns.
+        runtime.shutdown_timeout(TEAR_DOWN);
         outcome
     })
 }

@@ -31,6 +31,8 @@ use super::programs::Programs;
 const PIPE: usize = 64 << 10;
 /// Facts that a slow watcher may lag behind.
 const FACTS: usize = 1024;
+/// How long tasks may take to end with their engine.
+const TEAR_DOWN: Duration = Duration::from_secs(5);
 
 /// What a [`MemoryRuntime`] is and can do.
 #[derive(Debug, Clone)]
@@ -96,9 +98,18 @@ impl fmt::Debug for Engine {
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
+        let Some(runtime) = self.runtime.take() else {
+            return;
+        };
+        let here = tokio::runtime::Handle::try_current().map(|handle| handle.id());
+        if here.is_ok_and(|here| here == runtime.handle().id()) {
+            // It cannot wait for itself.
             runtime.shutdown_background();
+            return;
         }
+        // What its tasks hold is gone when this returns, directories above all: a process that ends right after would leave
+        // them behind. By a thread, because nobody may wait within another runtime.
+        let _ended = std::thread::spawn(move || runtime.shutdown_timeout(TEAR_DOWN)).join();
     }
 }
 

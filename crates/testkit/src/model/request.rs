@@ -109,12 +109,14 @@ impl ApiRequest {
             .unwrap_or_default()
     }
 
-    /// The results of tools in the last message, in order, as the model sees them.
+    /// The results of tools since the model spoke last, in order, as it sees them. A reminder of the agent's behind them
+    /// may be a message of its own.
     pub fn tool_results(&self) -> Vec<String> {
-        let Some(last) = self.facts.messages.last() else {
-            return Vec::new();
-        };
-        last.blocks()
+        let messages = &self.facts.messages;
+        let spoke = messages.iter().rposition(|message| message.role == "assistant");
+        messages[spoke.map_or(0, |at| at + 1)..]
+            .iter()
+            .flat_map(Turn::blocks)
             .filter(|block| block.kind == "tool_result")
             .map(|block| block.content.text())
             .collect()

@@ -422,6 +422,7 @@ async fn a_closure_sees_the_request() {
                 { "type": "tool_result", "tool_use_id": "t", "content": "as a string" },
                 { "type": "tool_result", "tool_use_id": "u", "content": [{ "type": "text", "text": "as a block" }] },
             ] },
+            { "role": "user", "content": "a reminder" },
         ],
     });
     assert_eq!(
