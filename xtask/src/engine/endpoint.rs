@@ -103,8 +103,9 @@ impl Endpoint {
 
 fn ping_socket(socket: &Path) -> Result<(), Silence> {
     let answer = ask(socket).map_err(|error| match error.kind() {
-        // Reset before a word: whoever listened is just going away.
-        ErrorKind::NotFound | ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset => Silence::Absent,
+        ErrorKind::NotFound | ErrorKind::ConnectionRefused => Silence::Absent,
+        // Without a word: whoever listened is just going away.
+        ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => Silence::Absent,
         ErrorKind::PermissionDenied => Silence::Denied,
         ErrorKind::WouldBlock | ErrorKind::TimedOut => Silence::Hangs,
         _ => Silence::Strange(error.to_string()),
@@ -201,6 +202,18 @@ mod tests {
 
         // Its listener is gone, its file is not.
         assert_eq!(ping_socket(&socket), Err(Silence::Absent));
+    }
+
+    #[test]
+    fn one_that_goes_away_without_a_word_is_absent() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let socket = dir.path().join("s");
+        let listener = UnixListener::bind(&socket).expect("a listener");
+        let asking = std::thread::spawn(move || ping_socket(&socket));
+        // Somebody asks, and is not let in.
+        std::thread::sleep(Duration::from_millis(100));
+        drop(listener);
+        assert_eq!(asking.join().expect("it ends"), Err(Silence::Absent));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! A `project_path` stays beneath the projects directory.
 
 use std::os::unix::fs::symlink;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use session_core::api::SessionApi;
@@ -94,6 +95,11 @@ async fn a_link_that_stays_beneath_is_a_way() {
     }
 }
 
+/// Long enough for a whole request on any machine.
+const LONGEST_REST: Duration = Duration::from_secs(1);
+/// Both kinds of answer were seen by then.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// Between the look at a path and its use somebody swaps a directory for a link: never is another directory worked in.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_directory_that_is_swapped_meanwhile_is_never_another_one() {
@@ -105,6 +111,9 @@ async fn a_directory_that_is_swapped_meanwhile_is_never_another_one() {
     let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
     let stopped = stop.clone();
     let swapping = std::thread::spawn(move || {
+        // Without a rest no task may find the directory in place at each of its looks, and on a slow machine not in a short
+        // one either.
+        let mut rest = Duration::from_millis(20);
         while !stopped.load(std::sync::atomic::Ordering::Relaxed) {
             for _ in 0..50 {
                 std::fs::rename(&project, &aside).unwrap();
@@ -112,13 +121,14 @@ async fn a_directory_that_is_swapped_meanwhile_is_never_another_one() {
                 std::fs::remove_file(&project).unwrap();
                 std::fs::rename(&aside, &project).unwrap();
             }
-            // Without a rest no task may find the directory in place at each of its looks.
-            std::thread::sleep(std::time::Duration::from_millis(20));
+            std::thread::sleep(rest);
+            rest = (rest * 2).min(LONGEST_REST);
         }
     });
     let (mut worked, mut refused) = (0, 0);
     let body = json!({ "task_description": "say", "project_path": "thing" });
-    for asked in 0..400 {
+    let began = Instant::now();
+    for asked in 0.. {
         let reply = house.post("/claude-code/execute", body.clone()).await;
         worked += u32::from(reply.status == 200);
         refused += u32::from(reply.status != 200);
@@ -126,11 +136,13 @@ async fn a_directory_that_is_swapped_meanwhile_is_never_another_one() {
         if asked >= 40 && worked > 0 && refused > 0 {
             break;
         }
+        assert!(
+            began.elapsed() < PATIENCE,
+            "a directory that stayed was worked in {worked} times, one that was swapped refused {refused} times"
+        );
     }
     stop.store(true, std::sync::atomic::Ordering::Relaxed);
     swapping.join().unwrap();
-    let calm = house.post("/claude-code/execute", body).await;
-    assert_eq!(calm.status, 200, "the directory stays: {}", calm.body);
     let all = SessionFilter {
         all: true,
         ..SessionFilter::default()
@@ -142,5 +154,4 @@ async fn a_directory_that_is_swapped_meanwhile_is_never_another_one() {
             "an agent worked elsewhere: {session:?}"
         );
     }
-    assert!(refused > 0, "the directory was never swapped at the wrong moment");
 }

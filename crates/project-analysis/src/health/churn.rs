@@ -132,8 +132,6 @@ fn git(root: &Path) -> Command {
             "-c",
             "core.pager=cat",
             "-c",
-            "log.showSignature=false",
-            "-c",
             "gpg.program=/bin/false",
             "-c",
             "diff.external=",
