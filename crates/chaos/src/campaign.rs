@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 
 use crate::dice::Dice;
 use crate::engine::EngineKind;
+use crate::points::Way;
 use crate::world::{self, Outcome, Plan, Strike, Weather};
 
 /// Kills in one world: enough for histories that span many daemons, few enough that its store stays small.
@@ -36,8 +37,12 @@ pub(crate) enum Kind {
     EngineRestarts { kills: u64 },
     /// So many kills at random times, on a real engine.
     Docker { kills: u64 },
-    /// So many kills at each of these points.
-    Points { names: Vec<String>, times: u64 },
+    /// So many kills at each of these points, of a real engine or the in-memory one.
+    Points {
+        names: Vec<String>,
+        times: u64,
+        real: bool,
+    },
 }
 
 /// How it is run.
@@ -67,7 +72,8 @@ impl Kind {
             Self::Clocks { .. } => "clocks",
             Self::EngineRestarts { .. } => "engine-restarts",
             Self::Docker { .. } => "docker",
-            Self::Points { .. } => "points",
+            Self::Points { real: false, .. } => "points",
+            Self::Points { real: true, .. } => "docker-points",
         }
     }
 
@@ -81,8 +87,17 @@ impl Kind {
         }
     }
 
+    fn engine(&self) -> EngineKind {
+        match self {
+            Self::Docker { .. } | Self::Points { real: true, .. } => EngineKind::Docker,
+            Self::EngineRestarts { .. } => EngineKind::OwnDocker,
+            _ => EngineKind::Memory,
+        }
+    }
+
     /// What happens in each world, in its order.
-    fn worlds(&self, dice: &Dice) -> Vec<Vec<Strike>> {
+    fn worlds(&self, dice: &Dice) -> Vec<(Weather, Vec<Strike>)> {
+        let weather = self.weather();
         match self {
             Self::Random { kills }
             | Self::Storms { kills }
@@ -92,26 +107,43 @@ impl Kind {
             | Self::EngineRestarts { kills }
             | Self::Docker { kills } => {
                 let whole = usize::try_from(kills / KILLS).unwrap_or(usize::MAX);
-                let mut worlds = vec![vec![Strike::Random; count(KILLS)]; whole];
+                let mut worlds = vec![(weather, vec![Strike::Random; count(KILLS)]); whole];
                 let rest = kills % KILLS;
-                worlds.extend((rest > 0).then(|| vec![Strike::Random; count(rest)]));
+                worlds.extend((rest > 0).then(|| (weather, vec![Strike::Random; count(rest)])));
                 worlds
             }
-            // Each world visits every point once, so that what is run is even however early it is stopped.
-            Self::Points { names, times } => (0..*times)
-                .map(|round| {
-                    let mut dice = dice.stream(round);
-                    let mut names = names.clone();
-                    shuffle(&mut names, &mut dice);
-                    let strike = |name| Strike::Point {
-                        name,
-                        nth: 1 + dice.below(NTH).min(dice.below(NTH)),
-                    };
-                    names.into_iter().map(strike).collect()
-                })
+            // Each round visits every point once, so that what is run is even however early it is stopped.
+            Self::Points { names, times, .. } => (0..*times)
+                .flat_map(|round| visit(names, dice.stream(round)))
                 .collect(),
         }
     }
+}
+
+/// Two worlds that visit every point: one of them loses containers, which only some points need.
+fn visit(names: &[String], mut dice: Dice) -> Vec<(Weather, Vec<Strike>)> {
+    let mut names = names.to_vec();
+    shuffle(&mut names, &mut dice);
+    let (lossy, calm): (Vec<_>, Vec<_>) = names
+        .into_iter()
+        .map(|name| {
+            let way = Way::to(&name);
+            let later = if matches!(way, Way::Work | Way::Loss) {
+                dice.below(NTH).min(dice.below(NTH))
+            } else {
+                0
+            };
+            Strike::Point {
+                name,
+                nth: 1 + later,
+                way,
+            }
+        })
+        .partition(|strike| matches!(strike, Strike::Point { way: Way::Loss, .. }));
+    [(Weather::Calm, calm), (Weather::Restarts, lossy)]
+        .into_iter()
+        .filter(|(_, strikes)| !strikes.is_empty())
+        .collect()
 }
 
 fn count(number: u64) -> usize {
@@ -129,21 +161,17 @@ impl Campaign {
     fn plans(&self) -> Vec<Plan> {
         let dice = Dice::new(self.seed);
         let worlds = self.kind.worlds(&dice).into_iter().zip(0_u64..);
-        let plans = worlds.map(|(strikes, number)| Plan {
+        let plans = worlds.map(|((weather, strikes), number)| Plan {
             program: self.program.clone(),
             seed: dice.stream(number).draw() >> 16,
-            engine: match self.kind {
-                Kind::Docker { .. } => EngineKind::Docker,
-                Kind::EngineRestarts { .. } => EngineKind::OwnDocker,
-                _ => EngineKind::Memory,
-            },
+            engine: self.kind.engine(),
             clock: match &self.kind {
                 Kind::Clocks { library, .. } => Some(library.clone()),
                 _ => None,
             },
             clients: CLIENTS,
             strikes,
-            weather: self.kind.weather(),
+            weather,
             commands: self.commands,
         });
         plans
@@ -265,22 +293,37 @@ mod tests {
     }
 
     #[test]
-    fn each_world_visits_every_point() {
-        let names = vec!["a".to_owned(), "b".to_owned(), "c".to_owned()];
-        let points = campaign(Kind::Points { names, times: 4 });
+    fn each_round_visits_every_point_in_the_weather_it_needs() {
+        let names = ["a", "driver.lost.before", "cli.serve.stopped"].map(str::to_owned);
+        let points = campaign(Kind::Points {
+            names: names.to_vec(),
+            times: 4,
+            real: false,
+        });
         let plans = points.plans();
-        assert_eq!(plans.len(), 4);
-        for plan in plans {
-            let mut visited: Vec<_> = plan
-                .strikes
+        assert_eq!(plans.len(), 8);
+        for round in plans.chunks(2) {
+            let mut visited: Vec<_> = round
                 .iter()
-                .map(|strike| match strike {
-                    Strike::Point { name, .. } => name.as_str(),
-                    Strike::Random => "?",
+                .flat_map(|plan| plan.strikes.iter().map(|strike| (plan.weather, strike)))
+                .map(|(weather, strike)| match strike {
+                    Strike::Point { name, nth, way } => (
+                        name.as_str(),
+                        weather == Weather::Restarts,
+                        *way == Way::Stop && *nth > 1,
+                    ),
+                    Strike::Random => ("?", false, true),
                 })
                 .collect();
             visited.sort_unstable();
-            assert_eq!(visited, ["a", "b", "c"]);
+            assert_eq!(
+                visited,
+                [
+                    ("a", false, false),
+                    ("cli.serve.stopped", false, false),
+                    ("driver.lost.before", true, false)
+                ]
+            );
         }
     }
 

@@ -2,6 +2,7 @@
 //! with the same key.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -14,7 +15,7 @@ use session_core::error::{Error, ErrorKind, Result};
 use session_core::event::{Event, EventKind};
 use session_core::id::{SessionId, TurnId};
 use session_core::lifetime::{Lifetime, OnInterrupt};
-use session_core::session::{CreateSession, PromptRequest};
+use session_core::session::{CreateSession, PromptRequest, WorkspaceSource};
 use session_core::state::SessionState;
 use session_core::turn::{TurnInfo, TurnStatus};
 use tokio::task::JoinHandle;
@@ -48,6 +49,8 @@ pub(crate) struct Shared {
     pub(crate) weather: Weather,
     /// Whether clients run commands.
     pub(crate) commands: bool,
+    /// A directory of the host of which some sessions have a copy.
+    pub(crate) project: PathBuf,
 }
 
 /// What was done.
@@ -70,6 +73,10 @@ fn lifetime(weather: Weather) -> Lifetime {
         lease_ms: limit,
         keep_on_failure: false,
     }
+}
+
+pub(crate) fn labels(key: &str) -> BTreeMap<String, String> {
+    [(KEY_LABEL.to_owned(), key.to_owned())].into()
 }
 
 /// One client, which works on one session after the other.
@@ -100,6 +107,12 @@ impl Client {
                 break;
             }
             let key = format!("{}-{number}", self.name);
+            if self.shared.engine == EngineKind::Memory && self.dice.once_in(6) {
+                let made = self.shared.impossible(&format!("{key}-never")).await;
+                made.unwrap_or_else(|error| {
+                    self.shared.trouble.tell(format!("session {key}-never: {error}"))
+                });
+            }
             finished.extend(self.one(&key, Some(HURRY)).await);
         }
         for key in std::mem::take(&mut self.left) {
@@ -128,7 +141,8 @@ impl Client {
                 OnInterrupt::Stop
             },
             lifetime: lifetime(self.shared.weather),
-            labels: [(KEY_LABEL.to_owned(), key.to_owned())].into(),
+            labels: labels(key),
+            workspace: self.workspace(key),
             ..CreateSession::default()
         };
         let making = self
@@ -176,6 +190,17 @@ impl Client {
         }))
     }
 
+    /// Of a key alone, since it is asked for again with the same.
+    fn workspace(&self, key: &str) -> WorkspaceSource {
+        if key.ends_with(['3', '7']) {
+            WorkspaceSource::Copy {
+                path: self.shared.project.clone(),
+            }
+        } else {
+            WorkspaceSource::Empty
+        }
+    }
+
     async fn tasks(&mut self, key: &str, session: &SessionId, told: &mut Told) -> Result<()> {
         for number in 0..=self.dice.below(4) {
             let name = task(
@@ -191,7 +216,11 @@ impl Client {
                     text: name,
                     last: first.clone(),
                     first,
+                    interrupted: false,
                 });
+            }
+            if self.dice.once_in(4) {
+                self.chore(&format!("{key}-{number}"), session, told).await?;
             }
             if self.dice.once_in(2) {
                 self.wait(session, told).await?;
@@ -302,7 +331,7 @@ impl Client {
 
 impl Shared {
     /// Asks until there is an answer.
-    async fn insist<T, F>(&self, what: &'static str, mut ask: impl FnMut() -> F) -> Result<T>
+    pub(crate) async fn insist<T, F>(&self, what: &'static str, mut ask: impl FnMut() -> F) -> Result<T>
     where
         F: Future<Output = Result<T>>,
     {
@@ -325,8 +354,11 @@ impl Shared {
     fn passes(&self, error: &Error) -> bool {
         let weather = match self.weather {
             Weather::Calm | Weather::Storms | Weather::Clocks => false,
-            // It comes back.
-            Weather::Restarts => matches!(error.kind(), ErrorKind::StateConflict | ErrorKind::ContainerLost),
+            // It comes back, without the commands that ran.
+            Weather::Restarts => {
+                matches!(error.kind(), ErrorKind::StateConflict | ErrorKind::ContainerLost)
+                    && !error.to_string().contains("was run before")
+            }
             Weather::FullDisk => error.kind() == ErrorKind::HostIo,
         };
         weather || error.is_retryable() || error.kind() == ErrorKind::LinkLost
@@ -403,7 +435,7 @@ fn follow(shared: Arc<Shared>, session: SessionId) -> JoinHandle<Vec<Event>> {
 }
 
 /// The session was not made and says so. Its key is used up.
-fn broken_off(error: &Error) -> bool {
+pub(crate) fn broken_off(error: &Error) -> bool {
     error
         .hint()
         .is_some_and(|hint| hint.contains("another idempotency key"))

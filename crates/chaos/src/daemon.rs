@@ -4,8 +4,10 @@ use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::process::{Child, Command};
@@ -13,6 +15,10 @@ use tokio::time::{Instant, sleep};
 
 /// No daemon takes so long to answer, unless something is wrong with it.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// SIGKILL.
+pub(crate) const KILL: i32 = 9;
+/// Numbers the tokens.
+static TOKENS: AtomicU64 = AtomicU64::new(0);
 const LOOK: Duration = Duration::from_millis(2);
 
 /// How a daemon is started.
@@ -50,11 +56,34 @@ impl Launcher {
 
     /// Starts one. `faults` are the named points at which something happens to it.
     pub(crate) fn start(&self, faults: Option<&str>) -> io::Result<Daemon> {
+        let mut command = self.command(faults)?;
+        command.args(["serve", "--log-format", "text"]);
+        Ok(Daemon {
+            child: command.spawn()?,
+            socket: self.socket(),
+        })
+    }
+
+    /// Makes a token, beside whatever daemon there is. Answers whether that was killed, as `faults` want it; the next one is made
+    /// by whom nobody kills.
+    pub(crate) async fn token(&self, faults: &str) -> io::Result<bool> {
+        let make = async |faults| {
+            let name = format!("token-{}", TOKENS.fetch_add(1, Ordering::Relaxed));
+            let mut command = self.command(faults)?;
+            command.args(["token", "create", &name]).status().await
+        };
+        let killed = make(Some(faults)).await?.signal() == Some(KILL);
+        match make(None).await? {
+            status if status.success() => Ok(killed),
+            status => Err(io::Error::other(format!("no token can be made: {status}"))),
+        }
+    }
+
+    fn command(&self, faults: Option<&str>) -> io::Result<Command> {
         let mut log = OpenOptions::new().create(true).append(true).open(self.log())?;
         writeln!(log, "-- start {}", faults.unwrap_or_default())?;
         let mut command = Command::new(&self.program);
         command
-            .args(["serve", "--log-format", "text"])
             .env_clear()
             .env("HOME", &self.dir)
             .env("COFFERDAM_STATE_DIR", self.state())
@@ -71,10 +100,7 @@ impl Launcher {
         if let Some(faults) = faults {
             command.env("COFFERDAM_FAULTS", faults);
         }
-        Ok(Daemon {
-            child: command.spawn()?,
-            socket: self.socket(),
-        })
+        Ok(command)
     }
 
     /// The last lines of what daemons wrote.
@@ -127,13 +153,19 @@ impl Daemon {
         self.child.kill().await
     }
 
-    /// SIGTERM, and until it is gone.
-    pub(crate) async fn stop(mut self) -> io::Result<ExitStatus> {
+    /// SIGTERM.
+    pub(crate) fn ask_to_stop(&self) -> io::Result<()> {
         if let Some(pid) = self.child.id().and_then(|pid| i32::try_from(pid).ok())
             && let Some(pid) = rustix::process::Pid::from_raw(pid)
         {
             rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
         }
+        Ok(())
+    }
+
+    /// SIGTERM, and until it is gone.
+    pub(crate) async fn stop(mut self) -> io::Result<ExitStatus> {
+        self.ask_to_stop()?;
         match self.end_within(PATIENCE).await? {
             Some(status) => Ok(status),
             None => Err(io::Error::new(io::ErrorKind::TimedOut, "the daemon does not end")),

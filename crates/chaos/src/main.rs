@@ -6,6 +6,7 @@
 //! key. In the end a [`model`] judges every history.
 
 mod campaign;
+mod chores;
 mod client;
 mod clock;
 mod daemon;
@@ -14,6 +15,7 @@ mod disk;
 mod ending;
 mod engine;
 mod model;
+mod points;
 mod report;
 mod trouble;
 mod world;
@@ -91,6 +93,9 @@ enum Command {
         /// How often each
         #[arg(long, default_value_t = 100)]
         times: u64,
+        /// Those of a real engine, on the Docker engine of this machine
+        #[arg(long)]
+        real: bool,
     },
     /// Write what was run into a page
     Report {
@@ -147,9 +152,10 @@ fn run(cli: Cli) -> std::io::Result<bool> {
         Command::Clocks { kills, library } => Kind::Clocks { kills, library },
         Command::EngineRestarts { kills } => Kind::EngineRestarts { kills },
         Command::Docker { kills } => Kind::Docker { kills },
-        Command::Points { list, times } => Kind::Points {
-            names: points(&std::fs::read_to_string(list)?),
+        Command::Points { list, times, real } => Kind::Points {
+            names: points::listed(&std::fs::read_to_string(list)?, real),
             times,
+            real,
         },
         Command::Report { page } => {
             let results = cli.how.results.unwrap_or_else(|| PathBuf::from("results.jsonl"));
@@ -180,28 +186,7 @@ fn run(cli: Cli) -> std::io::Result<bool> {
     Ok(wrong.is_empty())
 }
 
-/// The points of a table at which a daemon can be killed: what stands between backticks in the first cell of each row, where the
-/// second one says so. Those of a real engine are none of an in-memory one.
-fn points(page: &str) -> Vec<String> {
-    let point = |line: &str| {
-        let (name, rest) = line.strip_prefix("| `")?.split_once('`')?;
-        let here = !name.starts_with("docker.") && rest.split('|').nth(1)?.contains("kill");
-        here.then(|| name.to_owned())
-    };
-    page.lines().filter_map(point).collect()
-}
-
 #[expect(clippy::print_stderr, reason = "it is a program for people and tests")]
 fn say(line: &str) {
     eprintln!("{line}");
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn points_are_read_from_the_rows_of_a_table() {
-        let page = "| point | faults |\n|---|---|\n| `a.b` | kill, delay | x |\n| `c.d` | error | kill |\n\
-                    | `docker.e` | kill | y |\n| `f` | kill |\n";
-        assert_eq!(super::points(page), ["a.b", "f"]);
-    }
 }

@@ -31,6 +31,8 @@ pub(crate) struct Prompt {
     /// As it was when it was accepted, and as it was last.
     pub(crate) first: TurnInfo,
     pub(crate) last: TurnInfo,
+    /// Somebody asked for its end, perhaps after it had ended.
+    pub(crate) interrupted: bool,
 }
 
 /// How often everything ran, by the engine's own count.
@@ -152,7 +154,9 @@ fn turns(events: &[Event]) -> Vec<String> {
 /// An acknowledged prompt ran once and ended as it had to; none ran twice.
 fn one_prompt(prompt: &Prompt, told: &Told, ledger: &Ledger) -> Vec<String> {
     let mut wrong = Vec::new();
-    let Prompt { text, first, last } = prompt;
+    let Prompt {
+        text, first, last, ..
+    } = prompt;
     let runs = ledger.prompts.get(text).copied().unwrap_or_default();
     let queued = told.events.iter().find(|event| event.seq == first.first_event);
     if !queued.is_some_and(|event| {
@@ -172,7 +176,7 @@ fn one_prompt(prompt: &Prompt, told: &Told, ledger: &Ledger) -> Vec<String> {
     let outcome = last.outcome.as_ref();
     let succeeded = last.status == TurnStatus::Succeeded
         && outcome.is_some_and(|outcome| outcome.text == answer_to(text));
-    let fine = if told.cut || told.shaken {
+    let fine = if told.cut || told.shaken || prompt.interrupted {
         last.status.is_ended() && runs <= 1 && (runs == 1 || last.status != TurnStatus::Succeeded)
     } else {
         succeeded && runs == 1
@@ -243,6 +247,7 @@ mod tests {
                 text: "p 1ms".to_owned(),
                 first: turn.clone(),
                 last: turn,
+                interrupted: false,
             }],
             commands: vec!["c 1ms".to_owned()],
             ..Told::default()
@@ -306,6 +311,21 @@ mod tests {
             }
         });
         assert!(found.contains("when its session had ended"), "{found}");
+    }
+
+    #[test]
+    fn what_was_interrupted_has_ended_and_still_runs_at_most_once() {
+        let interrupted = |status, runs| {
+            findings(|told, ledger| {
+                told.prompts[0].interrupted = true;
+                told.prompts[0].last.status = status;
+                ledger.prompts.insert("p 1ms".to_owned(), runs);
+            })
+        };
+        assert_eq!(interrupted(TurnStatus::Interrupted, 0), "");
+        assert_eq!(interrupted(TurnStatus::Interrupted, 1), "");
+        assert!(interrupted(TurnStatus::Interrupted, 2).contains("ran 2 times"));
+        assert!(interrupted(TurnStatus::Running, 1).contains("is Running"));
     }
 
     #[test]

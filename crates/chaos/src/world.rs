@@ -15,23 +15,22 @@ use tokio::time::sleep;
 
 use crate::client::{Client, Counts, Finished, Shared};
 use crate::clock::Clock;
-use crate::daemon::{Beginning, Daemon, Launcher};
+use crate::daemon::{Beginning, Daemon, KILL, Launcher};
 use crate::dice::Dice;
 use crate::disk::SmallDisk;
 use crate::ending;
 use crate::engine::{Engine, EngineKind};
+use crate::points::Way;
 use crate::trouble::Trouble;
 
 /// One daemon in so many lives longer.
 const LONG_LIVED: u64 = 5;
 /// How long the weather is bad at most.
 const STORM: Duration = Duration::from_millis(250);
-/// How long one is given to come to a named point.
-const POINT: Duration = Duration::from_secs(1);
+/// How long one may take to go down as it should.
+const STOP: Duration = Duration::from_secs(30);
 /// How long clients are given to bring what they began to an end.
 const FINISH: Duration = Duration::from_secs(120);
-/// SIGKILL.
-const KILL: i32 = 9;
 
 /// What happens to one daemon.
 #[derive(Debug, Clone)]
@@ -39,7 +38,7 @@ pub(crate) enum Strike {
     /// It is killed at some time.
     Random,
     /// It is killed where a fault point says, at the `nth` time that it comes there.
-    Point { name: String, nth: u64 },
+    Point { name: String, nth: u64, way: Way },
 }
 
 /// What happens besides.
@@ -177,6 +176,7 @@ impl World {
             counts: Counts::default(),
             weather: plan.weather,
             commands: plan.commands,
+            project: project(dir.path())?,
         };
         Ok(Self {
             engine,
@@ -210,8 +210,8 @@ impl World {
             }
             match strike {
                 Strike::Random => self.random(plan, &mut dice, outcome).await?,
-                Strike::Point { name, nth } => {
-                    let hit = self.point(name, *nth).await?;
+                Strike::Point { name, nth, way } => {
+                    let hit = self.point(name, *nth, *way, &mut dice).await?;
                     outcome.hits.push((name.clone(), hit));
                 }
             }
@@ -287,21 +287,57 @@ impl World {
         self.clock.as_ref().map_or(Ok(()), |clock| clock.jump(dice))
     }
 
-    /// Whether the point was reached, and the daemon died there.
-    async fn point(&self, name: &str, nth: u64) -> io::Result<bool> {
+    /// Whether the point was reached, and the daemon, or the program beside it, died there.
+    async fn point(&self, name: &str, nth: u64, way: Way, dice: &mut Dice) -> io::Result<bool> {
         let faults = format!("{name}=kill@{nth}");
+        match way {
+            Way::Token => return self.launcher.token(&faults).await,
+            Way::FirstStart => return self.first_start(&faults).await,
+            Way::Work | Way::Start | Way::Loss | Way::Stop => {}
+        }
         let mut daemon = self.launcher.start(Some(&faults))?;
         let status = match daemon.ready().await? {
             Beginning::Ended(status) => Some(status),
-            Beginning::Ready => daemon.end_within(POINT).await?,
+            Beginning::Ready => {
+                if way == Way::Loss {
+                    self.storm(Weather::Restarts, dice).await?;
+                }
+                let patience = if way == Way::Stop {
+                    daemon.ask_to_stop()?;
+                    STOP
+                } else {
+                    self.shared.engine.pace().point
+                };
+                daemon.end_within(patience).await?
+            }
         };
         match status {
             Some(status) if status.signal() == Some(KILL) => Ok(true),
+            Some(status) if way == Way::Stop && status.success() => Ok(false),
             Some(status) => Err(ended_by_itself(status)),
             None => {
                 daemon.kill().await?;
                 Ok(false)
             }
+        }
+    }
+
+    /// The first daemon of a state directory is killed; the next one makes do with what is there.
+    async fn first_start(&self, faults: &str) -> io::Result<bool> {
+        let home = tempfile::Builder::new()
+            .prefix("first-")
+            .tempdir_in(&self.launcher.dir)?;
+        let launcher = Launcher {
+            dir: home.path().to_owned(),
+            ..self.launcher.clone()
+        };
+        let mut first = launcher.start(Some(faults))?;
+        let hit = matches!(first.ready().await?, Beginning::Ended(status) if status.signal() == Some(KILL));
+        first.kill().await?;
+        let mut second = launcher.start(None)?;
+        match second.ready().await? {
+            Beginning::Ready => second.stop().await.map(|_| hit),
+            Beginning::Ended(status) => Err(ended_by_itself(status)),
         }
     }
 
@@ -343,6 +379,16 @@ impl World {
             Beginning::Ended(status) => Err(ended_by_itself(status)),
         }
     }
+}
+
+/// A project as people have it, small.
+fn project(dir: &Path) -> io::Result<PathBuf> {
+    let project = dir.join("project");
+    std::fs::create_dir(&project)?;
+    for number in 0..12 {
+        std::fs::write(project.join(format!("{number}.txt")), [b'x'; 20 << 10])?;
+    }
+    Ok(project)
 }
 
 /// Writes until there is no room.

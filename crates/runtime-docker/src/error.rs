@@ -143,7 +143,7 @@ fn by_text(text: &str) -> Option<Verdict> {
             "the image is not on the engine",
             Some("prepare the session again"),
         )
-    } else if has("session-init") && (has("no such file") || has("not found")) {
+    } else if is_missing_session_init(text) {
         verdict(
             ErrorKind::EngineFailed,
             "session-init could not be started",
@@ -158,6 +158,15 @@ fn by_text(text: &str) -> Option<Verdict> {
     } else {
         return None;
     })
+}
+
+/// Whether a container was not started because there is no `session-init` in it.
+pub(crate) fn lacks_session_init(error: &EngineError) -> bool {
+    matches!(error, EngineError::DockerResponseServerError { message, .. } if is_missing_session_init(&message.to_lowercase()))
+}
+
+fn is_missing_session_init(text: &str) -> bool {
+    text.contains("session-init") && (text.contains("no such file") || text.contains("not found"))
 }
 
 fn by_status(about: About<'_>, status: u16, text: &str) -> Verdict {

@@ -73,10 +73,12 @@ pub(crate) enum Part {
     EngineRestarts,
     /// Kills at random times on the Docker engine of this machine
     Docker,
+    /// Kills at each named point that only a real engine and agent come to
+    DockerPoints,
 }
 
 impl Part {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Random,
         Self::Points,
         Self::Storms,
@@ -85,6 +87,7 @@ impl Part {
         Self::Clocks,
         Self::EngineRestarts,
         Self::Docker,
+        Self::DockerPoints,
     ];
     /// What needs no engine and no privilege.
     const SHORT: [Self; 5] = [
@@ -113,6 +116,8 @@ impl Part {
             (Self::EngineRestarts, true) => &["engine-restarts", "--kills", "10", "--seconds", "60"],
             (Self::Docker, false) => &["docker", "--kills", "200"],
             (Self::Docker, true) => &["docker", "--kills", "20", "--seconds", "60"],
+            (Self::DockerPoints, false) => &["points", "--real", "--list", POINTS, "--times", "5"],
+            (Self::DockerPoints, true) => &["points", "--real", "--list", POINTS, "--times", "1"],
         };
         args.iter().map(|&arg| arg.to_owned()).collect()
     }
@@ -127,13 +132,41 @@ impl Part {
             Self::Clocks => "kills while the clock jumps",
             Self::EngineRestarts => "kills of a real engine and of daemons",
             Self::Docker => "kills on a real engine",
+            Self::DockerPoints => "kills at named points on a real engine",
         }
+    }
+}
+
+/// With what the programs are compiled.
+#[derive(Clone, Copy, Debug)]
+enum Profile {
+    /// As the tests are, so that nothing is compiled twice.
+    Dev,
+    /// The same, optimised: ten thousand daemons start quicker.
+    Chaos,
+}
+
+impl Profile {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Dev => "dev",
+            Self::Chaos => "chaos",
+        }
+    }
+
+    fn path(self, program: &str) -> PathBuf {
+        let directory = match self {
+            Self::Dev => "debug",
+            Self::Chaos => "chaos",
+        };
+        workspace::target().join(directory).join(program)
     }
 }
 
 /// Runs a campaign.
 pub(crate) fn run(args: &Args, reporter: &Reporter) -> Result<()> {
-    build(reporter)?;
+    let profile = if args.short { Profile::Dev } else { Profile::Chaos };
+    build(profile, reporter)?;
     let results = workspace::state("chaos")?.join(format!("seed-{}.jsonl", args.seed));
     if args.write && results.exists() {
         std::fs::remove_file(&results).map_err(|error| Error::new("cannot begin anew").source(error))?;
@@ -142,14 +175,14 @@ pub(crate) fn run(args: &Args, reporter: &Reporter) -> Result<()> {
         .into_iter()
         .filter(|part| args.part.is_none_or(|only| only == *part));
     for part in parts {
-        let mut tool = tool_of(part, args.short, reporter)?.args(how(args));
+        let mut tool = tool_of(part, args.short, profile, reporter)?.args(how(args));
         if args.write {
             tool = tool.arg("--results").arg(&results);
         }
-        judged(part, tool, reporter)?;
+        judged(part, tool, profile, reporter)?;
     }
     if args.write {
-        program("chaos")
+        program(profile, "chaos")
             .args(["report", "--page", PAGE, "--results"])
             .arg(&results)
             .foreground()?;
@@ -159,18 +192,19 @@ pub(crate) fn run(args: &Args, reporter: &Reporter) -> Result<()> {
 
 /// The short campaign, with what was built for the tests.
 pub(crate) fn short(reporter: &Reporter) -> Result<()> {
-    if !path("chaos").is_file() || !path("cofferdam").is_file() {
-        build(reporter)?;
+    let profile = Profile::Dev;
+    if !profile.path("chaos").is_file() || !profile.path("cofferdam").is_file() {
+        build(profile, reporter)?;
     }
     for part in Part::SHORT {
-        judged(part, tool_of(part, true, reporter)?, reporter)?;
+        judged(part, tool_of(part, true, profile, reporter)?, profile, reporter)?;
     }
     Ok(())
 }
 
 /// What runs a part, with what it needs.
-fn tool_of(part: Part, short: bool, reporter: &Reporter) -> Result<Tool> {
-    let tool = program("chaos").args(part.args(short));
+fn tool_of(part: Part, short: bool, profile: Profile, reporter: &Reporter) -> Result<Tool> {
+    let tool = program(profile, "chaos").args(part.args(short));
     if part != Part::Clocks {
         return Ok(tool);
     }
@@ -206,10 +240,10 @@ fn how(args: &Args) -> Vec<String> {
     how
 }
 
-fn judged(part: Part, tool: Tool, reporter: &Reporter) -> Result<()> {
+fn judged(part: Part, tool: Tool, profile: Profile, reporter: &Reporter) -> Result<()> {
     let mut step = reporter.step(part.name());
     let mut last = String::new();
-    let program = path("cofferdam");
+    let program = profile.path("cofferdam");
     tool.arg("--program")
         .arg(&program)
         .dir(workspace::root())
@@ -222,12 +256,12 @@ fn judged(part: Part, tool: Tool, reporter: &Reporter) -> Result<()> {
     Ok(())
 }
 
-/// The daemon with its named points, and what kills it. The whole workspace with all features, as for the tests, so that
-/// nothing is compiled twice.
-fn build(reporter: &Reporter) -> Result<()> {
+/// The daemon with its named points, and what kills it. The whole workspace with all features, as for the tests.
+fn build(profile: Profile, reporter: &Reporter) -> Result<()> {
     let mut step = reporter.step("compile");
     Tool::new(workspace::env("CARGO").unwrap_or_else(|| "cargo".to_owned()))
         .args(["build", "--workspace", "--all-features", "--locked"])
+        .args(["--profile", profile.name()])
         .args(["--bin", "cofferdam", "--bin", "chaos"])
         .dir(workspace::root())
         .run(|line| step.update(line))?;
@@ -235,10 +269,6 @@ fn build(reporter: &Reporter) -> Result<()> {
     Ok(())
 }
 
-fn path(name: &str) -> PathBuf {
-    workspace::target().join("debug").join(name)
-}
-
-fn program(name: &str) -> Tool {
-    Tool::new(path(name)).dir(workspace::root())
+fn program(profile: Profile, name: &str) -> Tool {
+    Tool::new(profile.path(name)).dir(workspace::root())
 }

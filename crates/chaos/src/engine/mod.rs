@@ -36,6 +36,8 @@ pub(crate) struct Pace {
     pub(crate) life: Duration,
     /// No piece of work takes longer.
     pub(crate) work: Duration,
+    /// How long a daemon is given to come to a named point.
+    pub(crate) point: Duration,
 }
 
 impl EngineKind {
@@ -45,10 +47,12 @@ impl EngineKind {
             Self::Memory => Pace {
                 life: millis(250),
                 work: millis(120),
+                point: millis(1000),
             },
             Self::Docker | Self::OwnDocker => Pace {
                 life: millis(6000),
                 work: millis(1500),
+                point: millis(12_000),
             },
         }
     }

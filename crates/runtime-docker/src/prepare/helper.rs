@@ -17,7 +17,7 @@ use session_core::runtime::{ContainerSpec, UserIds};
 
 use super::{OPERATION, volumes};
 use crate::client::Handles;
-use crate::error::{About, failed, status};
+use crate::error::{About, failed, lacks_session_init, status};
 use crate::hardening::{cleaned, empty_in_memory, no_health_check};
 use crate::names::nonce;
 
@@ -70,13 +70,17 @@ pub(super) async fn create(
 }
 
 /// Starts a helper and ends it at once. What runs for that moment is `session-init` of the session image, without a network,
-/// a capability or a link, as nobody.
+/// a capability or a link, as nobody. An image that holds none is not started, which its caller sees.
 pub(super) async fn start_for_a_moment(engine: &Handles, name: &str) -> Result<()> {
-    engine
+    let started = engine
         .slow
         .start_container(name, None::<StartContainerOptions>)
-        .await
-        .map_err(|error| failed(OPERATION, About::Container(name), error))?;
+        .await;
+    match started {
+        Ok(()) => {}
+        Err(error) if lacks_session_init(&error) => return Ok(()),
+        Err(error) => return Err(failed(OPERATION, About::Container(name), error)),
+    }
     let options = KillContainerOptionsBuilder::default().signal("KILL").build();
     match engine.slow.kill_container(name, Some(options)).await {
         Ok(()) => Ok(()),

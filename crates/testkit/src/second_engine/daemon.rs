@@ -86,7 +86,9 @@ impl Daemon {
         let settings = run.join("engine.json");
         std::fs::write(&settings, "{}")?;
         let log = File::options().create(true).append(true).open(places.log())?;
-        let child = Command::new("dockerd")
+        // In a network of its own: one without a bridge removes that of the machine's engine.
+        let child = Command::new("unshare")
+            .args(["--net", "--", "dockerd"])
             .arg("--config-file")
             .arg(settings)
             .arg("--data-root")

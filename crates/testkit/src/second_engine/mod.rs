@@ -2,7 +2,7 @@
 //!
 //! What an engine's restart does to sessions cannot be tried on the engine of a developer's machine: other people's
 //! containers run there. This one shares nothing with it: its own images, its own containers, its own sockets and control
-//! groups, no bridge and no packet filter.
+//! groups, a network of its own without a bridge and a packet filter.
 //!
 //! Images are copied from another engine, once: its data stay below the directory it was opened on, so that the next test
 //! run starts with them in a second.
