@@ -247,7 +247,7 @@ impl Driver {
         fail::fail_point!("driver.turn.recalled", |_| crate::fault::store(
             "go on with the turn"
         ));
-        let watch = self.recall(&turn).await;
+        let watch = Watch::taken_over(&turn.id, &self.events_of(&turn).await);
         let Some(agent) = &mut self.agent else {
             return Ok(());
         };

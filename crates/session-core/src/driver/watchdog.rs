@@ -88,14 +88,25 @@ impl Watch {
         }
     }
 
-    /// Of a turn that runs already: these are events of its session, the latest among them.
+    /// Of a turn that runs already, elsewhere: these are events of its session, the latest among them. It is as old as they
+    /// are, by the time of day.
     pub(super) fn recall(turn: &TurnId, events: &[Event]) -> Self {
+        Self::since(turn, events, of_day)
+    }
+
+    /// Of a turn whose owner died and that is ours now. How long nothing had happened before is not known, for the clock may
+    /// have been set meanwhile: nobody is called silent who was not watched for so long.
+    pub(super) fn taken_over(turn: &TurnId, events: &[Event]) -> Self {
+        Self::since(turn, events, |_| u64::MAX)
+    }
+
+    fn since(turn: &TurnId, events: &[Event], moment: impl Fn(Timestamp) -> u64) -> Self {
         let mut watch = Self::begin();
         let now = watch.zero_ms;
         let mut events = events
             .iter()
             .filter(|event| event.turn == Some(*turn))
-            .map(|event| (of_day(event.at).min(now), &event.kind))
+            .map(|event| (moment(event.at).min(now), &event.kind))
             .peekable();
         if let Some((first, _)) = events.peek() {
             watch.course = Course::begun_at(*first);
@@ -343,26 +354,26 @@ impl Driver {
         }
         let store = &self.foundation.store;
         if let Some(turn) = store.running_turn(&self.id).await? {
-            return Ok(observed(&self.recall(&turn).await, None));
+            let watch = Watch::recall(&turn.id, &self.events_of(&turn).await);
+            return Ok(observed(&watch, None));
         }
         let waits = store.next_queued_turn(&self.id).await?.is_some();
         let activity = if waits { Activity::Starting } else { Activity::Idle };
         Ok((Some(activity), None))
     }
 
-    /// Where a turn stands that another process began.
-    pub(super) async fn recall(&self, turn: &TurnInfo) -> Watch {
+    /// What is known of a turn that another process began.
+    pub(super) async fn events_of(&self, turn: &TurnInfo) -> Vec<Event> {
         let query = EventQuery {
             after: turn.first_event.saturating_sub(1),
             limit: RECALLED,
             tail: true,
         };
         let events = self.foundation.store.events(&self.id, query).await;
-        let events = events.unwrap_or_else(|error| {
+        events.unwrap_or_else(|error| {
             tracing::debug!(session = %self.id, %error, "what the turn did so far is not known");
             Vec::new()
-        });
-        Watch::recall(&turn.id, &events)
+        })
     }
 }
 
