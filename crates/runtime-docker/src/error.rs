@@ -10,6 +10,8 @@ use session_core::error::{Error, ErrorKind};
 
 /// The longest text of an engine that is passed on.
 const MAX_TEXT: usize = 400;
+/// How runc says that processes could not be frozen.
+const FREEZE_FAILED: &str = "unable to freeze";
 
 pub(crate) const START_HINT: &str = "start the engine: cargo xtask engine up (or: systemctl start docker)";
 pub(crate) const TOOLBOX_HINT: &str = "build the session image: cargo xtask image";
@@ -149,6 +151,12 @@ fn by_text(text: &str) -> Option<Verdict> {
             "session-init could not be started",
             Some(TOOLBOX_HINT),
         )
+    } else if has(FREEZE_FAILED) {
+        verdict(
+            ErrorKind::EngineTimeout,
+            "the engine could not freeze the container's processes in time",
+            Some("try again when the machine is less busy"),
+        )
     } else if has("no space left on device") {
         verdict(
             ErrorKind::EngineFailed,
@@ -158,6 +166,11 @@ fn by_text(text: &str) -> Option<Verdict> {
     } else {
         return None;
     })
+}
+
+/// Whether processes were not frozen, and run as before (`libcontainer/cgroups/fs/freezer.go` of runc).
+pub(crate) fn could_not_freeze(error: &EngineError) -> bool {
+    matches!(error, EngineError::DockerResponseServerError { message, .. } if message.contains(FREEZE_FAILED))
 }
 
 /// Whether a container was not started because there is no `session-init` in it.
@@ -275,6 +288,12 @@ mod tests {
                 ErrorKind::ImageNotFound,
             ),
             (container, 404, "No such container: c", ErrorKind::ContainerLost),
+            (
+                container,
+                500,
+                "Cannot pause container c: OCI runtime pause failed: unable to freeze: unknown",
+                ErrorKind::EngineTimeout,
+            ),
             (
                 container,
                 409,

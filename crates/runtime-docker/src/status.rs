@@ -19,7 +19,7 @@ use session_core::label::{self, OwnerId};
 use session_core::runtime::{ContainerState, ContainerStatus, OwnedResource};
 
 use crate::client::Handles;
-use crate::error::{About, failed, is_absent, status};
+use crate::error::{About, could_not_freeze, failed, is_absent, status};
 use crate::names;
 
 /// How Podman calls one that has ended and is not yet cleaned up after.
@@ -27,6 +27,13 @@ const IN_BETWEEN: &str = "unknown variant `stopped`";
 /// How often one that is in between is looked at again, and for how long.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 const LOOKS: u32 = 250;
+/// Before processes that could not be frozen are frozen again.
+const FREEZE_RESTS: [Duration; 4] = [
+    Duration::from_millis(50),
+    Duration::from_millis(150),
+    Duration::from_millis(400),
+    Duration::from_millis(1000),
+];
 
 /// What the engine says of a container. For a moment Podman calls one that has ended by a state that Docker's API does not
 /// have; it is looked at again until it has settled.
@@ -151,9 +158,17 @@ fn listed_container(container: ContainerSummary) -> Option<OwnedResource> {
     })
 }
 
-/// Freezes the container's processes.
+/// Freezes the container's processes. Those that are started while a busy machine freezes them make the engine give up, which
+/// is tried again for a while.
 pub(crate) async fn pause(engine: &Handles, name: &ContainerName) -> Result<()> {
-    let outcome = engine.slow.pause_container(name.as_str()).await;
+    let mut outcome = engine.slow.pause_container(name.as_str()).await;
+    for rest in FREEZE_RESTS {
+        if !matches!(&outcome, Err(error) if could_not_freeze(error)) {
+            break;
+        }
+        tokio::time::sleep(rest).await;
+        outcome = engine.slow.pause_container(name.as_str()).await;
+    }
     settled(
         engine,
         name,

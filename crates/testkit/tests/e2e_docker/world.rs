@@ -74,7 +74,11 @@ impl World {
         let bridge = Path::new("/sys/class/net/docker0");
         let before = bridge.exists();
         let engine = SecondEngine::open(&root).await?;
-        assert_eq!(bridge.exists(), before, "the machine's own engine keeps its network");
+        assert_eq!(
+            bridge.exists(),
+            before,
+            "the machine's own engine keeps its network"
+        );
         let from = DEFAULT_HOST.strip_prefix("unix://").map(PathBuf::from);
         let from = from.ok_or("the default engine has a socket")?;
         engine
