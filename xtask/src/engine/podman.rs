@@ -142,5 +142,22 @@ fn copy(from: &Engine, to: &Engine, image: &str, reporter: &Reporter) -> Result<
 
 /// Ends it; false when it does not run. What it stores stays.
 pub(crate) fn stop(reporter: &Reporter) -> Result<bool> {
-    Places::new()?.own().stop(reporter)
+    let places = Places::new()?;
+    let stopped = places.own().stop(reporter)?;
+    unmount(&places.path("storage").join("overlay"));
+    Ok(stopped)
+}
+
+/// Podman mounts its storage onto itself, and leaves it so: nobody could remove the directory.
+fn unmount(directory: &Path) {
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let ours = |line: &str| {
+        line.split(' ')
+            .nth(4)
+            .is_some_and(|point| Path::new(point) == directory)
+    };
+    if mounts.lines().any(ours) {
+        // Busy when somebody looks into it; the next one to stop it tries again.
+        let _ = Tool::new("umount").arg(directory).output();
+    }
 }
