@@ -1,6 +1,7 @@
 //! What clients do besides their work: files in and out, terminals, interruptions, and creations that must fail.
 
 use std::io::Read as _;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _};
@@ -9,23 +10,35 @@ use session_core::error::{Error, ErrorKind, Result};
 use session_core::id::SessionId;
 use session_core::session::{CreateSession, WorkspaceSource};
 use session_core::terminal::OpenTerminal;
+use tokio::time::sleep;
 
 use crate::client::{Client, Shared, broken_off, labels};
 use crate::model::Told;
+use crate::points::Favour;
 
 /// How much a file holds that goes in and out.
 const FILE_BYTES: usize = 96 << 10;
 /// In how many pieces its archive goes in.
 const PIECE: usize = 16 << 10;
+/// Before a turn is interrupted.
+const BEGINNING: Duration = Duration::from_millis(5);
 /// What is cloned by a session that cannot be made: the in-memory engine's image has no git.
 const NOWHERE: &str = "https://git.invalid/nothing.git";
 
 impl Client {
     /// One of the things that people do besides.
     pub(crate) async fn chore(&mut self, name: &str, session: &SessionId, told: &mut Told) -> Result<()> {
-        let done = match self.dice.below(4) {
-            0 => self.shared.files(session, name).await,
-            1 => self.shared.terminal(session).await,
+        let chance = match self.dice.below(4) {
+            0 => Favour::Files,
+            1 => Favour::Terminals,
+            _ => Favour::Interruptions,
+        };
+        let favoured = [Favour::Files, Favour::Terminals]
+            .into_iter()
+            .find(|chore| self.shared.favours(*chore));
+        let done = match favoured.unwrap_or(chance) {
+            Favour::Files => self.shared.files(session, name).await,
+            Favour::Terminals => self.shared.terminal(session).await,
             _ => self.shared.interruption(session, told).await,
         };
         // It may be gone with its container.
@@ -94,6 +107,8 @@ impl Shared {
             return Ok(());
         };
         prompt.interrupted = true;
+        // Some have begun by then.
+        sleep(BEGINNING).await;
         let turn = prompt.first.id;
         self.insist("interrupt a turn", || self.api.interrupt_turn(session, &turn))
             .await

@@ -20,10 +20,12 @@ use session_core::state::SessionState;
 use session_core::turn::{TurnInfo, TurnStatus};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::dice::Dice;
 use crate::engine::{EngineKind, answer_to, counted, task, tell_ledger};
 use crate::model::{Prompt, Told};
+use crate::points::Favour;
 use crate::trouble::Trouble;
 use crate::world::Weather;
 
@@ -32,8 +34,12 @@ const PATIENCE: Duration = Duration::from_secs(90);
 const PAUSE: Duration = Duration::from_millis(4);
 /// A client has better things to do than to wait longer for a session while daemons die.
 const HURRY: Duration = Duration::from_secs(3);
+/// A session that is interrupted for so long may have been given up.
+const GIVEN_UP: Duration = Duration::from_secs(5);
 /// No session of a campaign lives for an hour. One that ends by itself was misled by the clock.
 const HOUR_MS: u64 = 60 * 60 * 1000;
+/// How the keys of some sessions end that have a copy.
+const COPIED: &str = "-7";
 /// The label by which sessions of one key are found again.
 pub(crate) const KEY_LABEL: &str = "chaos";
 
@@ -51,6 +57,8 @@ pub(crate) struct Shared {
     pub(crate) commands: bool,
     /// A directory of the host of which some sessions have a copy.
     pub(crate) project: PathBuf,
+    /// What is done more often for now.
+    pub(crate) favour: Mutex<Favour>,
 }
 
 /// What was done.
@@ -106,8 +114,12 @@ impl Client {
             if self.shared.ending.load(Ordering::Relaxed) || self.shared.trouble.any() {
                 break;
             }
-            let key = format!("{}-{number}", self.name);
-            if self.shared.engine == EngineKind::Memory && self.dice.once_in(6) {
+            let mut key = format!("{}-{number}", self.name);
+            if self.shared.favours(Favour::Copies) {
+                key.push_str(COPIED);
+            }
+            let fails = self.dice.once_in(6) || self.shared.favours(Favour::Failures);
+            if self.shared.engine == EngineKind::Memory && fails {
                 let made = self.shared.impossible(&format!("{key}-never")).await;
                 made.unwrap_or_else(|error| {
                     self.shared.trouble.tell(format!("session {key}-never: {error}"))
@@ -166,6 +178,7 @@ impl Client {
         };
         self.shared.counts.sessions.fetch_add(1, Ordering::Relaxed);
         let follower = follow(Arc::clone(&self.shared), session);
+        let person = self.shared.person(session);
         let mut told = Told {
             shaken: self.shared.weather.shakes(),
             ..Told::default()
@@ -176,6 +189,7 @@ impl Client {
             .shared
             .insist("destroy", || self.shared.api.destroy(&session))
             .await;
+        drop(person);
         told.events = follower.await.unwrap_or_default();
         worked?;
         destroyed?;
@@ -207,7 +221,8 @@ impl Client {
                 &format!("{key}-{number}"),
                 self.dice.time(self.shared.engine.pace().work),
             );
-            if self.dice.once_in(3) && self.shared.commands {
+            let commands = self.dice.once_in(3) || self.shared.favours(Favour::Commands);
+            if commands && self.shared.commands {
                 told.commands.push(name.clone());
                 self.command(session, &name).await?;
             } else {
@@ -219,13 +234,13 @@ impl Client {
                     interrupted: false,
                 });
             }
-            if self.dice.once_in(4) {
+            if self.dice.once_in(4) || self.shared.favours_a_chore() {
                 self.chore(&format!("{key}-{number}"), session, told).await?;
             }
             if self.dice.once_in(2) {
                 self.wait(session, told).await?;
             }
-            if self.dice.once_in(6) {
+            if self.dice.once_in(6) || self.shared.favours(Favour::Rests) {
                 self.rest(session, told).await?;
             }
         }
@@ -362,6 +377,32 @@ impl Shared {
             Weather::FullDisk => error.kind() == ErrorKind::HostIo,
         };
         weather || error.is_retryable() || error.kind() == ErrorKind::LinkLost
+    }
+
+    pub(crate) fn favours(&self, what: Favour) -> bool {
+        *self.favour.lock().unwrap_or_else(PoisonError::into_inner) == what
+    }
+
+    fn favours_a_chore(&self) -> bool {
+        [Favour::Files, Favour::Terminals, Favour::Interruptions]
+            .into_iter()
+            .any(|chore| self.favours(chore))
+    }
+
+    /// Where engines restart, somebody who resumes a session that is not brought back any more: attempts are given up after
+    /// some, and daemons that are killed and engines that go away again use them up. Goes when it is dropped.
+    fn person(self: &Arc<Self>, session: SessionId) -> AbortOnDropHandle<()> {
+        let shared = Arc::clone(self);
+        AbortOnDropHandle::new(tokio::spawn(async move {
+            while shared.weather == Weather::Restarts {
+                sleep(GIVEN_UP).await;
+                let looked = shared.api.session(&session).await;
+                if looked.is_ok_and(|info| matches!(info.state, SessionState::Interrupted { .. })) {
+                    // One that is brought back at this moment refuses, and whatever else it is, the next look sees.
+                    let _ = shared.api.resume(&session).await;
+                }
+            }
+        }))
     }
 
     async fn turn(&self, session: &SessionId, turn: &TurnId) -> Result<TurnInfo> {

@@ -29,10 +29,7 @@ const FIRST_START: [&str; 6] = [
     "store.migrate.commit",
 ];
 /// Points of a container that is lost, and comes back.
-const LOSS: [&str; 6] = [
-    "driver.agent.ended",
-    "driver.agent.exited",
-    "driver.bridge.before",
+const LOSS: [&str; 3] = [
     "driver.inspect.before",
     "driver.lost.before",
     "driver.lost.turns_ended",
@@ -41,14 +38,19 @@ const LOSS: [&str; 6] = [
 const ONCE: [&str; 2] = ["cli.serve.", "store.open."];
 /// What needs an engine, and an agent that asks a model.
 const REAL: [&str; 3] = ["docker.", "gateway.model.", "store.spending."];
-/// What no campaign comes to: it needs MCP servers, connections that are allowed, a store that fails, a container of ours that
-/// nobody knows, or a front end that unpacks for its caller. The tests of these parts do.
-const ELSEWHERE: [&str; 8] = [
+/// What no campaign comes to: it needs MCP servers, connections that are allowed, an agent that ends by itself, an engine whose
+/// sessions cannot mount a socket, a store that fails, a container of ours that nobody knows, or a front end that unpacks for its
+/// caller.
+const ELSEWHERE: [&str; 12] = [
     "docker.undo.",
+    "driver.agent.ended",
+    "driver.agent.exited",
+    "driver.bridge.",
     "gateway.egress.",
     "gateway.login.",
     "gateway.mcp.",
     "manager.orphan.",
+    "state.replace.",
     "store.rollback.",
     "transfer.stage.",
     "transfer.unpack.",
@@ -62,12 +64,54 @@ impl Way {
             Self::FirstStart
         } else if LOSS.contains(&point) {
             Self::Loss
-        } else if point.starts_with("http.tokens.") || point.starts_with("state.replace.") {
+        } else if point.starts_with("http.tokens.") {
             Self::Token
         } else if ONCE.iter().any(|once| point.starts_with(once)) {
             Self::Start
         } else {
             Self::Work
+        }
+    }
+}
+
+/// What clients do more often than chance has it, so that a point is come to in its time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Favour {
+    #[default]
+    Nothing,
+    Commands,
+    Copies,
+    Failures,
+    Files,
+    Interruptions,
+    Rests,
+    Terminals,
+}
+
+impl Favour {
+    pub(crate) fn of(point: &str) -> Self {
+        let begins = |prefixes: &[&str]| prefixes.iter().any(|prefix| point.starts_with(prefix));
+        if begins(&["driver.interrupt."]) {
+            Self::Interruptions
+        } else if begins(&["driver.cleanup."]) {
+            Self::Failures
+        } else if begins(&["driver.archive.", "manager.create.launched", "transfer.pack."]) {
+            Self::Copies
+        } else if begins(&["manager.copy_in.", "manager.copy_out."]) {
+            Self::Files
+        } else if begins(&["manager.terminal.", "manager.note."]) {
+            Self::Terminals
+        } else if begins(&[
+            "driver.pause.",
+            "driver.resume.",
+            "docker.pause.",
+            "docker.resume.",
+        ]) {
+            Self::Rests
+        } else if begins(&["manager.command."]) {
+            Self::Commands
+        } else {
+            Self::Nothing
         }
     }
 }

@@ -4,8 +4,8 @@
 use std::io::{self, Write as _};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use http_client::HttpSessions;
@@ -20,7 +20,7 @@ use crate::dice::Dice;
 use crate::disk::SmallDisk;
 use crate::ending;
 use crate::engine::{Engine, EngineKind};
-use crate::points::Way;
+use crate::points::{Favour, Way};
 use crate::trouble::Trouble;
 
 /// One daemon in so many lives longer.
@@ -177,6 +177,7 @@ impl World {
             weather: plan.weather,
             commands: plan.commands,
             project: project(dir.path())?,
+            favour: Mutex::default(),
         };
         Ok(Self {
             engine,
@@ -211,6 +212,7 @@ impl World {
             match strike {
                 Strike::Random => self.random(plan, &mut dice, outcome).await?,
                 Strike::Point { name, nth, way } => {
+                    *self.shared.favour.lock().unwrap_or_else(PoisonError::into_inner) = Favour::of(name);
                     let hit = self.point(name, *nth, *way, &mut dice).await?;
                     outcome.hits.push((name.clone(), hit));
                 }
