@@ -146,6 +146,8 @@ impl StateDir {
     pub fn signing_key(&self) -> Result<[u8; KEY_LEN]> {
         const OPERATION: &str = "read the signing key";
         const NAME: &str = "label.key";
+        // A restore that was broken off has another one.
+        let _unswapped = self.lock_unswapped()?;
         let keys = self.inner.path.join("keys");
         let dir = subdir(OPERATION, &self.inner.dir, &keys, PRIVATE_DIR)?;
         let path = keys.join(NAME);

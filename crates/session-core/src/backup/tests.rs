@@ -14,7 +14,7 @@ use crate::error::Result;
 use crate::id::{CheckpointId, CommandId, SessionId};
 use crate::lifetime::RecoveryPolicy;
 use crate::session::SessionFilter;
-use crate::state::SessionState;
+use crate::state::{InterruptCause, SessionState};
 use crate::state_dir::StateDir;
 use crate::store;
 use crate::store::tests::{
@@ -486,6 +486,11 @@ async fn a_swap_that_was_broken_off_anywhere_is_finished_by_whoever_opens_the_st
         read::unpack(Cursor::new(archive.clone()), draft.path()).unwrap();
         store::prepare(&draft, Timestamp::now()).unwrap();
         other.dir.break_swap(&draft, "before", step);
+        // Who signs comes before who opens the store.
+        if step % 2 == 0 {
+            let key = other.dir.signing_key().unwrap();
+            assert_eq!(key, home.dir.signing_key().unwrap(), "step {step}");
+        }
 
         let back = other.open().await;
         assert!(back.session(&session).await.unwrap().is_some(), "step {step}");
@@ -497,6 +502,75 @@ async fn a_swap_that_was_broken_off_anywhere_is_finished_by_whoever_opens_the_st
         assert!(aside.contains_key("store.db") && aside.contains_key("audit.head"));
         assert!(!other.dir.path().join("restore.ready").exists());
     }
+}
+
+/// By the time of the restore it may have been made, and worked in.
+#[tokio::test]
+async fn what_was_being_made_or_filled_then_is_neither_removed_nor_emptied() {
+    let home = Home::new();
+    let store = home.open().await;
+    let made = record();
+    store.insert_session(made.clone()).await.unwrap();
+    let filled = ready(&store).await;
+    let cause = InterruptCause::ContainerRemoved;
+    let lost = Batch {
+        filling: Some(true),
+        ..state(SessionState::Interrupted { cause })
+    };
+    store.commit(&filled, lost).await.unwrap();
+    let archive = archive_of(&home, &store).await;
+    store.close().await;
+    restore(&home.dir, archive).await.unwrap();
+    let store = home.open().await;
+    for id in [made.info.id, filled] {
+        let record = store.session(&id).await.unwrap().unwrap();
+        assert!(
+            matches!(record.info.state, SessionState::Interrupted { .. }),
+            "{:?}",
+            record.info.state
+        );
+        assert!(!record.filling);
+        assert_numbered(&all_events(&store, &id).await);
+    }
+    store.verify().await.unwrap();
+}
+
+/// Others make what they do not find while a swap is under way: it does not stand in its way.
+#[tokio::test]
+async fn what_is_made_between_two_steps_of_a_swap_is_put_aside() {
+    let home = Home::new();
+    let store = home.open().await;
+    let session = ready(&store).await;
+    let archive = archive_of(&home, &store).await;
+    store.close().await;
+    let mut strays = 0;
+    for step in 0..10 {
+        let other = Home::new();
+        let there = other.open().await;
+        there.close().await;
+        let old_key = other.dir.signing_key().unwrap();
+        assert!(store::fold(&other.dir.store_path()).unwrap());
+        let draft = other.dir.begin_swap().unwrap();
+        read::unpack(Cursor::new(archive.clone()), draft.path()).unwrap();
+        store::prepare(&draft, Timestamp::now()).unwrap();
+        other.dir.break_swap(&draft, "before", step);
+        let keys = other.dir.path().join("keys");
+        if std::fs::create_dir(&keys).is_ok() {
+            strays += 1;
+            std::fs::write(keys.join("label.key"), [7; 32]).unwrap();
+        }
+
+        assert_eq!(
+            other.dir.signing_key().unwrap(),
+            home.dir.signing_key().unwrap(),
+            "step {step}"
+        );
+        let back = other.open().await;
+        assert!(back.session(&session).await.unwrap().is_some(), "step {step}");
+        let aside = content(&other.dir.path().join("before"));
+        assert_eq!(aside["keys/label.key"], old_key, "step {step}");
+    }
+    assert!(strays > 0, "no step leaves the name free");
 }
 
 #[tokio::test]

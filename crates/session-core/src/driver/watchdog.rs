@@ -91,22 +91,26 @@ impl Watch {
     /// Of a turn that runs already, elsewhere: these are events of its session, the latest among them. It is as old as they
     /// are, by the time of day.
     pub(super) fn recall(turn: &TurnId, events: &[Event]) -> Self {
-        Self::since(turn, events, of_day)
+        Self::since(turn, events, |event, _| of_day(event.at))
     }
 
     /// Of a turn whose owner died and that is ours now. How long nothing had happened before is not known, for the clock may
-    /// have been set meanwhile: nobody is called silent who was not watched for so long.
+    /// have been set meanwhile: nobody is called silent who was not watched for so long. What was told goes on from there.
     pub(super) fn taken_over(turn: &TurnId, events: &[Event]) -> Self {
-        Self::since(turn, events, |_| u64::MAX)
+        let told = told_last(turn, events);
+        Self::since(turn, events, |event, now| match told {
+            Some((told, for_ms)) if event.seq < told => now.saturating_sub(for_ms),
+            _ => now,
+        })
     }
 
-    fn since(turn: &TurnId, events: &[Event], moment: impl Fn(Timestamp) -> u64) -> Self {
+    fn since(turn: &TurnId, events: &[Event], moment: impl Fn(&Event, u64) -> u64) -> Self {
         let mut watch = Self::begin();
         let now = watch.zero_ms;
         let mut events = events
             .iter()
             .filter(|event| event.turn == Some(*turn))
-            .map(|event| (moment(event.at).min(now), &event.kind))
+            .map(|event| (moment(event, now).min(now), &event.kind))
             .peekable();
         if let Some((first, _)) = events.peek() {
             watch.course = Course::begun_at(*first);
@@ -375,6 +379,19 @@ impl Driver {
             Vec::new()
         })
     }
+}
+
+/// The number of the event that told of a stall which has not ended, and how long it had lasted by then.
+fn told_last(turn: &TurnId, events: &[Event]) -> Option<(u64, u64)> {
+    let of_turn = events.iter().rev().filter(|event| event.turn == Some(*turn));
+    of_turn
+        .map(|event| match event.kind {
+            EventKind::AgentStalled { for_ms, .. } => Some(Some((event.seq, for_ms))),
+            EventKind::AgentRecovered { .. } => Some(None),
+            _ => None,
+        })
+        .find_map(|told| told)
+        .flatten()
 }
 
 fn observed(watch: &Watch, model: Option<ModelActivity>) -> (Option<Activity>, Option<StallCause>) {

@@ -20,6 +20,8 @@ const OPERATION: &str = "swap what the state directory has";
 const DRAFT: &str = "restore.incoming";
 const READY: &str = "restore.ready";
 const LOCK: &str = "restore.lock";
+/// So often what others made meanwhile is put aside.
+const STRAYS: u32 = 100;
 /// In the directory of what is to come: where what was there goes.
 const ASIDE: &str = "aside";
 /// What is swapped, in this order. Without a store there is nobody who looks at the rest.
@@ -147,7 +149,7 @@ impl StateDir {
                 put_aside(dir, name, &aside)?;
                 rustix::fs::fsync(&aside)?;
                 step()?;
-                rustix::fs::renameat(&ready, name, dir, name)?;
+                put_in_place(&ready, name, dir, &aside)?;
                 rustix::fs::fsync(dir)?;
             }
         }
@@ -184,11 +186,26 @@ impl StateDir {
     }
 }
 
+/// What is aside already is kept: what has its name now was made by a process that found none.
 fn put_aside(dir: &OwnedFd, name: &str, aside: &OwnedFd) -> io::Result<()> {
-    match rustix::fs::renameat(dir, name, aside, name) {
+    let stray = format!("{name}.{:016x}", rand::random::<u64>());
+    let to = if exists(aside, name)? { &stray } else { name };
+    match rustix::fs::renameat(dir, name, aside, to) {
         Ok(()) | Err(Errno::NOENT) => Ok(()),
         Err(errno) => Err(errno.into()),
     }
+}
+
+/// Puts in the place of what was put aside what is to come, and aside what others made there meanwhile.
+fn put_in_place(ready: &OwnedFd, name: &str, dir: &OwnedFd, aside: &OwnedFd) -> io::Result<()> {
+    for _ in 0..STRAYS {
+        match rustix::fs::renameat(ready, name, dir, name) {
+            Ok(()) => return Ok(()),
+            Err(Errno::NOTEMPTY | Errno::EXIST) => put_aside(dir, name, aside)?,
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    Err(io::ErrorKind::ResourceBusy.into())
 }
 
 fn exists(dir: &OwnedFd, name: &str) -> io::Result<bool> {

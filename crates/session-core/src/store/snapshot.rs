@@ -17,7 +17,7 @@ use super::{Anchor, Store, audit, schema, sessions};
 use crate::audit::{AuditDecision, AuditEntry};
 use crate::error::{Error, ErrorKind, ErrorReport, Result};
 use crate::id::{SessionId, TurnId};
-use crate::state::{SessionState, Transition};
+use crate::state::{InterruptCause, SessionState, Transition};
 use crate::state_dir::StateDir;
 use crate::turn::{TokenUsage, TurnFailure, TurnFailureCause, TurnOutcome, TurnStatus};
 
@@ -121,6 +121,8 @@ fn settle(write: &mut Write<'_>, taken_at: Timestamp) -> Result<Prepared, Failur
         WHERE ended = 0 AND agent_process IS NOT NULL";
     const RECOVERY: &str = "UPDATE session SET recovery_attempts = ?1, recovery_after = NULL WHERE ended = 0";
     const COMMANDS: &str = "UPDATE command SET started = 1";
+    // Noted again where the workspace is really gone; one that was whole by the time of the restore is not emptied.
+    const WHOLE: &str = "UPDATE session SET filling = 0 WHERE ended = 0";
     meta::set(write, RESTORED_FROM, Some(&taken_at.to_string()))?;
     let live: Vec<String> = write
         .connection
@@ -135,11 +137,13 @@ fn settle(write: &mut Write<'_>, taken_at: Timestamp) -> Result<Prepared, Failur
         };
         prepared.sessions += 1;
         prepared.failed_turns += fail_turns(write, &id)?;
+        keep_made(write, &id)?;
     }
     prepared.failed_turns += fail_the_rest(write)?;
     write.connection.execute(AGENTS, [NO_TOOLS])?;
     write.connection.execute(RECOVERY, [NO_ATTEMPT_LEFT])?;
     write.connection.execute(COMMANDS, [])?;
+    write.connection.execute(WHOLE, [])?;
     audit::append(
         write,
         &AuditEntry {
@@ -152,6 +156,23 @@ fn settle(write: &mut Write<'_>, taken_at: Timestamp) -> Result<Prepared, Failur
         },
     )?;
     Ok(prepared)
+}
+
+/// A session that was being made may be one that works by now: it is not ended as one whose maker died, but waits for somebody
+/// to resume it.
+fn keep_made(write: &mut Write<'_>, id: &SessionId) -> Result<(), Failure> {
+    let Ok(Some(head)) = Head::find(write.connection, id) else {
+        return Ok(());
+    };
+    if head.state != SessionState::Creating {
+        return Ok(());
+    }
+    let cause = InterruptCause::ContainerExited;
+    let batch = Batch {
+        state: Some(head.state.after(Transition::Lost { cause })?),
+        ..Batch::default()
+    };
+    sessions::commit(write, id, &batch).map(drop)
 }
 
 /// Ends the turns that wait or run, the one that runs first. Answers how many.

@@ -243,13 +243,26 @@ async fn a_turn_that_is_recalled_is_as_old_as_its_events() {
     assert!(tool == "Bash" && for_ms.abs_diff(2_000_000) < 5_000, "{for_ms}");
     assert_eq!(suspicion.unwrap().cause, StallCause::ToolRunning);
 
-    // Its next owner knows what was told, and counts for itself.
+    // Its next owner goes on from what was told,
     let watch = Watch::taken_over(&turn, &events);
     let told = watch.told().unwrap();
     assert_eq!((told.action, told.for_ms), (StallAction::Tell, 1_800_000));
     let (activity, _) = watch.judge(Some(ModelActivity::default()));
     assert!(
+        matches!(
+            &activity,
+            Activity::ToolRunning {
+                for_ms: 1_800_000,
+                ..
+            }
+        ),
+        "{activity:?}"
+    );
+    // or counts for itself.
+    let (activity, suspicion) = Watch::taken_over(&turn, &events[..3]).judge(Some(ModelActivity::default()));
+    assert!(
         matches!(&activity, Activity::ToolRunning { for_ms: 0, .. }),
         "{activity:?}"
     );
+    assert!(suspicion.is_none(), "{suspicion:?}");
 }
