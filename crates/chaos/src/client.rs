@@ -394,7 +394,10 @@ impl Shared {
     fn person(self: &Arc<Self>, session: SessionId) -> AbortOnDropHandle<()> {
         let shared = Arc::clone(self);
         AbortOnDropHandle::new(tokio::spawn(async move {
-            while shared.weather == Weather::Restarts {
+            if shared.weather != Weather::Restarts {
+                return;
+            }
+            loop {
                 sleep(GIVEN_UP).await;
                 let looked = shared.api.session(&session).await;
                 if looked.is_ok_and(|info| matches!(info.state, SessionState::Interrupted { .. })) {
