@@ -232,6 +232,11 @@ impl Driver {
         fail::fail_point!("driver.turn.before");
         if let Err(error) = self.foundation.store.commit(&self.id, batch).await {
             agent.turn = None;
+            if error.kind() == ErrorKind::StateConflict && !self.waits(&turn).await? {
+                // Somebody took it back meanwhile, which is no failure of those that come after it.
+                self.wants_work = true;
+                return Ok(());
+            }
             return Err(error);
         }
         fail::fail_point!("driver.turn.recorded");
@@ -239,6 +244,11 @@ impl Driver {
         tracing::info!(session = %self.id, turn = %turn.id, "a turn begins");
         fail::fail_point!("driver.turn.written");
         Ok(())
+    }
+
+    async fn waits(&self, turn: &TurnInfo) -> Result<bool> {
+        let turn = self.foundation.store.turn(&self.id, &turn.id).await?;
+        Ok(turn.is_some_and(|turn| turn.status == TurnStatus::Queued))
     }
 
     /// A turn that was running when its owner died. What was written last, its prompt or an interrupt, is written again:
