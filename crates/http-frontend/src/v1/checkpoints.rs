@@ -126,9 +126,9 @@ pub(crate) async fn restore(
     Api(api): Api,
     Route(session): Route<SessionId>,
     headers: HeaderMap,
-    body: Option<Json<RestoreBody>>,
+    body: Option<Json<Option<RestoreBody>>>,
 ) -> Result<Response, Failure> {
-    let mut body = body.map(|Json(body)| body).unwrap_or_default();
+    let mut body = body.and_then(|Json(body)| body).unwrap_or_default();
     body.idempotency_key = idempotency::key(&headers, body.idempotency_key)?;
     judge_owner(&caller, body.owner.as_deref())?;
     let request = body.into_request(session);

@@ -71,9 +71,9 @@ pub(crate) async fn collect_garbage(
     State(state): State<AppState>,
     _: RequireAdmin,
     Api(api): Api,
-    body: Option<Json<GarbageBody>>,
+    body: Option<Json<Option<GarbageBody>>>,
 ) -> Result<Json<GarbageReport>, Failure> {
-    let dry_run = body.is_some_and(|Json(body)| body.dry_run);
+    let dry_run = body.and_then(|Json(body)| body).is_some_and(|body| body.dry_run);
     let report = state
         .detached(async move { api.collect_garbage(dry_run).await })
         .await?;

@@ -246,6 +246,8 @@ async fn garbage_is_the_operators() {
         ann.post("/v1/server/gc", json!({"dry_run": true})).await.status,
         403
     );
+    // As its description says: nothing, in either way to write it.
+    assert_eq!(house.admin.post("/v1/server/gc", json!(null)).await.status, 200);
     let unknown = house.admin.post("/v1/server/gc", json!({"dry": true})).await;
     assert_eq!(unknown.status, 400, "a typing error removes nothing");
 }
