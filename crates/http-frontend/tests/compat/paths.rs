@@ -143,6 +143,8 @@ async fn a_directory_that_is_swapped_meanwhile_is_never_another_one() {
     }
     stop.store(true, std::sync::atomic::Ordering::Relaxed);
     swapping.join().unwrap();
+    let calm = house.post("/claude-code/execute", body).await;
+    assert_eq!(calm.status, 200, "the directory stays: {}", calm.body);
     let all = SessionFilter {
         all: true,
         ..SessionFilter::default()
