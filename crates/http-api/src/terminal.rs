@@ -21,6 +21,10 @@ pub struct OpenTerminalBody {
     /// Its first size.
     #[serde(default)]
     pub size: SizeBody,
+    /// The same key gives the same terminal. The header `Idempotency-Key` says the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(pattern = "^[!-~]+$", min_length = 1, max_length = 255)]
+    pub idempotency_key: Option<String>,
 }
 
 /// What runs in a terminal.
@@ -126,6 +130,7 @@ impl From<OpenTerminalBody> for OpenTerminal {
                 ProgramBody::Command { argv } => TerminalProgram::Command { argv },
             },
             size: body.size.into(),
+            idempotency_key: body.idempotency_key,
         }
     }
 }
@@ -139,6 +144,7 @@ impl From<OpenTerminal> for OpenTerminalBody {
                 TerminalProgram::Command { argv } => ProgramBody::Command { argv },
             },
             size: request.size.into(),
+            idempotency_key: request.idempotency_key,
         }
     }
 }

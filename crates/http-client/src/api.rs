@@ -108,9 +108,11 @@ impl SessionApi for HttpSessions {
     }
 
     async fn open_terminal(&self, session: &SessionId, request: OpenTerminal) -> Result<TerminalInfo> {
-        let call =
-            Call::new("open a terminal", Method::POST, paths::terminals(session)).patience(Patience::Long);
-        self.ask(call.json(&OpenTerminalBody::from(request))?).await
+        let mut body = OpenTerminalBody::from(request);
+        let key = body.idempotency_key.take();
+        let call = Call::new("open a terminal", Method::POST, paths::terminals(session));
+        let call = keyed(call.patience(Patience::Long), key)?;
+        self.ask(call.json(&body)?).await
     }
 
     async fn terminals(&self, session: &SessionId) -> Result<Vec<TerminalInfo>> {

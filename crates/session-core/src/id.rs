@@ -80,6 +80,13 @@ impl CommandId {
     }
 }
 
+impl From<CommandId> for TerminalId {
+    /// The terminal whose key is kept as that of the command.
+    fn from(command: CommandId) -> Self {
+        Self(command.0)
+    }
+}
+
 /// The name of a session's container, and the prefix of its storage. Derived from the session's id alone, so that
 /// whatever a crash left behind can be found from the record, and the record from what was left.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

@@ -65,6 +65,9 @@ pub struct OpenTerminal {
     pub program: TerminalProgram,
     /// Its first size.
     pub size: TerminalSize,
+    /// The same key in the same session gives the same terminal: a second request opens no second one. Its first size may
+    /// differ, its program may not.
+    pub idempotency_key: Option<String>,
 }
 
 /// A terminal as callers see it.

@@ -77,7 +77,16 @@ async fn choose(
     if let Some(terminal) = args.terminal {
         return Ok(terminal);
     }
-    let open = |program| api.open_terminal(session, OpenTerminal { program, size });
+    // What is asked again because a daemon went away opens no second one.
+    let key = || Some(TerminalId::new().to_string());
+    let open = |program| {
+        let request = OpenTerminal {
+            program,
+            size,
+            idempotency_key: key(),
+        };
+        api.open_terminal(session, request)
+    };
     if !args.argv.is_empty() {
         let argv = args.argv.clone();
         return Ok(open(TerminalProgram::Command { argv }).await?.id);

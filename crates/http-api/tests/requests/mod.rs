@@ -225,9 +225,11 @@ pub(crate) fn terminal() -> impl Strategy<Value = OpenTerminal> {
         Just(TerminalProgram::Agent),
         prop::collection::vec(".{0,9}", 0..4).prop_map(|argv| TerminalProgram::Command { argv }),
     ];
-    (program, any::<(u16, u16)>()).prop_map(|(program, (rows, columns))| OpenTerminal {
+    let key = prop::option::of("[!-~]{1,20}");
+    (program, any::<(u16, u16)>(), key).prop_map(|(program, (rows, columns), idempotency_key)| OpenTerminal {
         program,
         size: TerminalSize { rows, columns },
+        idempotency_key,
     })
 }
 

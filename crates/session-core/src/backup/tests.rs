@@ -216,7 +216,7 @@ async fn what_waited_or_ran_then_has_failed_and_an_agent_of_then_is_started_anew
         id: CommandId::new(),
         key: "command".to_owned(),
         digest: "digest".to_owned(),
-        argv: vec!["make".to_owned()],
+        argv: Some(vec!["make".to_owned()]),
     };
     store.accept_command(&session, command.clone()).await.unwrap();
     let archive = archive_of(&home, &store).await;

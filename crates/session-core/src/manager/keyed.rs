@@ -22,6 +22,7 @@ use crate::id::{CommandId, SessionId};
 use crate::link_error::from_link;
 use crate::session::SessionInfo;
 use crate::store::{EndedCommand, KeyedCommand, KnownCommand};
+use crate::terminal::TerminalProgram;
 
 const OPERATION: &str = "run a command";
 
@@ -35,12 +36,12 @@ impl SessionManager {
         (link, ambient): (&Link, &Ambient),
     ) -> Result<(CommandId, Process)> {
         let store = &self.inner.foundation.store;
-        let id = command_id(&info.id, key);
+        let id = keyed_id("command", &info.id, key);
         let command = KeyedCommand {
             id,
             key: key.to_owned(),
             digest: digest(request),
-            argv: logged(&request.argv),
+            argv: Some(logged(&request.argv)),
         };
         let process = process_id(&id)?;
         if store.accept_command(&info.id, command).await? == KnownCommand::Started {
@@ -85,10 +86,10 @@ impl SessionManager {
     }
 }
 
-/// The same for the same key in the same session, wherever it is asked.
-fn command_id(session: &SessionId, key: &str) -> CommandId {
+/// The same for the same key of the same kind in the same session, wherever it is asked.
+pub(super) fn keyed_id(kind: &str, session: &SessionId, key: &str) -> CommandId {
     let hash = Sha256::new()
-        .chain_update("cofferdam command\n")
+        .chain_update(format!("cofferdam {kind}\n"))
         .chain_update(session.to_string())
         .chain_update("\n")
         .chain_update(key)
@@ -122,7 +123,23 @@ fn digest(request: &CommandRequest) -> String {
         part(name.as_bytes());
         part(value.as_bytes());
     }
-    let hash = hash.finalize();
+    hex(&hash.finalize())
+}
+
+/// What makes two requests for a terminal the same.
+pub(super) fn digest_of(program: &TerminalProgram) -> Result<String> {
+    let text = serde_json::to_vec(program).map_err(|error| {
+        Error::new(
+            ErrorKind::InvalidArgument,
+            OPERATION,
+            "the program cannot be written down",
+        )
+        .with_source(error)
+    })?;
+    Ok(hex(&Sha256::digest(text)))
+}
+
+fn hex(hash: &[u8]) -> String {
     hash.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -156,8 +173,10 @@ mod tests {
             assert_ne!(digest(other), digest(&keyed), "{other:?}");
         }
         let (one, two) = (SessionId::new(), SessionId::new());
-        assert_eq!(command_id(&one, "key"), command_id(&one, "key"));
-        assert_ne!(command_id(&one, "key"), command_id(&one, "kez"));
-        assert_ne!(command_id(&one, "key"), command_id(&two, "key"));
+        let id = |session, key| keyed_id("command", session, key);
+        assert_eq!(id(&one, "key"), id(&one, "key"));
+        assert_ne!(id(&one, "key"), id(&one, "kez"));
+        assert_ne!(id(&one, "key"), id(&two, "key"));
+        assert_ne!(id(&one, "key"), keyed_id("terminal", &one, "key"));
     }
 }

@@ -1,6 +1,7 @@
 //! Commands that were asked for with a key: each accepted once, told once that it began and once that it ended.
 //!
 //! Only what decides about a repeated request is kept here. The command itself, and its output, are in the session.
+//! Terminals with a key are kept here, too; what they show is between them and their viewers, and nothing is told of them.
 
 use rusqlite::{OptionalExtension as _, params};
 
@@ -13,7 +14,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::EventKind;
 use crate::id::{CommandId, SessionId};
 
-/// How many commands with a key that have ended can be come back to, of each session.
+/// How many commands with a key that have ended can be come back to, of each session; and how many keys of terminals count.
 pub const MAX_KEPT_COMMANDS: usize = 64;
 
 const ACCEPTING: &str = "run a command";
@@ -28,8 +29,8 @@ pub struct KeyedCommand {
     pub key: String,
     /// What makes two requests the same.
     pub digest: String,
-    /// Its arguments, as they are told.
-    pub argv: Vec<String>,
+    /// Its arguments, as they are told; nothing is told of a terminal.
+    pub argv: Option<Vec<String>>,
 }
 
 /// What is known of a command with a key.
@@ -53,7 +54,8 @@ pub enum EndedCommand {
 }
 
 impl Store {
-    /// Accepts a command and appends its `CommandStarted`, or finds the one that the same request asked for before.
+    /// Accepts a command and appends its `CommandStarted` (a terminal: nothing), or finds the one that the same request asked
+    /// for before.
     ///
     /// # Errors
     /// `NotFound`; `IdempotencyMismatch` when the key was used with another digest; `StateConflict` when the session has
@@ -104,14 +106,14 @@ fn accept(
     session: &SessionId,
     command: &KeyedCommand,
 ) -> Result<KnownCommand, Failure> {
-    const FIND: &str = "SELECT digest, started, first_event FROM command WHERE session = ?1 AND key = ?2";
-    const PUT: &str =
-        "INSERT INTO command (session, key, id, digest, first_event) VALUES (?1, ?2, ?3, ?4, ?5)";
+    const FIND: &str =
+        "SELECT digest, started, first_event FROM command WHERE session = ?1 AND key = ?2 AND terminal = ?3";
+    const PUT: &str = "INSERT INTO command (session, key, id, digest, first_event, terminal) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
     let mut head = Head::find(write.connection, session)?.ok_or_else(|| no_session(ACCEPTING, session))?;
     let known: Option<(String, bool, i64)> = write
         .connection
         .prepare_cached(FIND)?
-        .query_row(params![head.pk, command.key], |row| {
+        .query_row(params![head.pk, command.key, command.argv.is_none()], |row| {
             Ok((row.get(0)?, row.get(1)?, row.get(2)?))
         })
         .optional()?;
@@ -134,19 +136,34 @@ fn accept(
                 .with_context("session", session),
         ));
     }
-    let told = EventKind::CommandStarted {
-        command: command.id,
-        argv: command.argv.clone(),
-    };
-    let first = events::append(write, &mut head, None, told)?.seq;
-    store_last_event(write, &head)?;
+    if let Some(argv) = command.argv.clone() {
+        let command = command.id;
+        events::append(
+            write,
+            &mut head,
+            None,
+            EventKind::CommandStarted { command, argv },
+        )?;
+        store_last_event(write, &head)?;
+    }
+    let first = head.last_event;
     write.connection.prepare_cached(PUT)?.execute(params![
         head.pk,
         command.key,
         command.id.to_string(),
         command.digest,
         int(first),
+        command.argv.is_none(),
     ])?;
+    if command.argv.is_none() {
+        const TRIM: &str = "DELETE FROM command WHERE pk IN (SELECT pk FROM command
+            WHERE session = ?1 AND terminal = 1 ORDER BY pk DESC LIMIT -1 OFFSET ?2)";
+        let most = int(MAX_KEPT_COMMANDS as u64);
+        write
+            .connection
+            .prepare_cached(TRIM)?
+            .execute(params![head.pk, most])?;
+    }
     Ok(KnownCommand::New)
 }
 

@@ -75,7 +75,7 @@ CREATE TABLE meta (
     value TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- Commands of living sessions that were asked for with a key.
+-- Commands and terminals of living sessions that were asked for with a key. Each kind has keys of its own.
 CREATE TABLE command (
     pk INTEGER PRIMARY KEY,
     session INTEGER NOT NULL REFERENCES session (pk),
@@ -87,7 +87,8 @@ CREATE TABLE command (
     -- Whether it is known to have been started, and to have ended.
     started INTEGER NOT NULL DEFAULT 0,
     finished INTEGER NOT NULL DEFAULT 0,
-    UNIQUE (session, key)
+    terminal INTEGER NOT NULL DEFAULT 0,
+    UNIQUE (session, key, terminal)
 ) STRICT;
 
 CREATE UNIQUE INDEX command_by_id ON command (id);

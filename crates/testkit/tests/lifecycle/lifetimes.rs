@@ -94,10 +94,12 @@ async fn a_session_that_works_is_never_idle() {
     let program = TerminalProgram::Command {
         argv: vec!["cat".to_owned()],
     };
-    let opened = manager
-        .open_terminal(&terminal, OpenTerminal { program, size })
-        .await
-        .unwrap();
+    let request = OpenTerminal {
+        program,
+        size,
+        idempotency_key: None,
+    };
+    let opened = manager.open_terminal(&terminal, request).await.unwrap();
     let viewer = manager
         .attach_terminal(&terminal, &opened.id, size)
         .await

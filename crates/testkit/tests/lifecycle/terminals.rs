@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::StreamExt;
 use session_core::api::SessionApi;
+use session_core::error::ErrorKind;
 use session_core::id::{SessionId, TerminalId};
 use session_core::terminal::{
     AttachedTerminal, OpenTerminal, TerminalEvent, TerminalInfo, TerminalProgram, TerminalSize,
@@ -22,6 +23,7 @@ async fn open(manager: &ManagerProcess, session: &SessionId, program: TerminalPr
             rows: 33,
             columns: 99,
         },
+        idempotency_key: None,
     };
     soon("a terminal", manager.open_terminal(session, request))
         .await
@@ -287,5 +289,37 @@ async fn an_interface_that_ended_while_nobody_looked_gives_the_conversation_back
     };
     soon("its end", ended).await;
     assert_eq!(ask(&second, &session, "Go on").await.text, "Go on");
+    world.finish(&second).await;
+}
+
+#[tokio::test]
+async fn one_with_a_key_is_opened_once_whoever_is_asked() {
+    let world = World::new();
+    let first = world.manager().await;
+    let session = create(&first).await;
+    let request = || OpenTerminal {
+        program: shell(),
+        idempotency_key: Some("mine".to_owned()),
+        ..OpenTerminal::default()
+    };
+    let opened = soon("a terminal", first.open_terminal(&session, request()))
+        .await
+        .unwrap();
+    first.kill().await;
+    let second = world.manager().await;
+    let again = soon("the same terminal", second.open_terminal(&session, request()))
+        .await
+        .unwrap();
+    assert_eq!(again.id, opened.id);
+    assert_eq!(
+        soon("the list", second.terminals(&session)).await.unwrap().len(),
+        1
+    );
+    let mut viewer = look(&second, &session, &opened.id).await;
+    type_in(&viewer, "exit\r").await;
+    exit(&mut viewer).await;
+    // It ran, and is not run again.
+    let refused = soon("a refusal", second.open_terminal(&session, request())).await;
+    assert_eq!(refused.unwrap_err().kind(), ErrorKind::StateConflict);
     world.finish(&second).await;
 }

@@ -3,13 +3,14 @@
 pub(crate) mod socket;
 
 use axum::extract::State;
-use axum::http::StatusCode;
 use axum::http::header::LOCATION;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use http_api::{OpenTerminalBody, paths};
 use session_core::id::{SessionId, TerminalId};
 use session_core::terminal::{OpenTerminal, TerminalInfo};
 
+use super::idempotency;
 use super::openapi::answers::{Basic, OfSession, WithBody};
 use super::route::Route;
 use crate::caller::{Api, RequireUse};
@@ -39,7 +40,11 @@ pub(crate) async fn list(
     path = "/v1/sessions/{session}/terminals",
     operation_id = "open_terminal",
     tag = "terminals",
-    params(("session" = SessionId, Path, description = "The session.")),
+    params(
+        ("session" = SessionId, Path, description = "The session."),
+        ("Idempotency-Key" = Option<String>, Header, description = "The same key gives the same terminal.",
+            pattern = "^[!-~]+$", min_length = 1, max_length = 255, nullable = false)
+    ),
     request_body = OpenTerminalBody,
     responses(
         (status = 201, description = "The terminal.", body = TerminalInfo,
@@ -53,8 +58,10 @@ pub(crate) async fn open(
     _: RequireUse,
     Api(api): Api,
     Route(session): Route<SessionId>,
-    Json(body): Json<OpenTerminalBody>,
+    headers: HeaderMap,
+    Json(mut body): Json<OpenTerminalBody>,
 ) -> Result<Response, Failure> {
+    body.idempotency_key = idempotency::key(&headers, body.idempotency_key)?;
     let request = OpenTerminal::from(body);
     let info = state
         .detached(async move { api.open_terminal(&session, request).await })

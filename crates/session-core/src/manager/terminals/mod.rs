@@ -1,7 +1,7 @@
 //! Terminals: opened, found again, shown to whoever looks, and closed.
 //!
-//! Nothing about a terminal is stored: it lives as long as its process in the container, and [`session_link`] lists the
-//! processes with a note of ours. So a manager that comes back finds those that run, and those that another manager has
+//! Nothing about a terminal is stored but the key that it was asked for with: it lives as long as its process in the
+//! container, and [`session_link`] lists the processes with a note of ours. So a manager that comes back finds those that run, and those that another manager has
 //! opened; each shows them to its own viewers.
 
 mod hub;
@@ -24,15 +24,16 @@ pub(super) use self::registry::Terminals;
 use self::screen::Screen;
 use super::SessionManager;
 use super::commands::spawn_spec;
+use super::keyed::{digest_of, keyed_id};
 use super::programs::is_sidecar;
 use crate::command::{CommandRequest, OnDisconnect};
 use crate::driver::{InterfacePlan, Request};
 use crate::error::{Error, ErrorKind, Result};
-use crate::id::{SessionId, TerminalId};
+use crate::id::{CommandId, SessionId, TerminalId};
 use crate::link_error::from_link;
 use crate::policy;
 use crate::state::Operation;
-use crate::store::SessionRecord;
+use crate::store::{KeyedCommand, KnownCommand, SessionRecord};
 use crate::terminal::{
     AttachedTerminal, OpenTerminal, REPLAY_BYTES, TerminalInfo, TerminalProgram, TerminalSize,
 };
@@ -57,6 +58,9 @@ impl SessionManager {
         request: OpenTerminal,
     ) -> Result<TerminalInfo> {
         window(request.size)?;
+        if let Some(key) = &request.idempotency_key {
+            policy::limits::validate_idempotency_key(key)?;
+        }
         let commands = commands(&request.program);
         for command in &commands {
             policy::limits::validate_command(command)?;
@@ -70,8 +74,15 @@ impl SessionManager {
             let message = "this is the container of an MCP server, which has no agent";
             return Err(Error::new(ErrorKind::StateConflict, OPEN, message).with_context("session", session));
         }
+        let key = match &request.idempotency_key {
+            Some(key) => match self.accept_terminal(session, key, &request.program).await? {
+                Keyed::Opened(info) => return Ok(info),
+                Keyed::New(command) => Some(command),
+            },
+            None => None,
+        };
         let screen = Screen::new(request.size, 0);
-        let id = TerminalId::new();
+        let id = key.map_or_else(TerminalId::new, TerminalId::from);
         let hub = Hub::new(*session, id, request.program, Timestamp::now(), screen);
         let opening = self.inner.terminals.open(hub.clone())?;
         let (link, process) = if agents {
@@ -87,7 +98,45 @@ impl SessionManager {
         };
         opening.done();
         self.attend(hub.clone(), Some((link, process)));
+        if let Some(command) = key {
+            self.inner.foundation.store.command_started(command).await?;
+        }
         Ok(hub.info())
+    }
+
+    /// Accepts a terminal with a key, or finds the one that the same request opened: also one that was opened by a manager
+    /// that was killed before it could say so, whose program runs.
+    async fn accept_terminal(
+        &self,
+        session: &SessionId,
+        key: &str,
+        program: &TerminalProgram,
+    ) -> Result<Keyed> {
+        let id = keyed_id("terminal", session, key);
+        let command = KeyedCommand {
+            id,
+            key: key.to_owned(),
+            digest: digest_of(program)?,
+            argv: None,
+        };
+        let known = self
+            .inner
+            .foundation
+            .store
+            .accept_command(session, command)
+            .await?;
+        if let Some(hub) = self.inner.terminals.get(*session, id.into()) {
+            return Ok(Keyed::Opened(hub.info()));
+        }
+        if known == KnownCommand::Started {
+            let message = "it was opened before, and its program has ended";
+            return Err(Error::new(ErrorKind::StateConflict, OPEN, message)
+                .with_context("session", session)
+                .with_context("terminal", TerminalId::from(id))
+                .with_retryable(false)
+                .with_hint("use another key to open another one"));
+        }
+        Ok(Keyed::New(id))
     }
 
     /// The agent is the session's task's, which starts its interface as it starts the agent.
@@ -220,6 +269,14 @@ impl SessionManager {
         };
         self.inner.tasks.spawn(task.run(attached));
     }
+}
+
+/// What a terminal with a key comes to.
+enum Keyed {
+    /// It is there.
+    Opened(TerminalInfo),
+    /// It is to be opened, and then kept as having been started under this id.
+    New(CommandId),
 }
 
 /// What is tried, in order; the first that is there runs.

@@ -48,6 +48,13 @@ impl Terminals {
     /// Takes a place for a terminal that is being opened; dropped without [`Opening::done`], it is free again.
     pub(super) fn open(self: &Terminals, hub: Arc<Hub>) -> Result<Opening<'_>> {
         let mut known = self.lock();
+        if known.contains_key(&(hub.session, hub.id)) {
+            let message = "the terminal is being opened, or has just ended";
+            return Err(Error::new(ErrorKind::Busy, "open a terminal", message)
+                .with_context("session", hub.session)
+                .with_context("terminal", hub.id)
+                .with_hint("ask again in a moment"));
+        }
         let taken = known
             .values()
             .filter(|other| other.hub.session == hub.session && !other.hub.is_over())

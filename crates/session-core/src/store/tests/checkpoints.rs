@@ -117,7 +117,7 @@ async fn keys_of_commands_go_with_their_session_and_nothing_comes_after_its_end(
         id: CommandId::new(),
         key: "key".to_owned(),
         digest: "digest".to_owned(),
-        argv: vec!["make".to_owned()],
+        argv: Some(vec!["make".to_owned()]),
     };
     store.accept_command(&session, command.clone()).await.unwrap();
     end(&store, &session).await;

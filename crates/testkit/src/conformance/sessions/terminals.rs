@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use session_core::api::SessionApiExt;
-use session_core::command::{CommandRequest, ExitCause};
+use session_core::command::{CommandRequest, ExitCause, OnDisconnect};
 use session_core::error::ErrorKind;
 use session_core::event::EventKind;
 use session_core::id::{SessionId, TerminalId};
@@ -31,6 +31,7 @@ pub(super) fn cases() -> Vec<Case<Stage>> {
         a_flood_is_bounded,
         closing_ends_everything_in_it,
         they_end_with_their_session,
+        the_same_key_gives_the_same_terminal,
         a_pause_harms_none,
         there_is_a_most_of_terminals_and_of_viewers,
         one_of_another_session_is_not_there,
@@ -261,6 +262,42 @@ async fn closing_ends_everything_in_it(stage: Arc<Stage>) -> Outcome {
     Ok(())
 }
 
+async fn the_same_key_gives_the_same_terminal(stage: Arc<Stage>) -> Outcome {
+    let id = stage.session().await?.id;
+    let keyed = |argv: &[&str]| OpenTerminal {
+        idempotency_key: Some("one-and-the-same".to_owned()),
+        ..program(argv)
+    };
+    let script = ["sh", "-c", "echo one >> opened; exec cat"];
+    let first = stage.api.open_terminal(&id, keyed(&script)).await?;
+    let larger = OpenTerminal {
+        size: size(50, 132),
+        ..keyed(&script)
+    };
+    let again = stage.api.open_terminal(&id, larger).await?;
+    ensure_eq!((again.id, again.size), (first.id, first.size), "the terminal");
+    refused(
+        stage.api.open_terminal(&id, keyed(&["cat"])).await,
+        ErrorKind::IdempotencyMismatch,
+    )?;
+    // A command may have the same key: it is another request.
+    let command = CommandRequest {
+        idempotency_key: Some("one-and-the-same".to_owned()),
+        on_disconnect: OnDisconnect::Detach,
+        ..CommandRequest::new(["true"])
+    };
+    stage.api.command(&id, command).await?;
+    stage.api.close_terminal(&id, &first.id).await?;
+    refused_with_hint(
+        stage.api.open_terminal(&id, keyed(&script)).await,
+        ErrorKind::StateConflict,
+    )?;
+    ensure_eq!(count(&stage, &id).await?, 0, "terminals");
+    let opened = stage.run(&id, &["cat", "opened"]).await?.stdout;
+    ensure_eq!(opened, b"one\n", "how often the program ran");
+    Ok(())
+}
+
 async fn they_end_with_their_session(stage: Arc<Stage>) -> Outcome {
     let id = stage.session().await?.id;
     let terminal = open(&stage, &id, "printf ready; exec cat").await?;
@@ -413,6 +450,7 @@ fn agent() -> OpenTerminal {
     OpenTerminal {
         program: TerminalProgram::Agent,
         size: size(40, 120),
+        idempotency_key: None,
     }
 }
 
