@@ -269,8 +269,33 @@ fn put_back(write: &mut Write<'_>, table: Table, pk: i64) -> Result<(), Failure>
     mark(write, table, pk, false)?;
     write.connection.execute(NOTE, params![table.name(), pk])?;
     let session = owner(write.connection, table, pk)?.parse().ok();
+    if let Some(session) = session.filter(|_| table == Table::Session) {
+        unstick(write, &session)?;
+    }
     let what = format!("{}: it can be read again", table.name());
     tell(write, "put_back_record", session, what)
+}
+
+/// Lets a session go on whose turn ended while nobody could tell it so.
+pub(super) fn unstick(write: &mut Write<'_>, session: &SessionId) -> Result<(), Failure> {
+    let Some(head) = readable(Head::find(write.connection, session))?.flatten() else {
+        return Ok(());
+    };
+    let batch = Batch {
+        state: next_if_stuck(write.connection, &head)?,
+        ..Batch::default()
+    };
+    if batch.state.is_none() {
+        return Ok(());
+    }
+    sessions::commit(write, session, &batch).map(drop)
+}
+
+/// The state of a session that works on a turn and has none.
+fn next_if_stuck(connection: &Connection, head: &Head) -> Result<Option<SessionState>, Failure> {
+    let stuck = head.state == SessionState::Busy && !turns::has_running(connection, head)?;
+    let next = stuck.then(|| head.state.after(Transition::TurnEnded)).transpose()?;
+    Ok(next)
 }
 
 fn mark(write: &Write<'_>, table: Table, pk: i64, aside: bool) -> Result<(), Failure> {
@@ -322,7 +347,6 @@ fn mend(write: &mut Write<'_>, session: &SessionId, record: &Quarantined) -> Res
     if head.has_ended() {
         return Ok(());
     }
-    let stuck = head.state == SessionState::Busy && !turns::has_running(write.connection, &head)?;
     let error = ErrorReport {
         code: crate::error::ErrorKind::StoreFailed,
         message: format!("a {} of it could not be read and was put aside", record.table),
@@ -331,9 +355,7 @@ fn mend(write: &mut Write<'_>, session: &SessionId, record: &Quarantined) -> Res
     };
     let batch = Batch {
         events: vec![(None, EventKind::Problem { error })],
-        state: stuck
-            .then(|| head.state.after(Transition::TurnEnded))
-            .transpose()?,
+        state: next_if_stuck(write.connection, &head)?,
         ..Batch::default()
     };
     sessions::commit(write, session, &batch).map(drop)

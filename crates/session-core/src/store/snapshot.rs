@@ -138,6 +138,9 @@ fn settle(write: &mut Write<'_>, taken_at: Timestamp) -> Result<Prepared, Failur
         keep_made(write, id)?;
     }
     prepared.failed_turns += fail_the_rest(write)?;
+    for id in &live {
+        quarantine::unstick(write, id)?;
+    }
     write.connection.execute(AGENTS, [NO_TOOLS])?;
     write.connection.execute(RECOVERY, [NO_ATTEMPT_LEFT])?;
     write.connection.execute(COMMANDS, [])?;

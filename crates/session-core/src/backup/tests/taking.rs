@@ -102,3 +102,28 @@ async fn a_store_is_not_opened_while_another_takes_its_place() {
     drop(home.dir.lock_swap().unwrap());
     assert!(!store::fold(&home.dir.store_path()).unwrap());
 }
+
+/// The turn has failed like any other that ran then, so its session works on nothing.
+#[tokio::test]
+async fn a_session_whose_running_turn_cannot_be_read_goes_on_after_a_restore() {
+    for column in ["id", "tools"] {
+        let home = Home::new();
+        let store = home.open().await;
+        let session = ready(&store).await;
+        let runs = store.insert_turn(&session, turn("runs")).await.unwrap();
+        let begin = Batch {
+            state: Some(SessionState::Busy),
+            ..update(runs.into_turn().id, TurnStatus::Running, None)
+        };
+        store.commit(&session, begin).await.unwrap();
+        let sql = format!("UPDATE turn SET {column} = CAST(x'ff' AS TEXT)");
+        raw(&home).execute(&sql, []).unwrap();
+        let archive = archive_of(&home, &store).await;
+        store.close().await;
+        let report = restore(&home.dir, archive).await.unwrap();
+        assert_eq!((report.sessions, report.failed_turns), (1, 1));
+        let store = home.open().await;
+        let record = store.session(&session).await.unwrap().unwrap();
+        assert_eq!(record.info.state, SessionState::Ready, "{column}");
+    }
+}

@@ -315,3 +315,33 @@ async fn a_checkpoint_that_is_no_text_stands_in_nobodys_way() {
         assert_eq!(well().await, [checkpoints[2]], "{column}");
     }
 }
+
+#[tokio::test]
+async fn a_session_whose_turn_ended_while_it_could_not_be_read_works_on_nothing_when_it_is_back() {
+    // With a turn that still runs it is as it was: whoever takes it up knows what to do.
+    for (ended, expected) in [(true, SessionState::Ready), (false, SessionState::Busy)] {
+        let home = Home::new();
+        let store = home.open().await;
+        let session = ready(&store).await;
+        let runs = store.insert_turn(&session, turn("runs")).await.unwrap();
+        let begin = Batch {
+            state: Some(SessionState::Busy),
+            ..update(runs.into_turn().id, TurnStatus::Running, None)
+        };
+        store.commit(&session, begin).await.unwrap();
+        let file = raw(&home);
+        file.execute_batch("CREATE TABLE kept AS SELECT info FROM session; UPDATE session SET info = 'x'")
+            .unwrap();
+        assert_eq!(store.check_records().await.unwrap().len(), 1);
+        if ended {
+            file.execute("UPDATE turn SET status = 'failed'", []).unwrap();
+        }
+        file.execute("UPDATE session SET info = (SELECT info FROM kept)", [])
+            .unwrap();
+        assert_eq!(store.check_records().await.unwrap(), []);
+        let record = store.session(&session).await.unwrap().unwrap();
+        assert_eq!(record.info.state, expected);
+        assert_numbered(&all_events(&store, &session).await);
+        store.verify().await.unwrap();
+    }
+}
