@@ -325,7 +325,9 @@ fn forget_oldest(write: &Write<'_>, mut excess: u64) -> Result<Vec<String>, Fail
     let oldest: Vec<(i64, String, i64)> = write
         .connection
         .prepare_cached(SQL)?
-        .query_map([], |row| Ok((row.get(0)?, quarantine::text(row, 1)?, row.get(2)?)))?
+        .query_map([], |row| {
+            Ok((row.get(0)?, quarantine::text(row, 1)?, row.get(2)?))
+        })?
         .collect::<rusqlite::Result<_>>()?;
     let mut unnamed = Vec::new();
     for (pk, sha256, bytes) in oldest {

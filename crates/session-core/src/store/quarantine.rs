@@ -294,7 +294,9 @@ pub(super) fn unstick(write: &mut Write<'_>, session: &SessionId) -> Result<(), 
 /// The state of a session that works on a turn and has none.
 fn next_if_stuck(connection: &Connection, head: &Head) -> Result<Option<SessionState>, Failure> {
     let stuck = head.state == SessionState::Busy && !turns::has_running(connection, head)?;
-    let next = stuck.then(|| head.state.after(Transition::TurnEnded)).transpose()?;
+    let next = stuck
+        .then(|| head.state.after(Transition::TurnEnded))
+        .transpose()?;
     Ok(next)
 }
 
