@@ -16,6 +16,7 @@ use session_core::store::Store;
 
 use crate::console::Console;
 use crate::daemon::{connect, place};
+use crate::durable::{make_folder, sync_entry};
 use crate::exit::ExitStatus;
 use crate::failure::print_warning;
 use crate::parse::format_bytes;
@@ -119,6 +120,7 @@ async fn write(file: &Path, out: File, state: &StateDir, policy: Option<String>)
             .into_inner()
             .map_err(io::IntoInnerError::into_error)
             .and_then(|out| out.sync_all())
+            .and_then(|()| sync_entry(file))
             .map(|()| report)
             .map_err(|source| io_error(BACKUP, "it cannot be written", file, source)),
         Err(error) => Err(error),
@@ -212,13 +214,14 @@ fn put_policy(policy: &[u8], place: &Path) -> Result<Option<PathBuf>> {
         Err(source) => return Err(failed(place, source)),
     };
     if let Some(parent) = target.parent() {
-        std::fs::create_dir_all(parent).map_err(|source| failed(&target, source))?;
+        make_folder(parent).map_err(|source| failed(&target, source))?;
     }
     let mut options = OpenOptions::new();
     options.write(true).create_new(true).mode(0o600);
     let written = options.open(&target).and_then(|mut out| {
         io::Write::write_all(&mut out, policy)?;
-        out.sync_all()
+        out.sync_all()?;
+        sync_entry(&target)
     });
     written.map_err(|source| failed(&target, source))?;
     Ok(Some(target))
@@ -331,5 +334,17 @@ mod tests {
             .unwrap();
         assert_eq!(judge(&elsewhere, &changed), Vec::<usize>::new());
         assert_eq!(judge(&elsewhere, &tools("Shows commits")), [0]);
+    }
+
+    #[test]
+    fn a_policy_is_put_where_it_is_looked_for_and_never_over_another() {
+        let temp = tempfile::tempdir().unwrap();
+        let place = temp.path().join("not/there/policy.toml");
+        assert_eq!(put_policy(b"first", &place).unwrap().as_ref(), Some(&place));
+        assert_eq!(put_policy(b"first", &place).unwrap(), None);
+        let beside = put_policy(b"second", &place).unwrap().unwrap();
+        assert_ne!(beside, place);
+        assert_eq!(std::fs::read(place).unwrap(), b"first");
+        assert_eq!(std::fs::read(beside).unwrap(), b"second");
     }
 }
