@@ -14,6 +14,8 @@ use rustix::fs::OFlags;
 use session_core::error::{Error, ErrorKind, Result};
 use tempfile::NamedTempFile;
 
+use crate::durable::sync_entry;
+
 const OPERATION: &str = "change the client's file";
 /// No client's file is larger.
 const MAX_BYTES: u64 = 32 << 20;
@@ -62,7 +64,7 @@ pub fn change(path: &Path, change: impl FnOnce(&str) -> Result<String>) -> Resul
         written
             .persist_noclobber(&place)
             .map_err(|error| failed(error.error))?;
-        sync(folder).map_err(failed)?;
+        sync_entry(&place).map_err(failed)?;
         return Ok((place, Change::Created));
     };
     let backup = keep(&place, &existing.text).map_err(failed)?;
@@ -75,7 +77,7 @@ pub fn change(path: &Path, change: impl FnOnce(&str) -> Result<String>) -> Resul
         );
     }
     written.persist(&place).map_err(|error| failed(error.error))?;
-    sync(folder).map_err(failed)?;
+    sync_entry(&place).map_err(failed)?;
     Ok((place, Change::Replaced(backup)))
 }
 
@@ -175,10 +177,6 @@ fn keep(place: &Path, text: &str) -> io::Result<PathBuf> {
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
     Ok(backup)
-}
-
-fn sync(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
 }
 
 fn failed(path: &Path, source: io::Error) -> Error {

@@ -19,6 +19,7 @@ pub mod creating;
 pub mod daemon;
 pub mod deploying;
 pub mod detach;
+pub mod durable;
 pub mod exit;
 pub mod failure;
 #[cfg(feature = "faults")]

@@ -6,6 +6,7 @@
 //!   store.db             the store as it was at one moment
 //!   audit.head           where its audit log ended
 //!   keys/…               what signs and what lets in
+//!   storage/…            what front ends must not lose, such as which tools of MCP servers people know
 //!   policy.toml          the operator's policy, when the caller has one
 //!   checkpoints/aa/…     the content that the store's checkpoints name
 //! ```
@@ -38,11 +39,16 @@ const STORE: &str = "store.db";
 const AUDIT_HEAD: &str = "audit.head";
 const KEYS: &str = "keys";
 const CHECKPOINTS: &str = "checkpoints";
+const STORAGE: &str = "storage";
 const POLICY: &str = "policy.toml";
 /// The longest manifest: some 400,000 checkpoints.
 const MAX_MANIFEST: u64 = 64 * 1024 * 1024;
 /// The longest policy.
 const MAX_POLICY: u64 = 16 * 1024 * 1024;
+/// The longest name below the state directory.
+const MAX_NAME: usize = 256;
+/// How many parts a name has at most.
+const MAX_PARTS: usize = 6;
 
 /// What a backup has.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +61,8 @@ pub struct BackupReport {
     pub bytes: u64,
     /// Content of checkpoints, by its SHA-256, that was named and not there or not what its name says.
     pub missing: Vec<String>,
+    /// Files of others that are not in it: they have names that nothing of ours has and that no restoring takes.
+    pub left_out: Vec<String>,
 }
 
 /// What a restoring did.
@@ -89,6 +97,31 @@ struct Member {
     name: String,
     bytes: u64,
     sha256: String,
+}
+
+/// Whether a backup may have a file of this name: the one rule for what is written and what is read.
+fn is_allowed(name: &str) -> bool {
+    let plain = |part: &str| {
+        !part.is_empty()
+            && !part.starts_with('.')
+            && part.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\')
+    };
+    if name.len() > MAX_NAME {
+        return false;
+    }
+    let mut parts = name.split('/');
+    match (parts.next(), name.split('/').count()) {
+        (Some(STORE | AUDIT_HEAD | POLICY), 1) => true,
+        (Some(KEYS | STORAGE), 2..=MAX_PARTS) => parts.all(plain),
+        (Some(CHECKPOINTS), 3) => {
+            let (place, sha256) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+            let digits = sha256
+                .bytes()
+                .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+            sha256.len() == 64 && digits && sha256.starts_with(place) && place.len() == 2
+        }
+        _ => false,
+    }
 }
 
 fn io_error(operation: &'static str, message: &'static str, source: std::io::Error) -> Error {

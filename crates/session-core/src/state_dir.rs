@@ -11,6 +11,8 @@
 //!   keys/                      0700, what is secret
 //!     label.key                0600, signs what we make on an engine
 //!   checkpoints/               0700, work of sessions that survives their containers
+//!   storage/                   0700, what front ends must not lose
+//!   compat-tasks/              0700, what the older interface has taken on
 //!   sessions/<id>/             0700, a session's own
 //!     agent.lock               held by the process that talks to the agent
 //!     egress.lock              held by the process that serves the way out of programs that are not the agent's

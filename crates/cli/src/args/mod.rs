@@ -177,8 +177,8 @@ pub enum Command {
     Restore(RestoreArgs),
     /// Write a backup of the state directory, while it is in use
     ///
-    /// It holds the records of all sessions, the keys, the operator's policy and the checkpoints. Whoever has the file has
-    /// all that, so it is readable by its owner alone.
+    /// It holds the records of all sessions, the keys, the operator's policy, the checkpoints, and what was approved and
+    /// published of MCP servers. Whoever has the file has all that, so it is readable by its owner alone.
     Backup(BackupArgs),
     /// Remove what no session wants: containers, storage and files of ours without a record
     ///

@@ -11,16 +11,14 @@ use sha2::{Digest as _, Sha256};
 use tar::{Archive, Entry, EntryType};
 
 use super::{
-    AUDIT_HEAD, CHECKPOINTS, FORMAT, KEYS, MANIFEST, MAX_MANIFEST, MAX_POLICY, Manifest, Member, POLICY,
-    RestoreReport, STORE, hex, io_error,
+    AUDIT_HEAD, CHECKPOINTS, FORMAT, MANIFEST, MAX_MANIFEST, MAX_POLICY, Manifest, Member, POLICY,
+    RestoreReport, STORE, hex, io_error, is_allowed,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::state_dir::StateDir;
 use crate::store;
 
 const OPERATION: &str = "restore the backup";
-/// The longest name below the state directory.
-const MAX_NAME: usize = 256;
 
 /// Puts a backup in the place of what the state directory has, which is kept aside. Everything in the archive is checked
 /// before anything is changed. Blocks its thread.
@@ -137,30 +135,6 @@ fn check(members: &[Member]) -> Result<()> {
         }
     }
     Ok(())
-}
-
-fn is_allowed(name: &str) -> bool {
-    let plain = |part: &str| {
-        !part.is_empty()
-            && !part.starts_with('.')
-            && part.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\')
-    };
-    if name.len() > MAX_NAME {
-        return false;
-    }
-    let mut parts = name.split('/');
-    match (parts.next(), name.split('/').count()) {
-        (Some(STORE | AUDIT_HEAD | POLICY), 1) => true,
-        (Some(KEYS), 2..=6) => parts.all(plain),
-        (Some(CHECKPOINTS), 3) => {
-            let (place, sha256) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-            let digits = sha256
-                .bytes()
-                .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-            sha256.len() == 64 && digits && sha256.starts_with(place) && place.len() == 2
-        }
-        _ => false,
-    }
 }
 
 fn is_member(entry: &Entry<'_, impl Read>, member: &Member) -> bool {

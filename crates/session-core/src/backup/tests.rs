@@ -381,6 +381,11 @@ async fn names_that_lead_elsewhere_or_that_no_backup_has_are_refused() {
         "keys/../../escape",
         "keys//x",
         "keys/.hidden",
+        "storage",
+        "storage/../../escape",
+        "storage/.hidden",
+        "storage/with a space",
+        "storage/a/b/c/d/e/f",
         "keys/a/b/c/d/e/f",
         "keys/",
         "keys",
@@ -475,7 +480,7 @@ async fn a_swap_that_was_broken_off_anywhere_is_finished_by_whoever_opens_the_st
     let session = ready(&store).await;
     let archive = archive_of(&home, &store).await;
     store.close().await;
-    for step in 0..10 {
+    for step in 0..14 {
         let other = Home::new();
         let there = other.open().await;
         let old = ready(&there).await;
@@ -544,7 +549,7 @@ async fn what_is_made_between_two_steps_of_a_swap_is_put_aside() {
     let archive = archive_of(&home, &store).await;
     store.close().await;
     let mut strays = 0;
-    for step in 0..10 {
+    for step in 0..14 {
         let other = Home::new();
         let there = other.open().await;
         there.close().await;

@@ -9,16 +9,16 @@ use sha2::{Digest as _, Sha256};
 use tar::{Builder, EntryType, Header};
 
 use super::{
-    AUDIT_HEAD, BackupReport, CHECKPOINTS, FORMAT, KEYS, MANIFEST, MAX_POLICY, Manifest, Member, POLICY,
-    STORE, hex, io_error,
+    AUDIT_HEAD, BackupReport, CHECKPOINTS, FORMAT, KEYS, MANIFEST, MAX_MANIFEST, MAX_PARTS, MAX_POLICY,
+    Manifest, Member, POLICY, STORAGE, STORE, hex, io_error, is_allowed,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::state_dir::{ContentsLock, StateDir};
 use crate::store::Store;
 
 const OPERATION: &str = "take a backup";
-/// How deep directories of keys are.
-const MAX_DEPTH: usize = 4;
+/// Files up to this size are held in memory until their turn comes, since there may be more than can be open.
+const SMALL: u64 = 256 * 1024;
 
 /// Writes a backup of the state directory to `out`, with the operator's policy if it is given, and gives `out` back after
 /// its last byte. Whoever serves the directory, or works on it, goes on meanwhile; the archive has one moment's state.
@@ -55,6 +55,7 @@ struct Writing {
     manifest: Manifest,
     sources: Vec<Source>,
     missing: Vec<String>,
+    left_out: Vec<String>,
 }
 
 /// Where the content of a member is.
@@ -81,10 +82,13 @@ impl Writing {
             },
             sources: Vec::new(),
             missing: Vec::new(),
+            left_out: Vec::new(),
         };
         writing.add_file(STORE.to_owned(), snapshot.file)?;
         writing.add_bytes(AUDIT_HEAD, snapshot.audit_head);
-        writing.add_keys(&dir.path().join(KEYS), KEYS, 0)?;
+        for tree in [KEYS, STORAGE] {
+            writing.add_tree(&dir.path().join(tree), tree)?;
+        }
         if let Some(policy) = policy {
             writing.add_bytes(POLICY, policy);
         }
@@ -112,30 +116,45 @@ impl Writing {
         Ok(())
     }
 
-    /// The directory is ours alone; what is in it and no file is nobody's.
-    fn add_keys(&mut self, dir: &Path, name: &str, depth: usize) -> Result<()> {
-        let failed = |source| io_error(OPERATION, "the keys could not be read", source);
-        let mut entries: Vec<_> = std::fs::read_dir(dir)
-            .and_then(Iterator::collect)
-            .map_err(failed)?;
+    /// Every file of ours below a directory that is ours alone; what is in it and no file is nobody's.
+    fn add_tree(&mut self, dir: &Path, name: &str) -> Result<()> {
+        let failed = |source| io_error(OPERATION, "a directory could not be read", source);
+        let mut entries: Vec<_> = match std::fs::read_dir(dir).and_then(Iterator::collect) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            entries => entries.map_err(failed)?,
+        };
         entries.sort_by_key(std::fs::DirEntry::file_name);
         for entry in entries {
-            let Ok(own) = entry.file_name().into_string() else {
-                continue;
-            };
-            let name = format!("{name}/{own}");
+            let own = entry.file_name();
+            let name = format!("{name}/{}", own.to_string_lossy());
             let kind = entry.file_type().map_err(failed)?;
-            if kind.is_dir() && depth < MAX_DEPTH {
-                self.add_keys(&entry.path(), &name, depth + 1)?;
-            } else if kind.is_file() && !own.contains(".draft") {
-                match File::open(entry.path()) {
-                    Ok(file) => self.add_file(name, file)?,
-                    // Replaced or removed since it was listed.
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                    Err(error) => return Err(failed(error)),
-                }
+            let is_file = kind.is_file() && !is_passing(&name);
+            if kind.is_dir() && name.split('/').count() < MAX_PARTS {
+                self.add_tree(&entry.path(), &name)?;
+            } else if is_file && is_allowed(&name) {
+                self.add_small(name, &entry.path())?;
+            } else if is_file || kind.is_dir() {
+                self.left_out.push(name);
             }
         }
+        Ok(())
+    }
+
+    /// A file that is replaced as a whole and never changed, such as a key.
+    fn add_small(&mut self, name: String, path: &Path) -> Result<()> {
+        let failed = |source| io_error(OPERATION, "a file could not be read", source);
+        let file = match File::open(path) {
+            Ok(file) => file,
+            // Replaced or removed since it was listed.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(failed(error)),
+        };
+        if file.metadata().map_err(failed)?.len() > SMALL {
+            return self.add_file(name, file);
+        }
+        let mut bytes = Vec::new();
+        file.take(SMALL).read_to_end(&mut bytes).map_err(failed)?;
+        self.add_bytes(&name, bytes);
         Ok(())
     }
 
@@ -144,6 +163,11 @@ impl Writing {
     fn add_checkpoint(&mut self, state: &Path, sha256: String) -> Result<()> {
         let place = sha256.get(..2).unwrap_or_default();
         let name = format!("{CHECKPOINTS}/{place}/{sha256}");
+        if !is_allowed(&name) {
+            // The record is damaged.
+            self.missing.push(sha256);
+            return Ok(());
+        }
         let path = state.join(&name);
         let found = File::open(&path).and_then(|mut file| digest(&mut file));
         match found {
@@ -163,6 +187,14 @@ impl Writing {
         let manifest = serde_json::to_vec_pretty(&self.manifest).map_err(|source| {
             Error::new(ErrorKind::Internal, OPERATION, "its manifest cannot be written").with_source(source)
         })?;
+        if manifest.len() as u64 > MAX_MANIFEST {
+            return Err(Error::new(
+                ErrorKind::LimitExceeded,
+                OPERATION,
+                "there are more files than a backup can have",
+            )
+            .with_context("files", self.manifest.files.len()));
+        }
         let mut tar = Builder::new(out);
         let at = self.manifest.taken_at;
         append(&mut tar, MANIFEST, manifest.len() as u64, at, manifest.as_slice()).map_err(failed)?;
@@ -189,9 +221,17 @@ impl Writing {
             files: self.manifest.files.len() as u64,
             bytes: self.manifest.files.iter().map(|member| member.bytes).sum(),
             missing: self.missing,
+            left_out: self.left_out,
         };
         Ok((report, out))
     }
+}
+
+/// Whether a file of ours is there only while somebody writes another, or keeps others from that.
+fn is_passing(name: &str) -> bool {
+    [".draft", ".lock", ".new"]
+        .iter()
+        .any(|ending| name.ends_with(ending))
 }
 
 fn append<W: Write>(

@@ -183,9 +183,10 @@ impl Contents {
         Ok(found)
     }
 
-    /// Removes contents that nobody names any more. Succeeds for those that are gone.
+    /// Removes contents that nobody names any more. Succeeds for those that are gone, and for names that no content has: a
+    /// damaged record may have named it so.
     pub(crate) fn remove(&self, names: &[String], _alone: &ContentsLock) -> Result<()> {
-        for name in names {
+        for name in names.iter().filter(|name| is_name(name)) {
             let Some(dir) = self.shelf(name)? else { continue };
             match rustix::fs::unlinkat(&dir, name, AtFlags::empty()) {
                 Ok(()) | Err(Errno::NOENT) => {}

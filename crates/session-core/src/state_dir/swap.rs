@@ -25,7 +25,13 @@ const STRAYS: u32 = 100;
 /// In the directory of what is to come: where what was there goes.
 const ASIDE: &str = "aside";
 /// What is swapped, in this order. Without a store there is nobody who looks at the rest.
-const NAMES: [&str; 4] = ["keys", "checkpoints", StateDir::AUDIT_HEAD, StateDir::STORE];
+const NAMES: [&str; 5] = [
+    "keys",
+    "checkpoints",
+    "storage",
+    StateDir::AUDIT_HEAD,
+    StateDir::STORE,
+];
 /// What goes with a store; a new one has none.
 const LOGS: [&str; 2] = ["store.db-wal", "store.db-shm"];
 
@@ -68,7 +74,8 @@ impl StateDir {
 
     fn make_ready(&self, draft: &StateDir, aside: &str) -> Result<()> {
         let failed = |source: io::Error| io_error(OPERATION, draft.path(), source);
-        for name in ["keys", "checkpoints"] {
+        // Also when nothing of them is to come: what was there does not stay beside another store.
+        for name in ["keys", "checkpoints", "storage"] {
             files::open_dir(&draft.inner.dir, name.as_ref(), PRIVATE_DIR)
                 .map_err(failed)?
                 .map_err(|refusal| super::refused(OPERATION, &draft.path().join(name), refusal))?;

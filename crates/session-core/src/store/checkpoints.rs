@@ -8,11 +8,11 @@ use std::collections::HashSet;
 
 use rusqlite::{Connection, Row, params};
 
-use super::Store;
 use super::error::{Failure, decode, encode, no_session};
 use super::events::{self, int, stamp, uint};
 use super::sessions::Head;
 use super::writer::Write;
+use super::{Store, quarantine};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, EventKind};
@@ -171,8 +171,7 @@ impl Store {
                 let mut rows = statement.query([int(now_ms), int(keep_ms)])?;
                 let mut found = Vec::new();
                 while let Some(row) = rows.next()? {
-                    let (checkpoint, session): (String, String) = (row.get(0)?, row.get(1)?);
-                    found.push((checkpoint.parse()?, session.parse()?));
+                    found.extend(quarantine::readable(ids(row))?);
                 }
                 Ok(found)
             })
@@ -187,7 +186,7 @@ impl Store {
         self.inner
             .read(LISTING, |connection| {
                 let mut statement = connection.prepare_cached("SELECT DISTINCT sha256 FROM checkpoint")?;
-                let named = statement.query_map([], |row| row.get(0))?;
+                let named = statement.query_map([], |row| quarantine::text(row, 0))?;
                 Ok(named.collect::<rusqlite::Result<_>>()?)
             })
             .await
@@ -253,9 +252,20 @@ fn of_session(
     let mut rows = statement.query(params![pk, only.map(ToString::to_string)])?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
-        found.push(read(session, row)?);
+        let checkpoint = read(session, row);
+        match only {
+            // Whoever asks for it alone is told.
+            Some(_) => found.push(checkpoint?),
+            None => found.extend(quarantine::readable(checkpoint)?),
+        }
     }
     Ok(found)
+}
+
+/// Of a checkpoint and its session.
+fn ids(row: &Row<'_>) -> Result<(CheckpointId, SessionId), Failure> {
+    let (checkpoint, session): (String, String) = (row.get(0)?, row.get(1)?);
+    Ok((checkpoint.parse()?, session.parse()?))
 }
 
 fn newest(connection: &Connection, session: &SessionId) -> Result<Vec<Checkpoint>, Failure> {
@@ -315,7 +325,9 @@ fn forget_oldest(write: &Write<'_>, mut excess: u64) -> Result<Vec<String>, Fail
     let oldest: Vec<(i64, String, i64)> = write
         .connection
         .prepare_cached(SQL)?
-        .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+        .query_map([], |row| {
+            Ok((row.get(0)?, quarantine::text(row, 1)?, row.get(2)?))
+        })?
         .collect::<rusqlite::Result<_>>()?;
     let mut unnamed = Vec::new();
     for (pk, sha256, bytes) in oldest {
@@ -338,7 +350,7 @@ fn contents(
     params: impl rusqlite::Params,
 ) -> Result<Vec<(i64, String)>, Failure> {
     let mut statement = write.connection.prepare_cached(sql)?;
-    let rows = statement.query_map(params, |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let rows = statement.query_map(params, |row| Ok((row.get(0)?, quarantine::text(row, 1)?)))?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 

@@ -9,7 +9,7 @@
 //! What people decided about hosts is never put aside: a refusal must not lapse because it cannot be read.
 
 use rusqlite::types::ValueRef;
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use serde_json::{Map, Value};
 
 use super::error::{Failure, decode};
@@ -143,10 +143,11 @@ impl Store {
 fn standing(connection: &Connection, session: &SessionId) -> Result<Standing, Failure> {
     const SQL: &str = "SELECT state, quarantined FROM session WHERE id = ?1";
     // Of a record with an unreadable id nobody knows whose it is, so it may be anybody's.
-    const NAMELESS: &str = "SELECT count(*) FROM session WHERE length(id) <> 36 OR id NOT GLOB '*-*-*-*-*'";
+    const NAMELESS: &str = "SELECT count(*) FROM session
+        WHERE length(id) <> 36 OR id NOT GLOB '*-*-*-*-*' OR id GLOB '*[^0-9a-f-]*'";
     let found: Option<(String, bool)> = connection
         .prepare_cached(SQL)?
-        .query_row([session.to_string()], |row| Ok((row.get(0)?, row.get(1)?)))
+        .query_row([session.to_string()], |row| Ok((text(row, 0)?, row.get(1)?)))
         .optional()?;
     Ok(match found {
         Some((_, true)) => Standing::Unreadable,
@@ -232,14 +233,21 @@ fn reason(connection: &Connection, table: Table, pk: i64) -> Result<Option<Strin
     };
     match read {
         Ok(()) => Ok(None),
-        Err(Failure::Refused(error)) => Ok(Some(chain(&error))),
-        Err(Failure::Sqlite(
+        Err(failure) => why(failure).map(Some),
+    }
+}
+
+/// What is wrong with a record that was not read; the failure itself when it was the store that failed.
+fn why(failure: Failure) -> Result<String, Failure> {
+    match failure {
+        Failure::Refused(error) => Ok(chain(&error)),
+        Failure::Sqlite(
             error @ (rusqlite::Error::InvalidColumnType(..)
             | rusqlite::Error::IntegralValueOutOfRange(..)
             | rusqlite::Error::FromSqlConversionFailure(..)
             | rusqlite::Error::Utf8Error(..)),
-        )) => Ok(Some(error.to_string())),
-        Err(failure) => Err(failure),
+        ) => Ok(error.to_string()),
+        failure @ Failure::Sqlite(_) => Err(failure),
     }
 }
 
@@ -260,9 +268,36 @@ fn put_back(write: &mut Write<'_>, table: Table, pk: i64) -> Result<(), Failure>
     }
     mark(write, table, pk, false)?;
     write.connection.execute(NOTE, params![table.name(), pk])?;
-    let session = owner(write.connection, table, pk)?;
+    let session = owner(write.connection, table, pk)?.parse().ok();
+    if let Some(session) = session.filter(|_| table == Table::Session) {
+        unstick(write, &session)?;
+    }
     let what = format!("{}: it can be read again", table.name());
-    tell(write, "put_back_record", session.parse().ok(), what)
+    tell(write, "put_back_record", session, what)
+}
+
+/// Lets a session go on whose turn ended while nobody could tell it so.
+pub(super) fn unstick(write: &mut Write<'_>, session: &SessionId) -> Result<(), Failure> {
+    let Some(head) = readable(Head::find(write.connection, session))?.flatten() else {
+        return Ok(());
+    };
+    let batch = Batch {
+        state: next_if_stuck(write.connection, &head)?,
+        ..Batch::default()
+    };
+    if batch.state.is_none() {
+        return Ok(());
+    }
+    sessions::commit(write, session, &batch).map(drop)
+}
+
+/// The state of a session that works on a turn and has none.
+fn next_if_stuck(connection: &Connection, head: &Head) -> Result<Option<SessionState>, Failure> {
+    let stuck = head.state == SessionState::Busy && !turns::has_running(connection, head)?;
+    let next = stuck
+        .then(|| head.state.after(Transition::TurnEnded))
+        .transpose()?;
+    Ok(next)
 }
 
 fn mark(write: &Write<'_>, table: Table, pk: i64, aside: bool) -> Result<(), Failure> {
@@ -308,13 +343,12 @@ fn set_aside(write: &mut Write<'_>, table: Table, pk: i64) -> Result<Option<Quar
 
 /// Tells of what a session has lost, and lets it go on when that was the turn that ran.
 fn mend(write: &mut Write<'_>, session: &SessionId, record: &Quarantined) -> Result<(), Failure> {
-    let Ok(Some(head)) = Head::find(write.connection, session) else {
+    let Some(head) = readable(Head::find(write.connection, session))?.flatten() else {
         return Ok(());
     };
     if head.has_ended() {
         return Ok(());
     }
-    let stuck = head.state == SessionState::Busy && turns::running(write.connection, &head)?.is_none();
     let error = ErrorReport {
         code: crate::error::ErrorKind::StoreFailed,
         message: format!("a {} of it could not be read and was put aside", record.table),
@@ -323,9 +357,7 @@ fn mend(write: &mut Write<'_>, session: &SessionId, record: &Quarantined) -> Res
     };
     let batch = Batch {
         events: vec![(None, EventKind::Problem { error })],
-        state: stuck
-            .then(|| head.state.after(Transition::TurnEnded))
-            .transpose()?,
+        state: next_if_stuck(write.connection, &head)?,
         ..Batch::default()
     };
     sessions::commit(write, session, &batch).map(drop)
@@ -350,7 +382,7 @@ fn tell(
 
 fn owner(connection: &Connection, table: Table, pk: i64) -> Result<String, Failure> {
     let id = connection
-        .query_row(table.owner(), [pk], |row| row.get(0))
+        .query_row(table.owner(), [pk], |row| text(row, 0))
         .optional()?;
     Ok(id.unwrap_or_default())
 }
@@ -382,10 +414,18 @@ fn as_json(value: ValueRef<'_>) -> Value {
 pub(super) fn readable<T>(read: Result<T, Failure>) -> Result<Option<T>, Failure> {
     match read {
         Ok(record) => Ok(Some(record)),
-        Err(Failure::Refused(error)) => {
-            tracing::debug!(error = chain(&error), "a record that cannot be read is left out");
+        Err(failure) => {
+            let reason = why(failure)?;
+            tracing::debug!(reason, "a record that cannot be read is left out");
             Ok(None)
         }
-        Err(failure) => Err(failure),
     }
+}
+
+/// The text of a column, as far as it can be read: for a name that is only looked for, and not found when it is damaged.
+pub(super) fn text(row: &Row<'_>, column: usize) -> rusqlite::Result<String> {
+    Ok(match row.get_ref(column)? {
+        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+        ValueRef::Null | ValueRef::Integer(_) | ValueRef::Real(_) => String::new(),
+    })
 }

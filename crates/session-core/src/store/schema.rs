@@ -19,7 +19,6 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema_v1.sql"),
     include_str!("schema_v2.sql"),
     include_str!("schema_v3.sql"),
-    include_str!("schema_v4.sql"),
 ];
 
 /// How long a writer waits for another process.

@@ -9,6 +9,8 @@ ALTER TABLE session ADD COLUMN container_id TEXT;
 -- How often it was tried to bring the session back since it was well, and when it may be tried again.
 ALTER TABLE session ADD COLUMN recovery_attempts INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE session ADD COLUMN recovery_after INTEGER;
+-- Whether its workspace was lost and is being filled anew, from what it was made with and what was kept of its work.
+ALTER TABLE session ADD COLUMN filling INTEGER NOT NULL DEFAULT 0;
 -- Its record could not be read; why is in the table of that name. Nothing is done with it any more.
 ALTER TABLE session ADD COLUMN quarantined INTEGER NOT NULL DEFAULT 0;
 

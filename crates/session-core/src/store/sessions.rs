@@ -203,7 +203,7 @@ fn read(row: &Row<'_>) -> Result<SessionRecord, Failure> {
     Ok(SessionRecord {
         container: ContainerName::of(&info.id),
         info,
-        token: SecretString::from(text(6)?),
+        token: SecretString::from(row.get::<_, String>(6)?),
         request_digest: row.get(7)?,
         idempotency_key: row.get(8)?,
         agent: AgentRecord {

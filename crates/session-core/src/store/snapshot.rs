@@ -13,7 +13,7 @@ use super::meta::{self, RESTORED_FROM};
 use super::sessions::Head;
 use super::types::{Batch, TurnUpdate};
 use super::writer::Write;
-use super::{Anchor, Store, audit, schema, sessions};
+use super::{Anchor, Store, audit, quarantine, schema, sessions};
 use crate::audit::{AuditDecision, AuditEntry};
 use crate::error::{Error, ErrorKind, ErrorReport, Result};
 use crate::id::{SessionId, TurnId};
@@ -66,7 +66,7 @@ fn copy(source: &Path, draft: &Path, anchored: &Beside, file: File) -> rusqlite:
     let copy = schema::connect(draft)?;
     let checkpoints = copy
         .prepare("SELECT DISTINCT sha256 FROM checkpoint ORDER BY sha256")?
-        .query_map([], |row| row.get(0))?
+        .query_map([], |row| quarantine::text(row, 0))?
         .collect::<rusqlite::Result<_>>()?;
     let audit_head = anchored.of_copy(&copy)?;
     copy.close().map_err(|(_, error)| error)?;
@@ -127,19 +127,20 @@ fn settle(write: &mut Write<'_>, taken_at: Timestamp) -> Result<Prepared, Failur
     let live: Vec<String> = write
         .connection
         .prepare(LIVE)?
-        .query_map([], |row| row.get(0))?
+        .query_map([], |row| quarantine::text(row, 0))?
         .collect::<rusqlite::Result<_>>()?;
+    // One that cannot be read is put aside by whoever opens the store.
+    let live: Vec<SessionId> = live.iter().filter_map(|id| id.parse().ok()).collect();
     let mut prepared = Prepared::default();
-    for id in live {
-        // One that cannot be read is put aside by whoever opens the store.
-        let Ok(id) = id.parse::<SessionId>() else {
-            continue;
-        };
+    for id in &live {
         prepared.sessions += 1;
-        prepared.failed_turns += fail_turns(write, &id)?;
-        keep_made(write, &id)?;
+        prepared.failed_turns += fail_turns(write, id)?;
+        keep_made(write, id)?;
     }
     prepared.failed_turns += fail_the_rest(write)?;
+    for id in &live {
+        quarantine::unstick(write, id)?;
+    }
     write.connection.execute(AGENTS, [NO_TOOLS])?;
     write.connection.execute(RECOVERY, [NO_ATTEMPT_LEFT])?;
     write.connection.execute(COMMANDS, [])?;
@@ -161,7 +162,7 @@ fn settle(write: &mut Write<'_>, taken_at: Timestamp) -> Result<Prepared, Failur
 /// A session that was being made may be one that works by now: it is not ended as one whose maker died, but waits for somebody
 /// to resume it.
 fn keep_made(write: &mut Write<'_>, id: &SessionId) -> Result<(), Failure> {
-    let Ok(Some(head)) = Head::find(write.connection, id) else {
+    let Some(head) = quarantine::readable(Head::find(write.connection, id))?.flatten() else {
         return Ok(());
     };
     if head.state != SessionState::Creating {
@@ -179,13 +180,13 @@ fn keep_made(write: &mut Write<'_>, id: &SessionId) -> Result<(), Failure> {
 fn fail_turns(write: &mut Write<'_>, id: &SessionId) -> Result<u64, Failure> {
     const OPEN: &str = "SELECT id, status = 'running' FROM turn
         WHERE session = ?1 AND status IN ('queued', 'running') AND quarantined = 0 ORDER BY status DESC, pk";
-    let Ok(Some(head)) = Head::find(write.connection, id) else {
+    let Some(head) = quarantine::readable(Head::find(write.connection, id))?.flatten() else {
         return Ok(0);
     };
     let open: Vec<(String, bool)> = write
         .connection
         .prepare(OPEN)?
-        .query_map([head.pk], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .query_map([head.pk], |row| Ok((quarantine::text(row, 0)?, row.get(1)?)))?
         .collect::<rusqlite::Result<_>>()?;
     let mut failed = 0;
     for (turn, ran) in open {

@@ -123,6 +123,12 @@ pub(super) fn running(connection: &Connection, head: &Head) -> Result<Option<Tur
     Ok(found.map(|id| id.parse()).transpose()?)
 }
 
+/// Whether a turn runs, also one that cannot be read.
+pub(super) fn has_running(connection: &Connection, head: &Head) -> Result<bool, Failure> {
+    const SQL: &str = "SELECT 1 FROM turn WHERE session = ?1 AND status = 'running' AND quarantined = 0";
+    Ok(connection.prepare_cached(SQL)?.exists([head.pk])?)
+}
+
 fn check_room(connection: &Connection, head: &Head) -> Result<(), Failure> {
     const SQL: &str =
         "SELECT count(*) FROM turn WHERE session = ?1 AND status = 'queued' AND quarantined = 0";
@@ -215,11 +221,10 @@ fn check_start(
     turn: &TurnId,
     status: TurnStatus,
 ) -> Result<(), Failure> {
-    const SQL: &str = "SELECT 1 FROM turn WHERE session = ?1 AND status = 'running' AND quarantined = 0";
     if status != TurnStatus::Queued {
         return Err(conflict(head, turn, "it does not wait any more"));
     }
-    if connection.prepare_cached(SQL)?.exists([head.pk])? {
+    if has_running(connection, head)? {
         return Err(conflict(head, turn, "another one runs"));
     }
     Ok(())

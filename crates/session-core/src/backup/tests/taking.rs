@@ -102,3 +102,113 @@ async fn a_store_is_not_opened_while_another_takes_its_place() {
     drop(home.dir.lock_swap().unwrap());
     assert!(!store::fold(&home.dir.store_path()).unwrap());
 }
+
+/// The turn has failed like any other that ran then, so its session works on nothing.
+#[tokio::test]
+async fn a_session_whose_running_turn_cannot_be_read_goes_on_after_a_restore() {
+    for column in ["id", "tools"] {
+        let home = Home::new();
+        let store = home.open().await;
+        let session = ready(&store).await;
+        let runs = store.insert_turn(&session, turn("runs")).await.unwrap();
+        let begin = Batch {
+            state: Some(SessionState::Busy),
+            ..update(runs.into_turn().id, TurnStatus::Running, None)
+        };
+        store.commit(&session, begin).await.unwrap();
+        let sql = format!("UPDATE turn SET {column} = CAST(x'ff' AS TEXT)");
+        raw(&home).execute(&sql, []).unwrap();
+        let archive = archive_of(&home, &store).await;
+        store.close().await;
+        let report = restore(&home.dir, archive).await.unwrap();
+        assert_eq!((report.sessions, report.failed_turns), (1, 1));
+        let store = home.open().await;
+        let record = store.session(&session).await.unwrap().unwrap();
+        assert_eq!(record.info.state, SessionState::Ready, "{column}");
+    }
+}
+
+/// What is written is what can be read: a name that no restoring takes is not in it.
+#[tokio::test]
+async fn files_with_names_that_no_backup_has_are_left_out_and_told() {
+    let home = Home::new();
+    let store = home.open().await;
+    ready(&store).await;
+    let (keys, approvals) = (
+        home.dir.path().join("keys"),
+        home.dir.path().join("storage/mcp/approvals"),
+    );
+    fs::create_dir_all(&approvals).unwrap();
+    let (long, deep) = ("x".repeat(254), keys.join("a/b/c/d/e"));
+    fs::create_dir_all(&deep).unwrap();
+    for name in [
+        "with a space",
+        ".hidden",
+        "back\\slash",
+        "\u{e4}",
+        "fine.pem",
+        &long,
+    ] {
+        fs::write(keys.join(name), "somebody's").unwrap();
+    }
+    fs::write(approvals.join("copy (1).json"), "somebody's").unwrap();
+    // What writers have while they write is nobody's loss.
+    for name in ["git.json", ".git.lock", ".git.json.0123.draft"] {
+        fs::write(approvals.join(name), "ours").unwrap();
+    }
+    let (mut report, archive) = backup(&home.dir, &store, None, Vec::new()).await.unwrap();
+    report.left_out.sort();
+    let mut expected = [
+        "keys/with a space",
+        "keys/.hidden",
+        "keys/back\\slash",
+        "keys/\u{e4}",
+        &format!("keys/{long}"),
+        "keys/a/b/c/d/e",
+        "storage/mcp/approvals/copy (1).json",
+    ];
+    expected.sort_unstable();
+    assert_eq!(report.left_out, expected);
+    let other = Home::new();
+    restore(&other.dir, archive).await.unwrap();
+    let back = content(other.dir.path());
+    assert!(back.contains_key("keys/fine.pem"));
+    let stored: Vec<_> = back.keys().filter(|name| name.starts_with("storage")).collect();
+    assert_eq!(stored, ["storage/mcp/approvals/git.json"]);
+}
+
+#[tokio::test]
+async fn what_front_ends_keep_comes_back_and_what_was_there_is_kept_aside() {
+    let home = Home::new();
+    let store = home.open().await;
+    ready(&store).await;
+    let large = vec![b'x'; 3 << 20];
+    let keep = |home: &Home, name: &str, bytes: &[u8]| {
+        let path = home.dir.path().join("storage/mcp").join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    };
+    keep(&home, "approvals/git.json", b"known");
+    keep(&home, "artifacts/large.json", &large);
+    let archive = archive_of(&home, &store).await;
+
+    let other = Home::new();
+    other.open().await.close().await;
+    keep(&other, "approvals/git.json", b"something else");
+    keep(&other, "approvals/docs.json", b"not known then");
+    let report = restore(&other.dir, archive).await.unwrap();
+    let (back, aside) = (content(other.dir.path()), content(&report.kept_aside));
+    assert_eq!(back["storage/mcp/approvals/git.json"], b"known");
+    assert!(back["storage/mcp/artifacts/large.json"] == large);
+    assert!(!back.contains_key("storage/mcp/approvals/docs.json"));
+    assert_eq!(aside["storage/mcp/approvals/git.json"], b"something else");
+    assert_eq!(aside["storage/mcp/approvals/docs.json"], b"not known then");
+
+    // Of a moment at which nothing was known: what is known now does not stay beside the store of then.
+    let fresh = Home::new();
+    let archive = archive_of(&fresh, &fresh.open().await).await;
+    let report = restore(&other.dir, archive).await.unwrap();
+    let stored = content(&other.dir.path().join("storage"));
+    assert!(stored.is_empty());
+    assert!(content(&report.kept_aside).contains_key("storage/mcp/approvals/git.json"));
+}

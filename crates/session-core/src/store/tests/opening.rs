@@ -131,7 +131,7 @@ async fn a_store_of_version_1_is_brought_forward_with_everything_in_it() {
     let version: u32 = raw(&home)
         .pragma_query_value(None, "user_version", |row| row.get(0))
         .unwrap();
-    assert_eq!(version, 4);
+    assert_eq!(version, 3);
 }
 
 #[tokio::test]

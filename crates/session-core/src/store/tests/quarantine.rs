@@ -236,3 +236,112 @@ async fn a_record_without_a_readable_id_may_be_anybodys() {
     store.check_records().await.unwrap();
     assert_eq!(store.standing(&nobody).await.unwrap(), Standing::Unreadable);
 }
+
+/// Bytes that are no text, in any column: as one that says nonsense.
+#[tokio::test]
+async fn a_record_that_is_no_text_spoils_no_list_and_is_put_aside() {
+    for column in [
+        "id",
+        "info",
+        "state",
+        "token",
+        "request_digest",
+        "agent_conversation",
+        "agent_tools",
+        "container_id",
+        "expiry",
+        "timers",
+    ] {
+        let home = Home::new();
+        let store = home.open().await;
+        let (bad, well) = (ready(&store).await, ready(&store).await);
+        let sql = format!("UPDATE session SET {column} = CAST(x'7bff' AS TEXT) WHERE id = ?1");
+        raw(&home).execute(&sql, [bad.to_string()]).unwrap();
+
+        let fresh = home.open().await;
+        let listed = fresh.sessions(&SessionFilter::default()).await.unwrap();
+        assert!(listed.iter().any(|record| record.info.id == well), "{column}");
+        assert!(fresh.listing().await.unwrap().get(&well).is_some(), "{column}");
+        assert!(store.standing(&bad).await.unwrap().may_have_container());
+        let aside = store.check_records().await.unwrap();
+        assert_eq!(aside.len(), 1, "{column}");
+        assert_eq!(store.standing(&bad).await.unwrap(), Standing::Unreadable);
+        assert_eq!(store.quarantined().await.unwrap(), aside);
+        others_are_well(&store, well).await;
+    }
+}
+
+#[tokio::test]
+async fn a_checkpoint_that_is_no_text_stands_in_nobodys_way() {
+    for column in ["id", "turn", "cause", "base", "sha256"] {
+        let home = Home::new();
+        let store = home.open().await;
+        let session = ready(&store).await;
+        let checkpoints = [CheckpointId::new(), CheckpointId::new(), CheckpointId::new()];
+        for (number, id) in checkpoints.into_iter().enumerate() {
+            let checkpoint = Checkpoint {
+                id,
+                session,
+                turn: None,
+                cause: CheckpointCause::Timer,
+                at: Timestamp::UNIX_EPOCH,
+                base: "base".to_owned(),
+                sha256: format!("{number:064}"),
+                bytes: 1,
+                files: 1,
+            };
+            store.insert_checkpoint(checkpoint).await.unwrap();
+        }
+        let sql = format!("UPDATE checkpoint SET {column} = CAST(x'61ff' AS TEXT) WHERE id = ?1");
+        raw(&home).execute(&sql, [checkpoints[0].to_string()]).unwrap();
+
+        let well = async || {
+            let listed = store.checkpoints(&session).await.unwrap();
+            listed.iter().map(|found| found.id).collect::<Vec<_>>()
+        };
+        assert_eq!(well().await, [checkpoints[2], checkpoints[1]], "{column}");
+        let wanted = store.checkpoint_contents().await.unwrap();
+        assert!(wanted.contains(&format!("{:064}", 1)), "{column}");
+        store.snapshot(&home.dir).unwrap();
+        store
+            .commit(&session, state(SessionState::Destroyed))
+            .await
+            .unwrap();
+        let outlived = store.outlived_checkpoints(0, 0).await.unwrap();
+        assert!(outlived.contains(&(checkpoints[2], session)), "{column}");
+        assert_eq!(store.check_records().await.unwrap().len(), 1, "{column}");
+        assert_eq!(well().await, [checkpoints[2], checkpoints[1]], "{column}");
+        store.trim_all_checkpoints(1).await.unwrap();
+        assert_eq!(well().await, [checkpoints[2]], "{column}");
+    }
+}
+
+#[tokio::test]
+async fn a_session_whose_turn_ended_while_it_could_not_be_read_works_on_nothing_when_it_is_back() {
+    // With a turn that still runs it is as it was: whoever takes it up knows what to do.
+    for (ended, expected) in [(true, SessionState::Ready), (false, SessionState::Busy)] {
+        let home = Home::new();
+        let store = home.open().await;
+        let session = ready(&store).await;
+        let runs = store.insert_turn(&session, turn("runs")).await.unwrap();
+        let begin = Batch {
+            state: Some(SessionState::Busy),
+            ..update(runs.into_turn().id, TurnStatus::Running, None)
+        };
+        store.commit(&session, begin).await.unwrap();
+        let file = raw(&home);
+        file.execute_batch("CREATE TABLE kept AS SELECT info FROM session; UPDATE session SET info = 'x'")
+            .unwrap();
+        assert_eq!(store.check_records().await.unwrap().len(), 1);
+        if ended {
+            file.execute("UPDATE turn SET status = 'failed'", []).unwrap();
+        }
+        file.execute("UPDATE session SET info = (SELECT info FROM kept)", [])
+            .unwrap();
+        assert_eq!(store.check_records().await.unwrap(), []);
+        let record = store.session(&session).await.unwrap().unwrap();
+        assert_eq!(record.info.state, expected);
+        assert_numbered(&all_events(&store, &session).await);
+        store.verify().await.unwrap();
+    }
+}
