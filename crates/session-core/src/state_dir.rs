@@ -24,6 +24,7 @@
 
 mod abandoned;
 mod contents;
+pub mod drafts;
 mod files;
 mod head;
 mod private;
@@ -41,7 +42,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
+use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
 pub(crate) use self::contents::{Content, ContentsLock};
@@ -285,13 +286,8 @@ impl StateDir {
                 Err(errno) => return Err(failed(errno)),
             }
             // A lock on a file that was removed meanwhile keeps nobody out.
-            let held = rustix::fs::fstat(&file).map_err(failed)?;
-            match rustix::fs::statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW) {
-                Ok(named) if (named.st_dev, named.st_ino) == (held.st_dev, held.st_ino) => {
-                    return Ok(Some(file));
-                }
-                Ok(_) | Err(Errno::NOENT) => {}
-                Err(errno) => return Err(failed(errno)),
+            if files::is_named(&dir, name.as_ref(), &file).map_err(failed)? {
+                return Ok(Some(file));
             }
         }
         Err(
@@ -314,7 +310,7 @@ impl StateDir {
     pub(crate) fn create_store(&self, build: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
         let path = self.store_path();
         let failed = |source: io::Error| io_error("create the store", &path, source);
-        files::sweep_leftovers(&self.inner.dir).map_err(failed)?;
+        drafts::sweep(&self.inner.dir, |_| true).map_err(failed)?;
         let draft = files::Draft::create(&self.inner.dir, Self::STORE, &[]).map_err(failed)?;
         build(&self.inner.path.join(draft.name()))?;
         draft.publish().map_err(failed)
