@@ -1,7 +1,7 @@
 //! From the link into a file, and then into the store.
 //!
 //! The content is on the disk under its name before the row that tells of it is written, and the lock that keeps it from being
-//! taken for garbage is held until then. Whatever dies in between leaves a file that no row names, and such a file is
+//! taken for garbage is held until then by whoever writes the row. Whatever dies in between leaves a file that no row names, and such a file is
 //! removed later.
 
 use bytes::Bytes;
@@ -136,8 +136,7 @@ impl Keeper {
             bytes,
             files,
         };
-        self.store.insert_checkpoint(checkpoint.clone()).await?;
-        drop(lock);
+        self.store.keep_checkpoint(checkpoint.clone(), lock).await?;
         self.trim(&wanted.session, self.policy.keep.max(1)).await;
         self.trim_all().await;
         // What undoes the checkpoint before is kept as well: the newest one is what is true.
