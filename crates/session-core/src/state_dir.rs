@@ -28,6 +28,7 @@ pub mod drafts;
 mod files;
 mod head;
 mod private;
+mod room;
 mod serving;
 mod swap;
 #[cfg(test)]
@@ -47,6 +48,7 @@ use rustix::io::Errno;
 
 pub(crate) use self::contents::{Content, ContentsLock};
 pub use self::private::{FileLock, FileStamp, PrivateDir};
+pub(crate) use self::room::Room;
 pub use self::serving::ServingLock;
 pub use self::work::{WorkLock, WorkStamp};
 use crate::error::{Error, ErrorKind, Result};
@@ -68,6 +70,7 @@ pub struct StateDir {
 struct Inner {
     path: PathBuf,
     dir: OwnedFd,
+    promised: room::Promised,
 }
 
 impl fmt::Debug for StateDir {
@@ -117,20 +120,17 @@ impl StateDir {
             .map_err(failed)?
             .map_err(|refusal| refused(OPERATION, &path, refusal))?;
         Ok(Self {
-            inner: Arc::new(Inner { path, dir }),
+            inner: Arc::new(Inner {
+                path,
+                dir,
+                promised: room::Promised::default(),
+            }),
         })
     }
 
     /// Where it is, absolute.
     pub fn path(&self) -> &Path {
         &self.inner.path
-    }
-
-    /// What is free for us on its file system, in bytes.
-    pub(crate) fn free_bytes(&self) -> Result<u64> {
-        let found = rustix::fs::fstatvfs(&self.inner.dir)
-            .map_err(|errno| io_error("look for free space", self.path(), errno.into()))?;
-        Ok(found.f_bavail.saturating_mul(found.f_frsize))
     }
 
     /// The store's file.

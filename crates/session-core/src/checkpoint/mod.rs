@@ -95,7 +95,7 @@ pub struct CheckpointPolicy {
     /// many, none is taken without being asked for.
     pub total_bytes: u64,
     /// What is to stay free on the file system of the state directory, in bytes: with less, none is taken without being asked
-    /// for.
+    /// for, and one that is being taken ends. What is being written at the same time counts as written.
     pub reserve_bytes: u64,
 }
 
