@@ -72,7 +72,8 @@ pub struct RestoreRequest {
     pub checkpoint: Option<CheckpointId>,
     /// On whose behalf, when a front end tells its callers apart.
     pub owner: Option<String>,
-    /// The same key of the same owner gives the same session.
+    /// The same key of the same owner gives the session that was made for it, whatever became since of the one whose work it
+    /// is. A key for work that came back into its own session makes nothing, and finds nothing later.
     pub idempotency_key: Option<String>,
 }
 
