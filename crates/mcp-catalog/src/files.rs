@@ -14,11 +14,11 @@ use std::io::{self, Read as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, Stat};
 use rustix::io::Errno;
 use session_core::error::Result;
+use session_core::state_dir::drafts;
 
 pub(crate) use self::error::{Refusal, io_error, refused};
 pub(crate) use self::lock::Lock;
@@ -26,9 +26,6 @@ pub(crate) use self::stamp::Stamp;
 
 pub(crate) const PRIVATE_FILE: Mode = Mode::RUSR.union(Mode::WUSR);
 const PRIVATE_DIR: Mode = Mode::RWXU;
-const DRAFT_SUFFIX: &str = ".draft";
-/// After this a draft was left by a process that died; nobody takes so long.
-const DRAFT_LIFETIME: Duration = Duration::from_secs(60);
 
 /// Who may do what in a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -215,47 +212,31 @@ impl Dir {
         lock::changes(&self.fd, name).map_err(|errno| self.failed(name, errno))
     }
 
-    /// Removes drafts of processes that died.
+    /// Removes drafts of processes that died; of an operator's directory, no more than could be ours.
     fn sweep_leftovers(&self) -> io::Result<()> {
-        for entry in rustix::fs::Dir::read_from(&self.fd)? {
-            let entry = entry?;
-            let name = entry.file_name();
-            if !name.to_bytes().ends_with(DRAFT_SUFFIX.as_bytes()) || !name.to_bytes().starts_with(b".") {
-                continue;
-            }
-            let Ok(stat) = rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW) else {
-                continue;
-            };
-            let modified = SystemTime::UNIX_EPOCH
-                + Duration::from_secs(u64::try_from(stat.st_mtime).unwrap_or_default());
-            if modified.elapsed().is_ok_and(|age| age > DRAFT_LIFETIME) {
-                match rustix::fs::unlinkat(&self.fd, name, AtFlags::empty()) {
-                    Ok(()) | Err(Errno::NOENT) => {}
-                    Err(errno) => return Err(errno.into()),
-                }
-            }
-        }
-        Ok(())
+        drafts::sweep(&self.fd, |name| {
+            let name = name.as_encoded_bytes();
+            name.starts_with(b".") && name.ends_with(b".draft")
+        })
     }
 }
 
-/// A file under a temporary name; removed when dropped.
+/// A file under a temporary name, locked so that nobody takes it for one of the dead; removed when dropped.
 struct Draft<'a> {
     dir: &'a OwnedFd,
     name: String,
+    file: File,
 }
 
 impl<'a> Draft<'a> {
     fn write(dir: &'a OwnedFd, target: &str, content: &[u8], mode: Mode) -> io::Result<Self> {
-        let name = format!(".{target}.{:016x}{DRAFT_SUFFIX}", rand::random::<u64>());
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let mut file = File::from(rustix::fs::openat(dir, &name, flags, PRIVATE_FILE)?);
-        let draft = Self { dir, name };
-        file.write_all(content)?;
+        let (name, file) = drafts::create(dir, &format!(".{target}."))?;
+        let mut draft = Self { dir, name, file };
+        draft.file.write_all(content)?;
         if mode != PRIVATE_FILE {
-            rustix::fs::fchmod(&file, mode)?;
+            rustix::fs::fchmod(&draft.file, mode)?;
         }
-        file.sync_all()?;
+        draft.file.sync_all()?;
         Ok(draft)
     }
 }

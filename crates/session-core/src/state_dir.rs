@@ -26,9 +26,11 @@
 
 mod abandoned;
 mod contents;
+pub mod drafts;
 mod files;
 mod head;
 mod private;
+mod room;
 mod serving;
 mod swap;
 #[cfg(test)]
@@ -43,11 +45,12 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
+use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
 pub(crate) use self::contents::{Content, ContentsLock};
 pub use self::private::{FileLock, FileStamp, PrivateDir};
+pub(crate) use self::room::Room;
 pub use self::serving::ServingLock;
 pub use self::work::{WorkLock, WorkStamp};
 use crate::error::{Error, ErrorKind, Result};
@@ -69,6 +72,7 @@ pub struct StateDir {
 struct Inner {
     path: PathBuf,
     dir: OwnedFd,
+    promised: room::Promised,
 }
 
 impl fmt::Debug for StateDir {
@@ -118,20 +122,17 @@ impl StateDir {
             .map_err(failed)?
             .map_err(|refusal| refused(OPERATION, &path, refusal))?;
         Ok(Self {
-            inner: Arc::new(Inner { path, dir }),
+            inner: Arc::new(Inner {
+                path,
+                dir,
+                promised: room::Promised::default(),
+            }),
         })
     }
 
     /// Where it is, absolute.
     pub fn path(&self) -> &Path {
         &self.inner.path
-    }
-
-    /// What is free for us on its file system, in bytes.
-    pub(crate) fn free_bytes(&self) -> Result<u64> {
-        let found = rustix::fs::fstatvfs(&self.inner.dir)
-            .map_err(|errno| io_error("look for free space", self.path(), errno.into()))?;
-        Ok(found.f_bavail.saturating_mul(found.f_frsize))
     }
 
     /// The store's file.
@@ -287,13 +288,8 @@ impl StateDir {
                 Err(errno) => return Err(failed(errno)),
             }
             // A lock on a file that was removed meanwhile keeps nobody out.
-            let held = rustix::fs::fstat(&file).map_err(failed)?;
-            match rustix::fs::statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW) {
-                Ok(named) if (named.st_dev, named.st_ino) == (held.st_dev, held.st_ino) => {
-                    return Ok(Some(file));
-                }
-                Ok(_) | Err(Errno::NOENT) => {}
-                Err(errno) => return Err(failed(errno)),
+            if files::is_named(&dir, name.as_ref(), &file).map_err(failed)? {
+                return Ok(Some(file));
             }
         }
         Err(
@@ -316,7 +312,7 @@ impl StateDir {
     pub(crate) fn create_store(&self, build: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
         let path = self.store_path();
         let failed = |source: io::Error| io_error("create the store", &path, source);
-        files::sweep_leftovers(&self.inner.dir).map_err(failed)?;
+        drafts::sweep(&self.inner.dir, |_| true).map_err(failed)?;
         let draft = files::Draft::create(&self.inner.dir, Self::STORE, &[]).map_err(failed)?;
         build(&self.inner.path.join(draft.name()))?;
         draft.publish().map_err(failed)

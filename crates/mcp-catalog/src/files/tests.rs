@@ -3,6 +3,7 @@ use std::os::unix::fs::symlink;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
+use std::time::{Duration, SystemTime};
 
 use session_core::error::ErrorKind;
 
@@ -174,18 +175,14 @@ fn a_lock_keeps_others_out_and_counts_changes() {
 fn drafts_of_the_dead_are_swept_and_those_of_the_living_are_not() {
     let root = tempfile::tempdir().unwrap();
     let dir = private(root.path());
-    let (old, young) = (dir.path().join(".x.1.draft"), dir.path().join(".x.2.draft"));
-    fs::write(&old, "").unwrap();
-    fs::write(&young, "").unwrap();
+    let (dead, living) = (dir.path().join(".x.1.draft"), dir.path().join(".x.2.draft"));
+    fs::write(&dead, "").unwrap();
+    let written = File::create(&living).unwrap();
+    written.lock().unwrap();
     let long_ago = SystemTime::now() - Duration::from_secs(3600);
-    File::options()
-        .write(true)
-        .open(&old)
-        .unwrap()
-        .set_modified(long_ago)
-        .unwrap();
+    written.set_modified(long_ago).unwrap();
     dir.replace("x", b"1", PRIVATE_FILE).unwrap();
-    assert!(!old.exists() && young.exists());
+    assert!(!dead.exists() && living.exists());
 }
 
 #[test]

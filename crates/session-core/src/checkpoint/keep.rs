@@ -1,8 +1,10 @@
 //! From the link into a file, and then into the store.
 //!
 //! The content is on the disk under its name before the row that tells of it is written, and the lock that keeps it from being
-//! taken for garbage is held until then. Whatever dies in between leaves a file that no row names, and such a file is
+//! taken for garbage is held until then by whoever writes the row. Whatever dies in between leaves a file that no row names, and such a file is
 //! removed later.
+
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::Stream;
@@ -15,12 +17,18 @@ use super::count::PathCount;
 use super::{Checkpoint, CheckpointCause, CheckpointPolicy};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{CheckpointId, SessionId, TurnId};
-use crate::state_dir::{Content, StateDir};
+use crate::state_dir::{Content, ContentsLock, Room, StateDir};
 use crate::store::Store;
 use crate::workspace_tree::{self, Taking};
 
+const KEEPING: &str = "keep a checkpoint";
 /// How many pieces wait to be written.
 const QUEUE: usize = 16;
+/// How long a session may send nothing of a patch. git writes it as it goes; a large file, and what it tidies up at the end,
+/// take it a while.
+const STALL: Duration = Duration::from_secs(3 * 60);
+/// How long it may look at its workspace before it begins; git is ended before that where the session does as it is told.
+const LOOK: Duration = Duration::from_secs(16 * 60);
 
 /// Where checkpoints are kept.
 #[derive(Debug, Clone)]
@@ -63,12 +71,11 @@ impl Keeper {
     /// Takes a checkpoint over a link, unless the newest one says the same.
     pub(crate) async fn take(&self, link: &Link, wanted: Wanted, last: &Last) -> Result<Taken> {
         let mut last = last.lock().await;
-        if wanted.cause != CheckpointCause::Asked {
-            self.check_room().await?;
-        }
+        let room = self.find_room(wanted.cause).await?;
         let known = last.take().filter(|known| known.base == wanted.base);
         let tree = known.as_ref().map(|known| known.tree.as_str());
-        let mut taking = workspace_tree::take(link, &wanted.base, tree, self.policy.max_bytes).await?;
+        let begun = workspace_tree::take(link, &wanted.base, tree, self.policy.max_bytes);
+        let mut taking = in_time(LOOK, begun).await?;
         let left_out = taking.left_out;
         let tree = taking.tree.clone();
         let checkpoint = match known {
@@ -76,7 +83,7 @@ impl Keeper {
                 finish(&mut taking).await?;
                 known.checkpoint
             }
-            _ => self.keep(&wanted, &mut taking).await?,
+            _ => self.keep(&wanted, &mut taking, room).await?,
         };
         *last = Some(Known {
             base: wanted.base,
@@ -87,39 +94,37 @@ impl Keeper {
     }
 
     /// Refuses what nobody asked for when the disk of the host is nearly full, or has all that may be kept.
-    async fn check_room(&self) -> Result<()> {
-        let state_dir = self.state_dir.clone();
-        let looking = tokio::task::spawn_blocking(move || state_dir.free_bytes());
-        let free = looking.await.map_err(|died| broken_off().with_source(died))??;
-        if free < self.policy.reserve_bytes {
-            return Err(no_room("the disk of the state directory is nearly full")
-                .with_context("free", free)
-                .with_context("reserve", self.policy.reserve_bytes)
-                .with_hint("free space there; what is kept stays, and the next checkpoint has what this one would have had"));
+    async fn find_room(&self, cause: CheckpointCause) -> Result<Room> {
+        if cause == CheckpointCause::Asked {
+            return Ok(self.state_dir.room(None));
         }
+        let mut room = self.state_dir.room(Some(self.policy.reserve_bytes));
+        let looking = tokio::task::spawn_blocking(move || room.cover(1).map(|()| room));
+        let room = looking.await.map_err(|died| broken_off().with_source(died))??;
         let mut kept = self.store.checkpoint_bytes().await?;
         if kept >= self.policy.total_bytes {
             self.trim_all().await;
             kept = self.store.checkpoint_bytes().await?;
         }
         if kept > self.policy.total_bytes {
-            return Err(no_room("checkpoints have all the space that they may have")
+            let message = "checkpoints have all the space that they may have";
+            return Err(Error::new(ErrorKind::LimitExceeded, KEEPING, message)
                 .with_context("kept", kept)
                 .with_context("limit", self.policy.total_bytes)
                 .with_hint(
                     "raise the limit in the policy, or shorten how long those of sessions that ended stay",
                 ));
         }
-        Ok(())
+        Ok(room)
     }
 
-    async fn keep(&self, wanted: &Wanted, taking: &mut Taking) -> Result<Option<Checkpoint>> {
+    async fn keep(&self, wanted: &Wanted, taking: &mut Taking, room: Room) -> Result<Option<Checkpoint>> {
         let nothing = taking.tree == wanted.base;
         let newest = self.store.checkpoint(&wanted.session, None).await?;
         if nothing && newest.as_ref().is_none_or(|newest| newest.bytes == 0) {
             return finish(taking).await.map(|()| None);
         }
-        let (name, bytes, files, lock) = self.write(taking).await?;
+        let (name, bytes, files, lock) = self.write(taking, room).await?;
         if let Some(newest) = newest
             && (&newest.sha256, &newest.base) == (&name, &wanted.base)
         {
@@ -136,8 +141,7 @@ impl Keeper {
             bytes,
             files,
         };
-        self.store.insert_checkpoint(checkpoint.clone()).await?;
-        drop(lock);
+        self.store.keep_checkpoint(checkpoint.clone(), lock).await?;
         self.trim(&wanted.session, self.policy.keep.max(1)).await;
         self.trim_all().await;
         // What undoes the checkpoint before is kept as well: the newest one is what is true.
@@ -145,7 +149,7 @@ impl Keeper {
     }
 
     /// Brings the patch to the disk, in a thread that may wait for one.
-    async fn write(&self, taking: &mut Taking) -> Result<(String, u64, u64, crate::state_dir::ContentsLock)> {
+    async fn write(&self, taking: &mut Taking, mut room: Room) -> Result<(String, u64, u64, ContentsLock)> {
         let (pieces, mut inbox) = mpsc::channel::<Bytes>(QUEUE);
         let state_dir = self.state_dir.clone();
         let (whole, judged) = tokio::sync::oneshot::channel::<()>();
@@ -153,8 +157,10 @@ impl Keeper {
             let mut draft = state_dir.contents()?.draft()?;
             let mut count = PathCount::default();
             while let Some(piece) = inbox.blocking_recv() {
+                room.cover(piece.len() as u64)?;
                 count.feed(&piece);
                 draft.write(&piece)?;
+                room.written(piece.len() as u64);
             }
             // Without it, what came was not the whole: the draft goes.
             judged.blocking_recv().map_err(|_| broken_off())?;
@@ -162,7 +168,7 @@ impl Keeper {
             Ok((name, bytes, count.paths(), lock))
         });
         let mut bytes = 0_u64;
-        while let Some(piece) = taking.next().await? {
+        while let Some(piece) = in_time(STALL, taking.next()).await? {
             bytes += piece.len() as u64;
             if bytes > self.policy.max_bytes {
                 return Err(too_large(self.policy.max_bytes));
@@ -255,9 +261,20 @@ fn piece(mut content: Content) -> Result<Option<(Bytes, Content)>> {
     Ok((!piece.is_empty()).then(|| (Bytes::from(piece), content)))
 }
 
+/// What a session sends next, unless it sends nothing for too long: what waits for it holds room on the disk.
+async fn in_time<T>(limit: Duration, next: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::time::timeout(limit, next).await.unwrap_or_else(|_| {
+        let message = "the session sends nothing more of its changes";
+        Err(Error::new(ErrorKind::LimitExceeded, KEEPING, message)
+            .with_context("limit_s", limit.as_secs())
+            .with_retryable(true)
+            .with_hint("see what keeps the session from running; the next checkpoint has what this one would have had"))
+    })
+}
+
 /// Reads on to the end, which says whether git succeeded.
 async fn finish(taking: &mut Taking) -> Result<()> {
-    while taking.next().await?.is_some() {}
+    while in_time(STALL, taking.next()).await?.is_some() {}
     Ok(())
 }
 
@@ -268,19 +285,34 @@ fn now() -> Timestamp {
 }
 
 fn broken_off() -> Error {
-    Error::new(ErrorKind::Cancelled, "keep a checkpoint", "it was broken off")
-}
-
-fn no_room(message: &'static str) -> Error {
-    Error::new(ErrorKind::LimitExceeded, "keep a checkpoint", message)
+    Error::new(ErrorKind::Cancelled, KEEPING, "it was broken off")
 }
 
 fn too_large(limit: u64) -> Error {
     Error::new(
         ErrorKind::LimitExceeded,
-        "keep a checkpoint",
+        KEEPING,
         "the session's changes are larger than what is kept",
     )
     .with_context("limit", limit)
     .with_hint("have git ignore what can be made again, or copy the files out")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_session_that_sends_nothing_more_is_given_up() {
+        let soon = async {
+            tokio::time::sleep(STALL / 2).await;
+            Ok(1)
+        };
+        assert_eq!(in_time(STALL, soon).await.unwrap(), 1);
+        let stalled = in_time(STALL, std::future::pending::<Result<()>>())
+            .await
+            .unwrap_err();
+        assert_eq!(stalled.kind(), ErrorKind::LimitExceeded);
+        assert!(stalled.is_retryable() && stalled.hint().is_some());
+    }
 }

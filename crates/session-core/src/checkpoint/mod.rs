@@ -72,7 +72,8 @@ pub struct RestoreRequest {
     pub checkpoint: Option<CheckpointId>,
     /// On whose behalf, when a front end tells its callers apart.
     pub owner: Option<String>,
-    /// The same key of the same owner gives the same session.
+    /// The same key of the same owner gives the session that was made for it, whatever became since of the one whose work it
+    /// is. A key for work that came back into its own session makes nothing, and finds nothing later.
     pub idempotency_key: Option<String>,
 }
 
@@ -95,7 +96,7 @@ pub struct CheckpointPolicy {
     /// many, none is taken without being asked for.
     pub total_bytes: u64,
     /// What is to stay free on the file system of the state directory, in bytes: with less, none is taken without being asked
-    /// for.
+    /// for, and one that is being taken ends. What is being written at the same time counts as written.
     pub reserve_bytes: u64,
 }
 

@@ -3,6 +3,7 @@
 use futures::StreamExt;
 
 use super::SessionManager;
+use super::sameness::{own_key, restore_digest};
 use crate::api::ByteStream;
 use crate::checkpoint::{Checkpoint, RestoreRequest};
 use crate::driver::Request;
@@ -10,6 +11,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::garbage::{Garbage, GarbageKind};
 use crate::id::{CheckpointId, SessionId};
 use crate::mcp::{McpPlan, McpSelection};
+use crate::policy;
 use crate::session::{CreateSession, SessionInfo};
 use crate::state::{Operation, SessionState};
 
@@ -38,6 +40,11 @@ impl SessionManager {
         let _at_work = self.inner.foundation.work.token();
         let session = &request.session;
         let record = self.record(session, RESTORE).await?;
+        let again = as_it_was(&record.info, &request);
+        let digest = again.idempotency_key.is_some().then(|| restore_digest(&request));
+        if let Some(made) = self.made_before(&again, digest.as_deref()).await? {
+            return Ok(made);
+        }
         let checkpoint = self
             .checkpoint_of(session, request.checkpoint.as_ref(), RESTORE)
             .await?;
@@ -59,10 +66,24 @@ impl SessionManager {
                 record.info.state.permits(Operation::Files)?;
                 Ok(record.info)
             }
-            _ => {
-                let again = as_it_was(&record.info, &request);
-                self.create_with(again, Some(checkpoint)).await
-            }
+            _ => self.create_with(again, digest, Some(checkpoint)).await,
+        }
+    }
+
+    /// The session that the same request made before, whatever became since of the one whose work it has.
+    async fn made_before(
+        &self,
+        request: &CreateSession,
+        digest: Option<&str>,
+    ) -> Result<Option<SessionInfo>> {
+        let (Some(asked), Some(key)) = (&request.idempotency_key, own_key(request)) else {
+            return Ok(None);
+        };
+        policy::limits::validate_idempotency_key(asked)?;
+        let store = &self.inner.foundation.store;
+        match store.session_of_request(&key, digest).await? {
+            Some(made) => self.wait_created(&made.info.id).await.map(Some),
+            None => Ok(None),
         }
     }
 

@@ -32,22 +32,20 @@ pub(super) struct Judged {
 
 impl SessionManager {
     pub(super) async fn create_session(&self, request: CreateSession) -> Result<SessionInfo> {
-        self.create_with(request, None).await
+        let keyed = request.idempotency_key.is_some();
+        let digest = keyed.then(|| digest(&request)).transpose()?;
+        self.create_with(request, digest, None).await
     }
 
-    /// Makes a session, with the work of a checkpoint in it.
+    /// Makes a session, with the work of a checkpoint in it. A request with a key has a digest.
     pub(super) async fn create_with(
         &self,
         request: CreateSession,
+        digest: Option<String>,
         restore: Option<Checkpoint>,
     ) -> Result<SessionInfo> {
         let _at_work = self.inner.foundation.work.token();
         policy::limits::validate_create(&request)?;
-        let digest = request
-            .idempotency_key
-            .is_some()
-            .then(|| digest(&request, restore.as_ref().map(|restore| &restore.id)))
-            .transpose()?;
         let mcp = self.plan_mcp(&request).await?;
         let (warm_agent, account) = (request.warm_agent, request.account.clone());
         let (mut record, judged) = self.prepare_record(request, mcp).await?;
@@ -144,7 +142,7 @@ impl SessionManager {
     }
 
     /// Waits until a session that somebody else makes is ready.
-    async fn wait_created(&self, id: &SessionId) -> Result<SessionInfo> {
+    pub(super) async fn wait_created(&self, id: &SessionId) -> Result<SessionInfo> {
         let mut events = self.inner.foundation.store.follow(*id, 0);
         loop {
             let info = self.record(id, "create the session").await?.info;

@@ -6,10 +6,11 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::budget::Budget;
+use crate::checkpoint::RestoreRequest;
 use crate::egress::AllowEntry;
 use crate::error::{Error, ErrorKind, Result};
 use crate::gateway::ProviderAccount;
-use crate::id::{CheckpointId, ImageRef};
+use crate::id::ImageRef;
 use crate::lifetime::{Lifetime, OnInterrupt};
 use crate::mcp::McpSelection;
 use crate::runtime::{HostMount, NetworkMode, ResourceLimits};
@@ -58,12 +59,10 @@ struct Sameness<'r> {
     /// The region of a Bedrock account, which need not be named.
     #[serde(skip_serializing_if = "Option::is_none")]
     bedrock: Option<&'r Option<String>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    restore: Option<&'r CheckpointId>,
 }
 
 impl<'r> Sameness<'r> {
-    fn of(request: &'r CreateSession, restore: Option<&'r CheckpointId>) -> Self {
+    fn of(request: &'r CreateSession) -> Self {
         Self {
             name: &request.name,
             workspace: &request.workspace,
@@ -87,7 +86,6 @@ impl<'r> Sameness<'r> {
                 Some(ProviderAccount::Bedrock(account)) => Some(&account.region),
                 Some(ProviderAccount::ApiKey(_)) | None => None,
             },
-            restore,
         }
     }
 }
@@ -97,9 +95,9 @@ fn has_no_limit(lifetime: &Lifetime) -> bool {
 }
 
 /// The digest by which a repeated request is told from another one with the same key.
-pub(super) fn digest(request: &CreateSession, restore: Option<&CheckpointId>) -> Result<String> {
+pub(super) fn digest(request: &CreateSession) -> Result<String> {
     // As a value first: its keys are in order, whatever the order of the fields.
-    let canonical = serde_json::to_value(Sameness::of(request, restore)).map_err(|source| {
+    let canonical = serde_json::to_value(Sameness::of(request)).map_err(|source| {
         Error::new(
             ErrorKind::InvalidArgument,
             "create the session",
@@ -108,10 +106,20 @@ pub(super) fn digest(request: &CreateSession, restore: Option<&CheckpointId>) ->
         .with_hint("use a path without such bytes, or no idempotency key")
         .with_source(source)
     })?;
-    Ok(Sha256::digest(canonical.to_string())
+    Ok(hash(&canonical))
+}
+
+/// The same of a request for the work of a session, by what it names: what that session is by now, and which of its
+/// checkpoints is the newest, makes no other request of it.
+pub(super) fn restore_digest(request: &RestoreRequest) -> String {
+    hash(&serde_json::json!({ "restore": request.session, "checkpoint": request.checkpoint }))
+}
+
+fn hash(canonical: &serde_json::Value) -> String {
+    Sha256::digest(canonical.to_string())
         .iter()
         .map(|byte| format!("{byte:02x}"))
-        .collect())
+        .collect()
 }
 
 #[cfg(test)]
@@ -126,7 +134,7 @@ mod tests {
     fn a_request_stays_the_same_across_an_upgrade() {
         // As the version before allow-lists and budgets reckoned it.
         let before = "ef20c65f7ac48bc31c5d83d518d10670c68fdc1ff72b0f223c105d8f261ab458";
-        assert_eq!(digest(&CreateSession::default(), None).unwrap(), before);
+        assert_eq!(digest(&CreateSession::default()).unwrap(), before);
     }
 
     #[test]
@@ -198,13 +206,10 @@ mod tests {
                 ..plain()
             },
         ];
-        let mut digests: Vec<String> = same
-            .iter()
-            .map(|request| digest(request, None).unwrap())
-            .collect();
+        let mut digests: Vec<String> = same.iter().map(|request| digest(request).unwrap()).collect();
         digests.dedup();
         assert_eq!(digests.len(), 1);
-        digests.extend(others.iter().map(|request| digest(request, None).unwrap()));
+        digests.extend(others.iter().map(|request| digest(request).unwrap()));
         digests.sort_unstable();
         digests.dedup();
         assert_eq!(digests.len(), 1 + others.len());
@@ -217,9 +222,6 @@ mod tests {
             workspace: WorkspaceSource::Mount { path },
             ..CreateSession::default()
         };
-        assert_eq!(
-            digest(&request, None).unwrap_err().kind(),
-            ErrorKind::InvalidArgument
-        );
+        assert_eq!(digest(&request).unwrap_err().kind(), ErrorKind::InvalidArgument);
     }
 }

@@ -4,13 +4,12 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
 
-use rustix::fs::{AtFlags, FileType, Mode, Stat};
+use rustix::fs::{AtFlags, FileType, Mode};
 use rustix::io::Errno;
 
-use super::files::{self, DRAFT_LIFETIME, DRAFT_SUFFIX, OPEN_DIR};
-use super::{StateDir, io_error};
+use super::files::{self, OPEN_DIR};
+use super::{StateDir, drafts, io_error};
 use crate::error::Result;
 
 const OPERATION: &str = "look for abandoned files";
@@ -25,36 +24,34 @@ impl StateDir {
     /// `HostIo`.
     pub fn abandoned_drafts(&self) -> Result<Vec<PathBuf>> {
         let mut found = Vec::new();
-        self.walk(&mut |path, name, stat| {
-            if name.to_string_lossy().contains(DRAFT_SUFFIX) && is_older(stat, DRAFT_LIFETIME) {
+        self.walk(&mut |dir, path, name| {
+            if drafts::is_abandoned(dir, name) {
                 found.push(path);
             }
         })?;
         Ok(found)
     }
 
-    /// Removes a file that was found abandoned. Succeeds when it is gone.
+    /// Removes a draft that was found abandoned, unless it has a writer after all. Succeeds when it is gone.
     ///
     /// # Errors
     /// `HostIo`.
     pub fn remove_abandoned(&self, path: &Path) -> Result<()> {
         let failed =
-            |errno: Errno| io_error("remove an abandoned file", &self.path().join(path), errno.into());
-        let mut dir = rustix::fs::openat(&self.inner.dir, ".", OPEN_DIR, Mode::empty()).map_err(failed)?;
+            |source: io::Error| io_error("remove an abandoned file", &self.path().join(path), source);
+        let open = |errno: Errno| failed(errno.into());
+        let mut dir = rustix::fs::openat(&self.inner.dir, ".", OPEN_DIR, Mode::empty()).map_err(open)?;
         for part in path.parent().into_iter().flat_map(Path::components) {
             dir = match rustix::fs::openat(&dir, part.as_os_str(), OPEN_DIR, Mode::empty()) {
                 Err(Errno::NOENT) => return Ok(()),
-                dir => dir.map_err(failed)?,
+                dir => dir.map_err(open)?,
             };
         }
-        match rustix::fs::unlinkat(&dir, path.file_name().unwrap_or_default(), AtFlags::empty()) {
-            Ok(()) | Err(Errno::NOENT) => Ok(()),
-            Err(errno) => Err(failed(errno)),
-        }
+        drafts::remove_abandoned(&dir, path.file_name().unwrap_or_default()).map_err(failed)
     }
 
     /// Every regular file of ours in the directory and in those in it, but for those of sessions.
-    fn walk(&self, visit: &mut dyn FnMut(PathBuf, &OsStr, &Stat)) -> Result<()> {
+    fn walk(&self, visit: &mut dyn FnMut(&OwnedFd, PathBuf, &OsStr)) -> Result<()> {
         let failed = |source: io::Error| io_error(OPERATION, self.path(), source);
         let root = rustix::fs::openat(&self.inner.dir, ".", OPEN_DIR, Mode::empty());
         root.map_err(io::Error::from)
@@ -67,7 +64,7 @@ fn walk(
     dir: &OwnedFd,
     at: &Path,
     depth: usize,
-    visit: &mut dyn FnMut(PathBuf, &OsStr, &Stat),
+    visit: &mut dyn FnMut(&OwnedFd, PathBuf, &OsStr),
 ) -> io::Result<()> {
     use std::os::unix::ffi::OsStrExt as _;
     for entry in rustix::fs::Dir::read_from(dir)? {
@@ -80,7 +77,7 @@ fn walk(
             continue;
         };
         match FileType::from_raw_mode(stat.st_mode) {
-            FileType::RegularFile if files::is_ours(&stat) => visit(at.join(name), name, &stat),
+            FileType::RegularFile if files::is_ours(&stat) => visit(dir, at.join(name), name),
             FileType::Directory if depth > 0 && files::is_ours(&stat) => {
                 // What went away meanwhile, or is closed to us, holds nothing of ours.
                 if let Ok(inner) = rustix::fs::openat(dir, name, OPEN_DIR, Mode::empty()) {
@@ -91,10 +88,4 @@ fn walk(
         }
     }
     Ok(())
-}
-
-fn is_older(stat: &Stat, than: Duration) -> bool {
-    let modified =
-        SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(stat.st_mtime).unwrap_or_default());
-    modified.elapsed().is_ok_and(|age| age > than)
 }

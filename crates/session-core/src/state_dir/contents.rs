@@ -3,7 +3,7 @@
 //! ```text
 //! <state>/checkpoints/         0700
 //!   contents.lock              shared by those who keep something, alone for those who remove
-//!   <random>.draft             what is being written
+//!   <random>.draft             what is being written, locked by its writer
 //!   <aa>/<sha256>              0600, one content each; <aa> is how its name begins
 //! ```
 //!
@@ -22,7 +22,7 @@ use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
 
 use super::files::{self, PRIVATE_DIR, PRIVATE_FILE};
-use super::{StateDir, io_error, refused, subdir};
+use super::{StateDir, drafts, io_error, refused, subdir};
 use crate::error::{Error, ErrorKind, Result};
 
 const DIR: &str = "checkpoints";
@@ -85,15 +85,12 @@ impl StateDir {
 impl Contents {
     /// Begins a content.
     pub(crate) fn draft(self) -> Result<ContentDraft> {
-        files::sweep_leftovers(&self.dir).map_err(|source| self.failed(KEEP, "", source))?;
-        let name = format!("{:016x}.draft", rand::random::<u64>());
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(&self.dir, &name, flags, PRIVATE_FILE)
-            .map_err(|errno| self.failed(KEEP, &name, errno.into()))?;
+        drafts::sweep(&self.dir, |_| true).map_err(|source| self.failed(KEEP, "", source))?;
+        let (name, file) = drafts::create(&self.dir, "").map_err(|source| self.failed(KEEP, "", source))?;
         Ok(ContentDraft {
             contents: self,
             name,
-            file: File::from(file),
+            file,
             hash: Sha256::new(),
             bytes: 0,
         })
@@ -366,6 +363,28 @@ mod tests {
         drop(draft);
         let left = std::fs::read_dir(state.path().join(DIR)).unwrap().count();
         assert_eq!(left, 0, "only what was kept is there");
+    }
+
+    #[test]
+    fn a_draft_whose_writer_was_silent_for_long_is_kept_and_one_of_the_dead_goes() {
+        let (_dir, state) = state();
+        let contents = || state.contents().unwrap();
+        let mut draft = contents().draft().unwrap();
+        draft.write(b"what was ").unwrap();
+        let long_ago = std::time::SystemTime::now() - Duration::from_secs(3600);
+        draft.file.set_modified(long_ago).unwrap();
+        let dead = state.path().join(DIR).join("0123456789abcdef.draft");
+        std::fs::write(&dead, "half").unwrap();
+        assert_eq!(
+            state.abandoned_drafts().unwrap(),
+            [PathBuf::from(DIR).join("0123456789abcdef.draft")]
+        );
+        // Whoever begins another one sweeps.
+        drop(contents().draft().unwrap());
+        assert!(!dead.exists());
+        draft.write(b"made").unwrap();
+        let (name, ..) = draft.keep().unwrap();
+        assert_eq!(contents().open(&name).unwrap().next().unwrap(), b"what was made");
     }
 
     #[test]

@@ -4,10 +4,11 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::OwnedFd;
-use std::time::{Duration, SystemTime};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, Stat};
 use rustix::io::Errno;
+
+use super::drafts;
 
 pub(super) const PRIVATE_DIR: Mode = Mode::RWXU;
 pub(super) const PRIVATE_FILE: Mode = Mode::RUSR.union(Mode::WUSR);
@@ -15,10 +16,6 @@ pub(super) const OPEN_DIR: OFlags = OFlags::RDONLY
     .union(OFlags::DIRECTORY)
     .union(OFlags::NOFOLLOW)
     .union(OFlags::CLOEXEC);
-
-pub(super) const DRAFT_SUFFIX: &str = ".draft";
-/// After this a draft was left by a process that died; nobody takes so long.
-pub(super) const DRAFT_LIFETIME: Duration = Duration::from_secs(60);
 
 /// Why something in the state directory is not trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,6 +70,16 @@ pub(super) fn is_ours(stat: &Stat) -> bool {
     stat.st_uid == rustix::process::geteuid().as_raw()
 }
 
+/// Whether this is the file that has the name, not one that had it.
+pub(super) fn is_named(dir: &OwnedFd, name: &OsStr, file: &OwnedFd) -> rustix::io::Result<bool> {
+    let held = rustix::fs::fstat(file)?;
+    match rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(named) => Ok((named.st_dev, named.st_ino) == (held.st_dev, held.st_ino)),
+        Err(Errno::NOENT) => Ok(false),
+        Err(errno) => Err(errno),
+    }
+}
+
 fn opens_more_than(stat: &Stat, mode: Mode) -> bool {
     let others = Mode::RWXG | Mode::RWXO;
     !(Mode::from_raw_mode(stat.st_mode) & others)
@@ -123,23 +130,34 @@ pub(super) fn read(dir: &OwnedFd, name: &str, limit: usize) -> io::Result<Vec<u8
 /// Makes a file with this content unless it exists; of several processes at once, exactly one succeeds and the others
 /// leave its file alone.
 pub(super) fn create_once(dir: &OwnedFd, name: &str, content: &[u8]) -> io::Result<()> {
-    sweep_leftovers(dir)?;
+    drafts::sweep(dir, |_| true)?;
     Draft::create(dir, name, content)?.publish()
 }
 
 /// A file under a temporary name; removed when dropped.
+///
+/// It is beside the [draft](drafts) that is locked for it: who closes a database's file lets go of all locks that its process
+/// has on that, and this one may be a database that others open as soon as it has its name.
 pub(super) struct Draft<'a> {
     dir: &'a OwnedFd,
     target: &'a str,
     name: String,
+    lock: String,
+    _locked: File,
 }
 
 impl<'a> Draft<'a> {
     pub(super) fn create(dir: &'a OwnedFd, target: &'a str, content: &[u8]) -> io::Result<Self> {
-        let name = format!("{target}.{:016x}{DRAFT_SUFFIX}", rand::random::<u64>());
+        let (lock, locked) = drafts::create(dir, &format!("{target}."))?;
+        let draft = Self {
+            dir,
+            target,
+            name: format!("{lock}-new"),
+            lock,
+            _locked: locked,
+        };
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let mut file = File::from(rustix::fs::openat(dir, &name, flags, PRIVATE_FILE)?);
-        let draft = Self { dir, target, name };
+        let mut file = File::from(rustix::fs::openat(dir, &draft.name, flags, PRIVATE_FILE)?);
         fail::fail_point!("state.draft.before", |_| crate::fault::io());
         file.write_all(content)?;
         Ok(draft)
@@ -193,8 +211,10 @@ impl<'a> Draft<'a> {
 
 impl Drop for Draft<'_> {
     fn drop(&mut self) {
-        // Gone already when it was renamed; else a sweep finds it later.
-        let _ = rustix::fs::unlinkat(self.dir, &self.name, AtFlags::empty());
+        // Gone already when it was renamed; else a sweep finds it later, and knows by the lock whose it was.
+        for name in [&self.name, &self.lock] {
+            let _ = rustix::fs::unlinkat(self.dir, name, AtFlags::empty());
+        }
     }
 }
 
@@ -203,27 +223,4 @@ fn taken_is_fine(outcome: rustix::io::Result<()>) -> rustix::io::Result<()> {
         Err(Errno::EXIST) => Ok(()),
         outcome => outcome,
     }
-}
-
-/// Removes drafts of processes that died. Needed only before something is made: what was made leaves no draft.
-pub(super) fn sweep_leftovers(dir: &OwnedFd) -> io::Result<()> {
-    for entry in rustix::fs::Dir::read_from(dir)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        if !name.to_string_lossy().contains(DRAFT_SUFFIX) {
-            continue;
-        }
-        let Ok(stat) = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) else {
-            continue;
-        };
-        let modified =
-            SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(stat.st_mtime).unwrap_or_default());
-        if modified.elapsed().is_ok_and(|age| age > DRAFT_LIFETIME) {
-            match rustix::fs::unlinkat(dir, name, AtFlags::empty()) {
-                Ok(()) | Err(Errno::NOENT) => {}
-                Err(errno) => return Err(errno.into()),
-            }
-        }
-    }
-    Ok(())
 }

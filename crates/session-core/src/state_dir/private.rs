@@ -13,7 +13,7 @@ use rustix::fs::{AtFlags, FlockOperation, OFlags};
 use rustix::io::Errno;
 
 use super::files::{self, Draft, PRIVATE_DIR, PRIVATE_FILE};
-use super::{StateDir, io_error, refused, subdir};
+use super::{StateDir, drafts, io_error, refused, subdir};
 use crate::error::{Error, ErrorKind, Result};
 
 /// How long one waits for a file that others are changing: each holds it for one write.
@@ -102,7 +102,7 @@ impl PrivateDir {
     pub fn replace(&self, name: &str, content: &[u8]) -> Result<()> {
         const OPERATION: &str = "write a file of the state directory";
         self.has(OPERATION, name)?;
-        files::sweep_leftovers(&self.dir)
+        drafts::sweep(&self.dir, |_| true)
             .and_then(|()| Draft::create(&self.dir, name, content))
             .and_then(Draft::replace)
             .map_err(|source| self.failed(OPERATION, name, source))

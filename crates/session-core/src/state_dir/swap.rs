@@ -13,7 +13,7 @@ use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::files::{self, OPEN_DIR, PRIVATE_DIR, PRIVATE_FILE};
-use super::{StateDir, io_error};
+use super::{StateDir, drafts, io_error};
 use crate::error::Result;
 
 const OPERATION: &str = "swap what the state directory has";
@@ -185,7 +185,7 @@ impl StateDir {
         work: impl FnOnce(&Path, std::fs::File) -> Result<T>,
     ) -> Result<T> {
         let failed = |source: io::Error| io_error("write a temporary file", self.path(), source);
-        files::sweep_leftovers(&self.inner.dir).map_err(failed)?;
+        drafts::sweep(&self.inner.dir, |_| true).map_err(failed)?;
         let draft = files::Draft::create(&self.inner.dir, name, &[]).map_err(failed)?;
         let path = self.path().join(draft.name());
         let file = std::fs::File::open(&path).map_err(failed)?;

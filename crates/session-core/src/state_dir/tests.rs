@@ -137,15 +137,15 @@ fn drafts_of_the_dead_are_swept_and_those_of_the_living_are_not() {
     let dir = StateDir::open(&temp.path().join("state")).unwrap();
     let keys = dir.path().join("keys");
     DirBuilder::new().mode(0o700).create(&keys).unwrap();
-    let (old, new) = (keys.join("label.key.01.draft"), keys.join("label.key.02.draft"));
-    for draft in [&old, &new] {
-        fs::write(draft, "").unwrap();
-    }
+    let (dead, living) = (keys.join("label.key.01.draft"), keys.join("label.key.02.draft"));
+    fs::write(&dead, "").unwrap();
+    let written = fs::File::create(&living).unwrap();
+    written.lock().unwrap();
     let long_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(3600);
-    fs::File::open(&old).unwrap().set_modified(long_ago).unwrap();
+    written.set_modified(long_ago).unwrap();
     dir.signing_key().unwrap();
-    assert!(!old.exists());
-    assert!(new.exists());
+    assert!(!dead.exists());
+    assert!(living.exists());
 }
 
 #[test]

@@ -25,14 +25,29 @@ const FORGETTING: &str = "forget checkpoints";
 const COLUMNS: &str = "id, turn, cause, at, base, sha256, bytes, files";
 
 impl Store {
-    /// Keeps a checkpoint whose file is on the disk already, and appends its `CheckpointTaken`, which is the answer.
+    /// Keeps a checkpoint whose file is on the disk already, and appends its `CheckpointTaken`, which is the answer. `lock`
+    /// keeps the file from being taken for garbage: it is held until the row is there, or will never be, whether or not the
+    /// caller waits for that.
     ///
     /// # Errors
     /// `NotFound`; `StateConflict` when the session has ended.
-    pub async fn insert_checkpoint(&self, checkpoint: Checkpoint) -> Result<Event> {
+    pub(crate) async fn keep_checkpoint(
+        &self,
+        checkpoint: Checkpoint,
+        lock: impl Send + 'static,
+    ) -> Result<Event> {
         self.inner
-            .write(KEEPING, move |write| insert(write, &checkpoint))
+            .write(KEEPING, move |write| {
+                let _held = &lock;
+                insert(write, &checkpoint)
+            })
             .await
+    }
+
+    /// The same while nobody collects garbage.
+    #[cfg(test)]
+    pub(crate) async fn insert_checkpoint(&self, checkpoint: Checkpoint) -> Result<Event> {
+        self.keep_checkpoint(checkpoint, ()).await
     }
 
     /// The checkpoints of a session, newest first, also of one that has ended.

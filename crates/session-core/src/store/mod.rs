@@ -164,6 +164,19 @@ impl Store {
             .await
     }
 
+    /// The session that a request with this key made before.
+    ///
+    /// # Errors
+    /// `IdempotencyMismatch` when the key was used with another digest.
+    pub async fn session_of_request(&self, key: &str, digest: Option<&str>) -> Result<Option<SessionRecord>> {
+        let (key, digest) = (key.to_owned(), digest.map(str::to_owned));
+        self.inner
+            .read("read the session", move |connection| {
+                sessions::of_request(connection, &key, digest.as_deref())
+            })
+            .await
+    }
+
     /// One session, also a destroyed one.
     ///
     /// # Errors

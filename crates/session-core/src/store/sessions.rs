@@ -58,13 +58,9 @@ pub(super) fn insert(write: &Write<'_>, record: &SessionRecord) -> Result<Insert
             filling)
         VALUES (?1, ?2, ?3, ?4, ?5, 0, 0, 0, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22)";
     if let Some(key) = &record.idempotency_key
-        && let Some(existing) = by_key(write.connection, key)?
+        && let Some(existing) = of_request(write.connection, key, record.request_digest.as_deref())?
     {
-        return if existing.request_digest == record.request_digest {
-            Ok(Inserted::Existing(existing))
-        } else {
-            Err(key_taken("create the session"))
-        };
+        return Ok(Inserted::Existing(existing));
     }
     fail::fail_point!("store.session.insert", |_| Ok(crate::fault::sqlite()?));
     let agent = &record.agent;
@@ -128,12 +124,19 @@ pub(super) fn has_key(connection: &Connection, key: &str) -> Result<bool, Failur
     Ok(connection.prepare_cached(SQL)?.exists([key])?)
 }
 
-fn by_key(connection: &Connection, key: &str) -> Result<Option<SessionRecord>, Failure> {
-    one(
-        connection,
-        &format!("SELECT {COLUMNS} FROM session WHERE idempotency_key = ?1"),
-        key,
-    )
+/// The session that a request with this key made before.
+pub(super) fn of_request(
+    connection: &Connection,
+    key: &str,
+    digest: Option<&str>,
+) -> Result<Option<SessionRecord>, Failure> {
+    let sql = format!("SELECT {COLUMNS} FROM session WHERE idempotency_key = ?1");
+    match one(connection, &sql, key)? {
+        Some(existing) if existing.request_digest.as_deref() != digest => {
+            Err(key_taken("create the session"))
+        }
+        found => Ok(found),
+    }
 }
 
 fn one(connection: &Connection, sql: &str, key: &str) -> Result<Option<SessionRecord>, Failure> {

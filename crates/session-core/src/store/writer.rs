@@ -118,14 +118,22 @@ where
     }
 
     fn answer(self: Box<Self>, committed: Result<(), Arc<rusqlite::Error>>, path: &Path) {
-        let result = match (committed, self.result) {
-            (Err(source), _) => Err(storage_error(self.operation, path, source)),
+        let Self {
+            operation,
+            work,
+            result,
+            reply,
+        } = *self;
+        // What it held until it was done is free when its caller goes on.
+        drop(work);
+        let result = match (committed, result) {
+            (Err(source), _) => Err(storage_error(operation, path, source)),
             (Ok(()), Some(result)) => result,
             // A transaction that was committed attempted all of its changes.
             (Ok(()), None) => return,
         };
         // Whoever does not wait any more does not need the answer; the change stands.
-        let _ = self.reply.send(result);
+        let _ = reply.send(result);
     }
 }
 

@@ -254,6 +254,41 @@ async fn a_restore_with_a_key_makes_one_session() {
 }
 
 #[tokio::test]
+async fn a_restore_with_a_key_gives_its_session_whatever_became_of_the_first() {
+    let work = Work::new().await;
+    let session = work.on_copy().await;
+    work.write(&session, "kept.txt", "changed\n");
+    work.asked(&session).await.unwrap();
+    work.world.container(&session).kill();
+    reaches(&work.manager, &session, StateName::Interrupted).await;
+    let again = async |checkpoint| {
+        let request = RestoreRequest {
+            session,
+            checkpoint,
+            owner: None,
+            idempotency_key: Some("once".to_owned()),
+        };
+        soon("a restore", work.manager.restore(request)).await
+    };
+    let made = again(None).await.unwrap().id;
+    assert_ne!(made, session);
+    // The first comes back and has other work by now; then it ends, with yet another.
+    soon("the resume", work.manager.resume(&session)).await.unwrap();
+    work.write(&session, "kept.txt", "worked on\n");
+    let newest = work.asked(&session).await.unwrap();
+    assert_eq!(again(None).await.unwrap().id, made);
+    assert_eq!(work.read(&session, "kept.txt").as_deref(), Some("worked on\n"));
+    work.write(&session, "kept.txt", "to the end\n");
+    soon("the end", work.manager.destroy(&session)).await.unwrap();
+    assert_eq!(again(None).await.unwrap().id, made);
+    assert_eq!(all(&work.manager).await.len(), 2);
+    // Another request is another one.
+    let other = again(Some(newest.id)).await.unwrap_err();
+    assert_eq!(other.kind(), ErrorKind::IdempotencyMismatch);
+    work.world.finish(&work.manager).await;
+}
+
+#[tokio::test]
 async fn a_project_that_moved_on_refuses_and_leaves_no_session() {
     let work = Work::new().await;
     let session = work.on_copy().await;

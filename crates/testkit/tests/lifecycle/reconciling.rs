@@ -273,7 +273,10 @@ async fn what_a_dry_run_tells_is_what_a_run_does() {
     let alive = std::os::unix::net::UnixListener::bind(link.join("alive.sock")).unwrap();
     let root = world.site.state_dir();
     old(&root.join("store.db.0123456789abcdef.draft"));
-    std::fs::write(root.join("young.0123456789abcdef.draft"), "").unwrap();
+    let written = root.join("written.0123456789abcdef.draft");
+    old(&written);
+    let writer = std::fs::File::open(&written).unwrap();
+    writer.lock().unwrap();
     old(&root.join("somebodys-own-notes"));
 
     let told = soon("a dry run", manager.collect_garbage(true)).await.unwrap();
@@ -319,8 +322,8 @@ async fn what_a_dry_run_tells_is_what_a_run_does() {
         GarbageReport::default()
     );
     assert!(link.join("alive.sock").exists() && !link.join("dead.sock").exists());
-    assert!(root.join("somebodys-own-notes").exists() && root.join("young.0123456789abcdef.draft").exists());
-    drop(alive);
+    assert!(root.join("somebodys-own-notes").exists() && written.exists());
+    drop((alive, writer));
     assert!(world.site.memory.container(&forged).is_some());
     world.container(&forged).remove();
     assert_eq!(ask(&manager, &living, "Still there?").await.text, "Still there?");

@@ -4,8 +4,8 @@ use super::*;
 use crate::checkpoint::{Checkpoint, CheckpointCause};
 use crate::id::{CheckpointId, CommandId};
 
-async fn keep(store: &Store, session: SessionId, content: &str, bytes: u64) -> CheckpointId {
-    let checkpoint = Checkpoint {
+fn checkpoint(session: SessionId, content: &str, bytes: u64) -> Checkpoint {
+    Checkpoint {
         id: CheckpointId::new(),
         session,
         turn: None,
@@ -16,7 +16,11 @@ async fn keep(store: &Store, session: SessionId, content: &str, bytes: u64) -> C
         sha256: content.to_owned(),
         bytes,
         files: 1,
-    };
+    }
+}
+
+async fn keep(store: &Store, session: SessionId, content: &str, bytes: u64) -> CheckpointId {
+    let checkpoint = checkpoint(session, content, bytes);
     let id = checkpoint.id;
     store.insert_checkpoint(checkpoint).await.unwrap();
     id
@@ -106,6 +110,34 @@ async fn work_of_a_session_that_ended_goes_when_it_was_kept_for_long_enough_what
         store.outlived_checkpoints(130, 30).await.unwrap(),
         [(older, ended), (newest, ended)]
     );
+}
+
+#[tokio::test]
+async fn nobody_removes_a_content_while_its_row_is_written_for_a_caller_who_went_away() {
+    let home = Home::new();
+    let store = home.open().await;
+    let session = ready(&store).await;
+    let contents = home.dir.contents().unwrap();
+    let other = raw(&home);
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let lock = contents.lock_to_keep().unwrap();
+    let keeping = tokio::spawn({
+        let store = store.clone();
+        async move { store.keep_checkpoint(checkpoint(session, "a", 1), lock).await }
+    });
+    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    keeping.abort();
+    assert!(keeping.await.unwrap_err().is_cancelled());
+    assert!(contents.try_lock_to_remove().unwrap().is_none());
+    other.execute_batch("COMMIT").unwrap();
+    let alone = loop {
+        match contents.try_lock_to_remove().unwrap() {
+            Some(alone) => break alone,
+            None => tokio::time::sleep(std::time::Duration::from_millis(5)).await,
+        }
+    };
+    assert!(store.checkpoint_contents().await.unwrap().contains("a"));
+    drop(alone);
 }
 
 #[tokio::test]
