@@ -10,6 +10,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::Driver;
 use super::doors::Served;
+use super::recover::engine_is_away;
 use crate::ambient::Ambient;
 use crate::error::{Error, ErrorKind, Result};
 use crate::gateway::Gateway;
@@ -127,7 +128,11 @@ impl Driver {
     }
 
     async fn expect_running(&self) -> Result<()> {
-        let status = self.foundation.runtime.inspect(&self.container).await?;
+        let status = match self.foundation.runtime.inspect(&self.container).await {
+            // Nobody can say that it does not run, and it may dial yet.
+            Err(error) if engine_is_away(&error) => return Ok(()),
+            looked => looked?,
+        };
         if matches!(status.state, ContainerState::Running | ContainerState::Created) {
             return Ok(());
         }
