@@ -23,6 +23,7 @@ mod links;
 mod losses;
 mod lost_work;
 mod mcp;
+mod mounts;
 mod programs;
 mod reconciling;
 mod recovery;
