@@ -58,6 +58,7 @@ impl Driver {
             Ok(()) => {
                 let batch = Batch {
                     container_id: self.launched.take().map(String::from),
+                    boot_id: self.boot_id(),
                     ..Batch::default()
                 };
                 self.transition_with(Transition::Launched, batch).await.map(drop)

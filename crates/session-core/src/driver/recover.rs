@@ -418,6 +418,7 @@ impl Driver {
             state: Some(state),
             events: vec![(None, EventKind::Recovered { cause, checkpoint })],
             container_id: self.launched.take().map(String::from),
+            boot_id: self.boot_id(),
             recovery: Some(RecoveryRecord {
                 attempts,
                 not_before: None,

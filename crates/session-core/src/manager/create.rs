@@ -290,6 +290,7 @@ impl SessionManager {
             agent: AgentRecord::default(),
             base_tree: None,
             container_id: None,
+            boot_id: None,
             recovery: RecoveryRecord::default(),
             filling: false,
             timers: None,

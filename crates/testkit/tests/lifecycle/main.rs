@@ -27,6 +27,7 @@ mod mounts;
 mod programs;
 mod reconciling;
 mod recovery;
+mod restarts;
 mod takeover;
 mod terminals;
 mod watchdog;

@@ -10,6 +10,7 @@ fn older(home: &Home, session: &SessionId, version: i64) {
         include_str!("../schema_v1.sql"),
         include_str!("../schema_v2.sql"),
         include_str!("../schema_v3.sql"),
+        include_str!("../schema_v4.sql"),
     ];
     home.dir
         .create_store(|draft| {
@@ -68,7 +69,7 @@ fn fill_v2(file: &Connection) {
 
 #[tokio::test]
 async fn everything_in_a_store_of_any_older_version_comes_forward() {
-    for version in [1, 2, 3] {
+    for version in [1, 2, 3, 4] {
         let home = Home::new();
         let session = SessionId::new();
         older(&home, &session, version);
@@ -76,7 +77,7 @@ async fn everything_in_a_store_of_any_older_version_comes_forward() {
         let reached: i64 = raw(&home)
             .pragma_query_value(None, "user_version", |row| row.get(0))
             .unwrap();
-        assert_eq!(reached, 4);
+        assert_eq!(reached, 5);
         store.verify().await.unwrap();
         assert_eq!(store.check_records().await.unwrap(), [], "all of it can be read");
 
@@ -85,7 +86,7 @@ async fn everything_in_a_store_of_any_older_version_comes_forward() {
         assert_eq!((record.info.last_event, record.info.turns), (2, 2));
         assert_eq!(record.agent.conversation.as_deref(), Some("talk"));
         assert_eq!(record.base_tree.as_deref(), Some("tree"));
-        assert_eq!(record.container_id, None);
+        assert_eq!((record.container_id, record.boot_id), (None, None));
         assert_eq!(record.recovery, RecoveryRecord::default());
         assert_eq!((record.timers, record.filling), (None, false));
         assert_eq!((record.expiry, record.info.lease_until), (None, None));
@@ -129,6 +130,7 @@ async fn what_is_new_works(store: &Store, session: &SessionId) {
     };
     let batch = Batch {
         container_id: Some("engine-id".to_owned()),
+        boot_id: Some("boot".to_owned()),
         recovery: Some(recovery),
         filling: Some(true),
         lease_until: Some(until),
@@ -148,6 +150,7 @@ async fn what_is_new_works(store: &Store, session: &SessionId) {
     store.commit(session, say(["more"])).await.unwrap();
     let record = store.session(session).await.unwrap().unwrap();
     assert_eq!(record.container_id.as_deref(), Some("engine-id"));
+    assert_eq!(record.boot_id.as_deref(), Some("boot"));
     assert_eq!(
         (record.recovery, record.timers, record.expiry),
         (recovery, Some(timers), Some(crate::lifetime::ExpiryCause::Idle))
