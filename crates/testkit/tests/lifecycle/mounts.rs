@@ -67,7 +67,7 @@ impl Shown {
     }
 
     fn put_back(&self) {
-        std::fs::remove_dir(&self.path).unwrap();
+        std::fs::remove_dir_all(&self.path).unwrap();
         std::fs::rename(self.aside(), &self.path).unwrap();
     }
 
