@@ -60,7 +60,11 @@ impl Driver {
         let fresh = attached.is_none();
         let (process, agent) = match attached {
             Some(attached) => attached,
-            None => self.start_agent(&link, &record, tools).await?,
+            None => {
+                // Before another one is recorded: whoever finds that running would give it the turn's prompt again.
+                self.end_turn_of_gone_agent().await?;
+                self.start_agent(&link, &record, tools).await?
+            }
         };
         fail::fail_point!("driver.agent.owned", |_| crate::fault::link("take the agent"));
         self.agent = Some(OwnedAgent::new(lock, link, process, agent, fresh));
@@ -321,7 +325,7 @@ impl Driver {
         let started = self
             .start_agent(&agent.link, &self.record().await?, &turn.tools)
             .await;
-        // Should it fail, the turn is found running and ownerless, and is told why it cannot run.
+        // Should it fail, the turn is found running without an agent, and ends.
         self.wants_work = started.is_err();
         let (process, record) = started?;
         let mut anew = OwnedAgent::new(agent.lock, agent.link, process, record, true);

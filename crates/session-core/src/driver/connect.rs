@@ -10,6 +10,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::Driver;
 use super::doors::Served;
+use super::recover::engine_is_away;
 use crate::ambient::Ambient;
 use crate::error::{Error, ErrorKind, Result};
 use crate::gateway::Gateway;
@@ -85,7 +86,11 @@ impl Driver {
             None => self.bridge().await.map(|io| (io, Carrier::Bridge)),
         };
         match outcome {
-            Ok((io, carrier)) => self.establish(io, carrier).await,
+            Ok((io, carrier)) => {
+                let (link, tunnels) = self.greet(io).await?;
+                self.expect_same_boot(&link).await?;
+                Ok(self.serve(link, tunnels, carrier))
+            }
             Err(error) => {
                 // A container that is gone explains more than a link that could not be made.
                 self.refresh().await?;
@@ -127,7 +132,11 @@ impl Driver {
     }
 
     async fn expect_running(&self) -> Result<()> {
-        let status = self.foundation.runtime.inspect(&self.container).await?;
+        let status = match self.foundation.runtime.inspect(&self.container).await {
+            // Nobody can say that it does not run, and it may dial yet.
+            Err(error) if engine_is_away(&error) => return Ok(()),
+            looked => looked?,
+        };
         if matches!(status.state, ContainerState::Running | ContainerState::Created) {
             return Ok(());
         }
@@ -165,12 +174,21 @@ impl Driver {
         io: BoxedByteStream,
         carrier: Carrier,
     ) -> Result<(Link, Carrier)> {
-        let (link, tunnels) = Link::establish(io, LinkOptions::default())
+        let (link, tunnels) = self.greet(io).await?;
+        Ok(self.serve(link, tunnels, carrier))
+    }
+
+    async fn greet(&self, io: BoxedByteStream) -> Result<(Link, Tunnels)> {
+        let greeted = Link::establish(io, LinkOptions::default())
             .await
             .map_err(|error| from_link("establish the link", error).with_context("session", self.id))?;
         fail::fail_point!("driver.link.established", |_| crate::fault::link(
             "establish the link"
         ));
+        Ok(greeted)
+    }
+
+    fn serve(&mut self, link: Link, tunnels: Tunnels, carrier: Carrier) -> (Link, Carrier) {
         let serving = serve_tunnels(tunnels, self.foundation.gateway.clone(), self.id);
         let tunnels = AbortOnDropHandle::new(tokio::spawn(serving));
         self.connection = Some(Connection {
@@ -186,7 +204,7 @@ impl Driver {
             all_doors: false,
         }));
         tracing::debug!(session = %self.id, ?carrier, "the link is up");
-        Ok((link, carrier))
+        (link, carrier)
     }
 
     pub(super) fn drop_connection(&mut self) {

@@ -127,8 +127,9 @@ impl Driver {
         listed.retain(|resource| signer.verify(&resource.labels) == Some(self.id));
         let bears_name =
             |resource: &OwnedResource| !resource.renamed && resource.id.is_some() && resource.id == status.id;
-        if listed.iter().any(bears_name) {
-            // Made by an attempt to bring it back that was not seen to its end.
+        // Made by an attempt to bring it back that was not seen to its end, or since the backup that the record is from.
+        let lost = matches!(record.info.state, SessionState::Interrupted { .. });
+        if (lost || record.boot_id.is_none()) && listed.iter().any(bears_name) {
             return self.remember_id(status).await;
         }
         let renamed = listed.into_iter().filter_map(|resource| resource.id);

@@ -12,7 +12,7 @@ use crate::event::EventKind;
 use crate::gateway::ProviderAccount;
 use crate::id::ImageRef;
 use crate::link_error::from_link;
-use crate::policy::mounts::judge_again;
+use crate::policy::mounts::{JudgedDir, judge_again};
 use crate::runtime::{
     BoxedByteStream, ContainerRuntime, ContainerSpec, PreparedImage, Progress, Storage, WorkspaceVolume,
 };
@@ -35,6 +35,8 @@ pub(crate) struct LaunchPlan {
     pub(crate) account: Option<ProviderAccount>,
     /// What is brought back into its workspace.
     pub(crate) restore: Option<Checkpoint>,
+    /// What it is given of the host, as it was judged.
+    pub(crate) places: Vec<JudgedDir>,
 }
 
 /// Progress of an image's preparation, on its way into the session's events. Messages that come faster than they can be
@@ -52,10 +54,11 @@ impl Driver {
         let lock = self.right_to_create().await.inspect_err(|_| self.ended = true)?;
         fail::fail_point!("driver.create.locked");
         self.account = plan.account.clone();
-        let outcome = match self.launch(&plan.info, plan.restore.as_ref()).await {
+        let outcome = match self.launch(&plan).await {
             Ok(()) => {
                 let batch = Batch {
                     container_id: self.launched.take().map(String::from),
+                    boot_id: self.boot_id(),
                     ..Batch::default()
                 };
                 self.transition_with(Transition::Launched, batch).await.map(drop)
@@ -101,7 +104,8 @@ impl Driver {
         }
     }
 
-    async fn launch(&mut self, info: &SessionInfo, restore: Option<&Checkpoint>) -> Result<()> {
+    async fn launch(&mut self, plan: &LaunchPlan) -> Result<()> {
+        let info = &plan.info;
         // Whatever the gateway cannot do for it is said before anything is made.
         let record = self.record().await?;
         self.admit(&record).await?;
@@ -120,6 +124,8 @@ impl Driver {
         let runtime = self.foundation.runtime.clone();
         let launching = async move { runtime.launch(&spec, &image).await };
         let launched = self.begin_and_link(launching, listener).await?;
+        // The engine resolved the paths again when it mounted them: they must still be what was judged.
+        plan.places.iter().try_for_each(JudgedDir::verify_unmoved)?;
         fail::fail_point!("driver.launch.after", |_| crate::fault::engine(
             "create the session"
         ));
@@ -133,7 +139,7 @@ impl Driver {
             "create the session"
         ));
         self.base_of_filled_workspace(&info.workspace).await;
-        match restore {
+        match &plan.restore {
             Some(checkpoint) => self.restore_into_new(checkpoint).await,
             None => Ok(()),
         }

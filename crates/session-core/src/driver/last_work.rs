@@ -10,7 +10,7 @@ use session_link::Link;
 
 use super::Driver;
 use super::checkpoints::{keeps_by_itself, known_base};
-use super::recover::engine_is_away;
+use super::recover::{engine_is_away, may_be_unverified};
 use crate::checkpoint::CheckpointCause;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::EventKind;
@@ -153,38 +153,36 @@ impl Driver {
             .connection
             .as_ref()
             .is_some_and(|connection| !connection.link.is_closed());
+        let known = !may_be_unverified(record, state);
         match state {
-            ContainerState::Running if up => {}
-            ContainerState::Running => self.link_again().await?,
-            ContainerState::Paused => {
+            ContainerState::Running if known && up => {}
+            ContainerState::Running if known => self.link_again().await?,
+            ContainerState::Paused if known => {
                 self.last_work.thawed = true;
                 self.foundation.runtime.resume(&self.container).await?;
                 if !up {
                     self.link_again().await?;
                 }
             }
-            ContainerState::Created | ContainerState::Exited | ContainerState::Absent => {
+            _ => {
                 if !self.foundation.runtime.has_workspace(&self.container).await? {
                     return Ok(None);
                 }
-                self.run_once_more(record, state).await?;
+                self.run_once_more().await?;
             }
         }
         Ok(Some(self.live_link()?.clone()))
     }
 
     /// Its container again, over what is left; of its doors none is answered.
-    async fn run_once_more(&mut self, record: &SessionRecord, state: ContainerState) -> Result<()> {
+    async fn run_once_more(&mut self) -> Result<()> {
         let Some(_lock) = self.foundation.state_dir.try_lock_agent(&self.id)? else {
             let message = "another process is bringing it back";
             return Err(Error::new(ErrorKind::Busy, OPERATION, message).with_retryable(true));
         };
-        self.drop_connection();
-        let judged = self.judge_places(&record.info)?;
-        match state {
-            ContainerState::Absent => self.launch_anew(&record.info).await?,
-            _ => self.start_or_launch(&record.info).await?,
-        }
-        judged.iter().try_for_each(|place| place.verify_unmoved())
+        // Whoever held it before may have brought the session back.
+        let record = self.record().await?;
+        let state = self.own_status(&record).await?.state;
+        self.run_container(&record, state).await
     }
 }

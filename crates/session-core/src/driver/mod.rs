@@ -17,6 +17,7 @@
 
 mod adopt;
 mod agent;
+mod boot;
 mod bring_back;
 mod certificates;
 mod checkpoints;

@@ -88,6 +88,15 @@ pub(super) fn engine_is_away(error: &Error) -> bool {
     )
 }
 
+/// Whether a container has directories of the host, and was started by somebody who did not live to see that they are the
+/// judged ones: a session that is interrupted has none that was seen to its end.
+pub(super) fn may_be_unverified(record: &SessionRecord, state: ContainerState) -> bool {
+    let runs = matches!(state, ContainerState::Running | ContainerState::Paused);
+    let mounts =
+        matches!(record.info.workspace, WorkspaceSource::Mount { .. }) || !record.info.mounts.is_empty();
+    runs && mounts && record.info.state.name() == StateName::Interrupted
+}
+
 impl Driver {
     /// A session was found interrupted: by its policy it comes back, or what waits in it ends.
     pub(super) async fn found_interrupted(&mut self, record: &SessionRecord) -> Result<()> {
@@ -297,10 +306,31 @@ impl Driver {
         record: &SessionRecord,
         state: ContainerState,
     ) -> Result<Option<CheckpointId>> {
+        self.admit(record).await?;
+        self.run_container(record, state).await?;
+        self.put_certificates(&record.info).await?;
+        self.bring_back_work().await
+    }
+
+    /// Has the session's container run, whatever became of it, with the directories of the host that were judged, and makes the
+    /// link. Only for the one with the agent's lock, which `record` was read under.
+    pub(super) async fn run_container(
+        &mut self,
+        record: &SessionRecord,
+        state: ContainerState,
+    ) -> Result<()> {
         self.drop_connection();
+        self.launched = None;
+        let state = if may_be_unverified(record, state) {
+            // Nothing of value runs in it. Its storage stays.
+            tracing::info!(session = %self.id, "another container is made: nobody saw what this one has of the host");
+            self.foundation.runtime.discard(&self.container).await?;
+            ContainerState::Absent
+        } else {
+            state
+        };
         // The engine takes the paths of the host again, and they may lead elsewhere by now.
         let judged = self.judge_places(&record.info)?;
-        self.admit(record).await?;
         match state {
             ContainerState::Running => self.link_again().await?,
             ContainerState::Paused => {
@@ -310,14 +340,22 @@ impl Driver {
             ContainerState::Created | ContainerState::Exited => self.start_or_launch(&record.info).await?,
             ContainerState::Absent => self.launch_anew(&record.info).await?,
         }
-        for place in &judged {
-            place.verify_unmoved()?;
-        }
-        self.put_certificates(&record.info).await?;
-        self.bring_back_work().await
+        self.expect_unmoved(&judged).await
     }
 
-    pub(super) fn judge_places(&self, info: &SessionInfo) -> Result<Vec<JudgedDir>> {
+    /// The engine opened the paths by itself. A container that has something else of the host is not kept.
+    async fn expect_unmoved(&mut self, judged: &[JudgedDir]) -> Result<()> {
+        let Err(moved) = judged.iter().try_for_each(JudgedDir::verify_unmoved) else {
+            return Ok(());
+        };
+        self.drop_connection();
+        if let Err(left) = self.foundation.runtime.discard(&self.container).await {
+            tracing::warn!(session = %self.id, error = %left, "a container was not removed whose directories moved; the next attempt does");
+        }
+        Err(moved)
+    }
+
+    fn judge_places(&self, info: &SessionInfo) -> Result<Vec<JudgedDir>> {
         let host = &self.foundation.host;
         let mut judged = Vec::new();
         if let WorkspaceSource::Mount { path } = &info.workspace {
@@ -341,7 +379,7 @@ impl Driver {
     }
 
     /// One that does not start any more (what it mounts is gone, its files are damaged) makes room for a new one.
-    pub(super) async fn start_or_launch(&mut self, info: &SessionInfo) -> Result<()> {
+    async fn start_or_launch(&mut self, info: &SessionInfo) -> Result<()> {
         let runtime = self.foundation.runtime.clone();
         let container = self.container.clone();
         let listener = self.listen()?;
@@ -357,7 +395,7 @@ impl Driver {
         self.launch_anew(info).await
     }
 
-    pub(super) async fn launch_anew(&mut self, info: &SessionInfo) -> Result<()> {
+    async fn launch_anew(&mut self, info: &SessionInfo) -> Result<()> {
         let image = self.prepare(&info.image, info).await?;
         self.note_lost_workspace(info).await?;
         let listener = self.listen()?;
@@ -380,6 +418,7 @@ impl Driver {
             state: Some(state),
             events: vec![(None, EventKind::Recovered { cause, checkpoint })],
             container_id: self.launched.take().map(String::from),
+            boot_id: self.boot_id(),
             recovery: Some(RecoveryRecord {
                 attempts,
                 not_before: None,

@@ -262,16 +262,7 @@ impl Driver {
             return Ok(());
         };
         if agent.fresh {
-            // What it had done is unknown, so it is not run again: some of its tool calls may have happened.
-            let message = "the agent's process is gone, and with it the turn that was running in it";
-            let failure = failure(
-                TurnFailureCause::OwnerLost,
-                ErrorKind::AgentFailed,
-                message.to_owned(),
-            )
-            .hint("see what it did in the log and the diff; the next prompt goes on with the conversation");
-            let outcome = ended(TurnStatus::Failed, Some(failure));
-            return self.finish_turn_of(turn.id, outcome, Batch::default()).await;
+            return self.end_turn_of_gone_agent().await;
         }
         agent.turn = Some(ActiveTurn::new(&turn, watch));
         if agent.record.stdin_key % 2 == 0 {

@@ -295,6 +295,10 @@ impl SessionApi for SessionManager {
 
     async fn pause(&self, session: &SessionId) -> Result<()> {
         let record = self.record(session, "pause the session").await?;
+        if matches!(record.info.state, SessionState::Interrupted { .. }) {
+            // It is refused, and its coming back is not broken off for that.
+            record.info.state.permits(Operation::Pause)?;
+        }
         self.driver(&record).ask(Request::Pause).await
     }
 

@@ -28,6 +28,14 @@ use crate::store::{AgentRecord, Inserted, RecoveryRecord, SessionRecord};
 pub(super) struct Judged {
     workspace: Option<JudgedDir>,
     mounts: Vec<HostMount>,
+    /// Of the mounts, in their order.
+    sources: Vec<JudgedDir>,
+}
+
+impl Judged {
+    pub(super) fn into_places(self) -> Vec<JudgedDir> {
+        self.workspace.into_iter().chain(self.sources).collect()
+    }
 }
 
 impl SessionManager {
@@ -75,6 +83,7 @@ impl SessionManager {
             warm_agent,
             account,
             restore,
+            places: judged.into_places(),
         };
         let driver = self.driver(&record);
         let launched = driver.ask(|answer| Request::Create(Box::new(plan), answer)).await;
@@ -82,16 +91,9 @@ impl SessionManager {
             self.forget(&id);
         }
         launched?;
-        if let Some(workspace) = &judged.workspace {
-            fail::fail_point!("manager.create.launched", |_| crate::fault::store(
-                "create the session"
-            ));
-            // The engine resolved the path again when it mounted it: it must still be what was judged.
-            if let Err(moved) = workspace.verify_unmoved() {
-                self.destroy_session(&id).await?;
-                return Err(moved);
-            }
-        }
+        fail::fail_point!("manager.create.launched", |_| crate::fault::store(
+            "create the session"
+        ));
         Ok(self.record(&id, "create the session").await?.info)
     }
 
@@ -237,15 +239,19 @@ impl SessionManager {
         if let (WorkspaceSource::Mount { .. }, Some(dir)) = (&request.workspace, &workspace) {
             policy::mounts::check_writable(dir, policy::mounts::user_for(Some(dir)))?;
         }
-        let mounts = request.mounts.iter().map(|mount| {
-            let source = policy::mounts::judge_mount_source(&mount.source, host)?;
-            Ok(HostMount {
-                source: source.path().to_owned(),
-                ..mount.clone()
-            })
+        let sources = request
+            .mounts
+            .iter()
+            .map(|mount| policy::mounts::judge_mount_source(&mount.source, host))
+            .collect::<Result<Vec<_>>>()?;
+        let found = request.mounts.iter().zip(&sources);
+        let mounts = found.map(|(mount, source)| HostMount {
+            source: source.path().to_owned(),
+            ..mount.clone()
         });
         Ok(Judged {
-            mounts: mounts.collect::<Result<_>>()?,
+            mounts: mounts.collect(),
+            sources,
             workspace,
         })
     }
@@ -282,6 +288,7 @@ impl SessionManager {
             agent: AgentRecord::default(),
             base_tree: None,
             container_id: None,
+            boot_id: None,
             recovery: RecoveryRecord::default(),
             filling: false,
             timers: None,

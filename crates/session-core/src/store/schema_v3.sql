@@ -11,6 +11,8 @@ ALTER TABLE session ADD COLUMN recovery_attempts INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE session ADD COLUMN recovery_after INTEGER;
 -- Whether its workspace was lost and is being filled anew, from what it was made with and what was kept of its work.
 ALTER TABLE session ADD COLUMN filling INTEGER NOT NULL DEFAULT 0;
+-- The start of its container in which runs what is recorded of the session: a later one knows nothing of it.
+ALTER TABLE session ADD COLUMN boot_id TEXT;
 -- Its record could not be read; why is in the table of that name. Nothing is done with it any more.
 ALTER TABLE session ADD COLUMN quarantined INTEGER NOT NULL DEFAULT 0;
 

@@ -55,8 +55,9 @@ pub(super) fn insert(write: &Write<'_>, record: &SessionRecord) -> Result<Insert
     const SQL: &str = "INSERT INTO session (id, info, state, ended, updated_at, turns, last_event, cost_usd, token,
             request_digest, idempotency_key, agent_process, agent_offset, agent_conversation, agent_stdin_key, base_tree,
             agent_tools, agent_owner, lease_until, container_id, recovery_attempts, recovery_after, expiry, timers,
-            filling)
-        VALUES (?1, ?2, ?3, ?4, ?5, 0, 0, 0, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22)";
+            filling, boot_id)
+        VALUES (?1, ?2, ?3, ?4, ?5, 0, 0, 0, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22,
+            ?23)";
     if let Some(key) = &record.idempotency_key
         && let Some(existing) = of_request(write.connection, key, record.request_digest.as_deref())?
     {
@@ -87,6 +88,7 @@ pub(super) fn insert(write: &Write<'_>, record: &SessionRecord) -> Result<Insert
         record.expiry.as_ref().map(encode).transpose()?,
         record.timers,
         record.filling,
+        record.boot_id,
     ])?;
     Ok(Inserted::New)
 }
@@ -107,7 +109,7 @@ pub(super) fn key_taken(operation: &'static str) -> Failure {
 const COLUMNS: &str = "info, state, updated_at, turns, last_event, cost_usd, token, request_digest, idempotency_key, \
                        agent_process, agent_offset, agent_conversation, agent_stdin_key, base_tree, \
                        agent_tools, agent_owner, lease_until, container_id, recovery_attempts, recovery_after, \
-                       expiry, timers, filling";
+                       expiry, timers, filling, boot_id";
 
 /// One session.
 pub(super) fn get(connection: &Connection, id: &SessionId) -> Result<Option<SessionRecord>, Failure> {
@@ -226,6 +228,7 @@ fn read(row: &Row<'_>) -> Result<SessionRecord, Failure> {
         expiry: expiry.map(|cause| decode("expiry", &cause)).transpose()?,
         timers: row.get(21)?,
         filling: row.get(22)?,
+        boot_id: row.get(23)?,
     })
 }
 
@@ -293,7 +296,7 @@ fn store_head(write: &Write<'_>, head: &Head, batch: &Batch, cost_usd: f64) -> R
     const SQL: &str = "UPDATE session SET last_event = ?2, updated_at = ?3, state = coalesce(?4, state),
             ended = coalesce(?5, ended), cost_usd = cost_usd + ?6, base_tree = coalesce(?7, base_tree),
             container_id = coalesce(?8, container_id), lease_until = coalesce(?9, lease_until),
-            expiry = coalesce(?10, expiry), filling = coalesce(?11, filling)
+            expiry = coalesce(?10, expiry), filling = coalesce(?11, filling), boot_id = coalesce(?12, boot_id)
         WHERE pk = ?1";
     const RECOVERY: &str = "UPDATE session SET recovery_attempts = ?2, recovery_after = ?3 WHERE pk = ?1";
     write.connection.prepare_cached(SQL)?.execute(params![
@@ -308,6 +311,7 @@ fn store_head(write: &Write<'_>, head: &Head, batch: &Batch, cost_usd: f64) -> R
         batch.lease_until.map(Timestamp::as_microsecond),
         batch.expiry.as_ref().map(encode).transpose()?,
         batch.filling,
+        batch.boot_id,
     ])?;
     if let Some(recovery) = &batch.recovery {
         write.connection.prepare_cached(RECOVERY)?.execute(params![

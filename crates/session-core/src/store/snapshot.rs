@@ -121,6 +121,8 @@ fn settle(write: &mut Write<'_>, taken_at: Timestamp) -> Result<Prepared, Failur
         WHERE ended = 0 AND agent_process IS NOT NULL";
     const RECOVERY: &str = "UPDATE session SET recovery_attempts = ?1, recovery_after = NULL WHERE ended = 0";
     const COMMANDS: &str = "UPDATE command SET started = 1";
+    // Nothing that ran at the backup is taken for running still, so it may be any.
+    const BOOT: &str = "UPDATE session SET boot_id = NULL WHERE ended = 0";
     // Noted again where the workspace is really gone; one that was whole by the time of the restore is not emptied.
     const WHOLE: &str = "UPDATE session SET filling = 0 WHERE ended = 0";
     meta::set(write, RESTORED_FROM, Some(&taken_at.to_string()))?;
@@ -145,6 +147,7 @@ fn settle(write: &mut Write<'_>, taken_at: Timestamp) -> Result<Prepared, Failur
     write.connection.execute(RECOVERY, [NO_ATTEMPT_LEFT])?;
     write.connection.execute(COMMANDS, [])?;
     write.connection.execute(WHOLE, [])?;
+    write.connection.execute(BOOT, [])?;
     audit::append(
         write,
         &AuditEntry {

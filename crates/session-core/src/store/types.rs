@@ -32,6 +32,8 @@ pub struct SessionRecord {
     pub base_tree: Option<String>,
     /// The engine's own id of the container: what it is under whatever name.
     pub container_id: Option<String>,
+    /// The start of the container in which runs what is recorded here. In another one nothing of it does.
+    pub boot_id: Option<String>,
     /// How it is brought back after its container was lost.
     pub recovery: RecoveryRecord,
     /// Its workspace was lost and is being filled anew. Only the host says so: nothing inside has a part in it.
@@ -130,6 +132,8 @@ pub struct Batch {
     pub base_tree: Option<String>,
     /// The engine's own id of the container.
     pub container_id: Option<String>,
+    /// The start of the container that counts from now on.
+    pub boot_id: Option<String>,
     /// How the session is brought back.
     pub recovery: Option<RecoveryRecord>,
     /// Whether its workspace is being filled anew.

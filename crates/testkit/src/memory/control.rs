@@ -29,6 +29,16 @@ impl MemoryContainer {
         self.container.end(Some(137), true);
     }
 
+    /// Ended, and started again at once.
+    ///
+    /// # Panics
+    /// When the engine does not start it.
+    pub fn restart(&self) {
+        self.kill();
+        let started = self.engine.start_again(&self.name);
+        started.unwrap_or_else(|error| panic!("it does not start again: {error}"));
+    }
+
     /// Frozen.
     pub fn pause(&self) {
         self.container.set_paused(true);

@@ -233,7 +233,7 @@ impl Engine {
     }
 
     /// Starts a container again that has ended.
-    fn start_again(&self, name: &ContainerName) -> Result<()> {
+    pub(super) fn start_again(&self, name: &ContainerName) -> Result<()> {
         let operation = "start the container again";
         let Some(handle) = self.runtime.as_ref().map(Runtime::handle) else {
             return Err(unavailable(operation));

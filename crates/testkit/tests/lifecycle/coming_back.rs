@@ -98,13 +98,29 @@ async fn an_attempt_that_was_broken_off_does_not_count() {
     world.container(&session).kill();
     for attempt in 1..=5 {
         called(&world, Operation::Start, attempt).await;
-        soon("an answer", manager.pause(&session)).await.unwrap_err();
+        soon("an answer", manager.interrupt(&session)).await.unwrap_err();
     }
     called(&world, Operation::Start, 6).await;
     world.site.faulty.set_plan(FaultPlan::none());
-    soon("an answer", manager.pause(&session)).await.unwrap_err();
+    soon("an answer", manager.interrupt(&session)).await.unwrap_err();
     reaches(&manager, &session, StateName::Ready).await;
     assert_eq!(ask(&manager, &session, "Hello").await.text, "Hello");
+    world.finish(&manager).await;
+}
+
+#[tokio::test]
+async fn a_pause_that_is_refused_breaks_off_no_attempt() {
+    let world = World::new();
+    starts_hang(&world);
+    let manager = world.manager_of(options(&world)).await;
+    let session = create_that_comes_back(&manager).await;
+    world.container(&session).kill();
+    called(&world, Operation::Start, 1).await;
+    let refused = soon("an answer", manager.pause(&session)).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::StateConflict);
+    tokio::time::sleep(A_WHILE).await;
+    assert_eq!(calls(&world, Operation::Start), 1, "begun again");
+    soon("the end", manager.destroy(&session)).await.unwrap();
     world.finish(&manager).await;
 }
 

@@ -11,6 +11,8 @@ use session_core::lifetime::{ExpiryCause, Lifetime};
 use session_core::manager::ManagerOptions;
 use session_core::session::CreateSession;
 use session_core::state::{SessionState, StateName};
+use session_core::state_dir::StateDir;
+use session_core::store::{Batch, Store};
 use session_core::terminal::{OpenTerminal, TerminalProgram, TerminalSize};
 use session_core::turn::TurnStatus;
 use testkit::harness::ManagerProcess;
@@ -228,6 +230,58 @@ async fn a_lease_holds_for_as_long_as_somebody_renews_it() {
     assert_eq!(client.renew_lease(&without).await.unwrap().lease_until, None);
     let nobody = client.renew_lease(&SessionId::new()).await.unwrap_err();
     assert_eq!(nobody.kind(), ErrorKind::NotFound);
+    world.finish(&daemon).await;
+}
+
+#[tokio::test]
+async fn a_lease_is_renewed_although_turns_begin_and_end_meanwhile() {
+    let world = World::new();
+    let manager = world.manager().await;
+    let lease = Lifetime {
+        lease_ms: Some(3_600_000),
+        ..Lifetime::default()
+    };
+    let session = make(&manager, lease).await;
+    let dir = StateDir::open(&world.site.state_dir()).unwrap();
+    let other = Store::open(&dir).await.unwrap();
+    for state in [SessionState::Busy, SessionState::Ready]
+        .into_iter()
+        .cycle()
+        .take(100)
+    {
+        let batch = Batch {
+            state: Some(state),
+            ..Batch::default()
+        };
+        let (renewed, changed) = tokio::join!(manager.renew_lease(&session), other.commit(&session, batch));
+        changed.unwrap();
+        assert!(renewed.unwrap().lease_until.is_some());
+    }
+    world.finish(&manager).await;
+}
+
+#[tokio::test]
+async fn a_session_of_which_nothing_can_be_read_stops_nobody_else_s_time() {
+    let world = World::new();
+    let daemon = world.supervisor().await;
+    let unreadable = make(&daemon, idle()).await;
+    let other = make(&daemon, idle()).await;
+    daemon.kill().await;
+    let own = world
+        .site
+        .state_dir()
+        .join("sessions")
+        .join(unreadable.to_string());
+    let aside = world.site.state_dir().with_file_name("aside");
+    std::fs::rename(&own, &aside).unwrap();
+    std::fs::write(&own, "no directory").unwrap();
+    let daemon = world.supervisor().await;
+    expires(&daemon, &other, ExpiryCause::Idle).await;
+    let stays = recorded(&daemon, &unreadable).await;
+    assert!(!stays.is_final(), "{stays:?}");
+    std::fs::remove_file(&own).unwrap();
+    std::fs::rename(&aside, &own).unwrap();
+    expires(&daemon, &unreadable, ExpiryCause::Idle).await;
     world.finish(&daemon).await;
 }
 

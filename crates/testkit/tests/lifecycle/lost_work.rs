@@ -140,6 +140,44 @@ async fn a_lost_workspace_is_filled_again_whatever_else_is_left() {
 }
 
 #[tokio::test]
+async fn a_session_whose_project_has_moved_on_comes_back_without_the_work_that_does_not_fit() {
+    let project = Project::new();
+    let manager = project.world.manager().await;
+    let session = project.copy(&manager).await;
+    ask(&manager, &session, "Work.").await;
+    project.write(&session, "kept.txt", "original, and mine\n");
+    let kept = soon("a checkpoint", manager.checkpoint(&session)).await.unwrap();
+    let newest = kept
+        .or(manager.checkpoints(&session).await.unwrap().pop())
+        .unwrap();
+    lose(&project, &manager, &session, MemoryContainer::remove).await;
+    std::fs::write(project.path.join("kept.txt"), "another\n").unwrap();
+    soon("the resume", manager.resume(&session)).await.unwrap();
+    assert_eq!(project.read(&session, "kept.txt").as_deref(), Some("another\n"));
+    let events = stored(&manager, &session).await;
+    let recovered = events.iter().find_map(|event| match &event.kind {
+        EventKind::Recovered { checkpoint, .. } => Some(*checkpoint),
+        _ => None,
+    });
+    assert_eq!(recovered, Some(None));
+    let told: Vec<_> = events
+        .iter()
+        .filter_map(|event| match &event.kind {
+            EventKind::Problem { error } => Some(error.message.clone()),
+            _ => None,
+        })
+        .collect();
+    assert!(
+        matches!(&told[..], [one] if one.contains(&newest.id.to_string())),
+        "{told:?}"
+    );
+    let still = manager.checkpoints(&session).await.unwrap();
+    assert!(still.iter().any(|checkpoint| checkpoint.id == newest.id));
+    assert_eq!(ask(&manager, &session, "Go on.").await.text, "Go on.");
+    project.world.finish(&manager).await;
+}
+
+#[tokio::test]
 async fn a_project_that_was_swapped_for_a_link_is_not_followed() {
     let project = Project::new();
     let manager = project.world.manager().await;

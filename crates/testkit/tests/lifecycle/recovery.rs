@@ -395,6 +395,38 @@ async fn a_manager_that_starts_takes_up_every_session_and_running_prompts_go_on(
     world.finish(&manager).await;
 }
 
+#[tokio::test]
+async fn a_session_is_taken_up_without_the_engine_as_soon_as_it_dials() {
+    let world = World::new();
+    let manager = world.manager().await;
+    let session = create(&manager).await;
+    let gate = world.hold("Done.");
+    let turn = send(&manager, &session, "Work.").await;
+    world.asked(1).await;
+    manager.kill().await;
+    world.site.memory.set_dials(false);
+    world.site.memory.set_down(true);
+    let options = ManagerOptions {
+        socket_patience: Duration::from_secs(30),
+        ..world.site.options()
+    };
+    let manager = world.manager_of(options).await;
+    let dials = async {
+        // It is looked at several times meanwhile.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        world.site.memory.set_dials(true);
+    };
+    let adopting = manager.run(|manager| async move { manager.adopt().await });
+    let (adopted, ()) = soon("the adoption", async { tokio::join!(adopting, dials) }).await;
+    let adopted = adopted.unwrap();
+    assert_eq!((adopted.sessions, adopted.failed), (1, 0));
+    gate.open();
+    assert_eq!(outcome(&manager, &turn).await.text, "Done.");
+    world.site.memory.set_down(false);
+    assert_eq!(world.prompts(), ["Work."]);
+    world.finish(&manager).await;
+}
+
 /// How many are taken up at once.
 const MANY: usize = 200;
 

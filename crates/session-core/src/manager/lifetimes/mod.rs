@@ -41,16 +41,29 @@ const LOOK_LEAST: Duration = Duration::from_millis(50);
 const STORE_EVERY: Duration = Duration::from_secs(10);
 /// Before the end of a session is tried again that failed.
 const RETRY: Duration = Duration::from_secs(5);
+/// So often a lease is renewed of a session whose state changes meanwhile.
+const RENEWALS: u32 = 8;
 /// How many sessions are ended at once.
 const AT_ONCE: usize = 8;
 
 impl SessionManager {
     pub(super) async fn renew(&self, session: &SessionId) -> Result<SessionInfo> {
         const OPERATION: &str = "renew the lease";
-        let record = self.record(session, OPERATION).await?;
+        for _ in 1..RENEWALS {
+            match self.try_renew(session, OPERATION).await {
+                // A turn began or ended in between.
+                Err(error) if error.kind() == ErrorKind::StateConflict => {}
+                renewed => return renewed,
+            }
+        }
+        self.try_renew(session, OPERATION).await
+    }
+
+    async fn try_renew(&self, session: &SessionId, operation: &'static str) -> Result<SessionInfo> {
+        let record = self.record(session, operation).await?;
         if record.info.state.has_ended() || matches!(record.info.state, SessionState::Destroying) {
             return Err(
-                Error::new(ErrorKind::StateConflict, OPERATION, "the session has ended")
+                Error::new(ErrorKind::StateConflict, operation, "the session has ended")
                     .with_context("session", session)
                     .with_hint("create a new one"),
             );
@@ -64,7 +77,7 @@ impl SessionManager {
             ..Batch::default()
         };
         self.inner.foundation.store.commit(session, batch).await?;
-        Ok(self.record(session, OPERATION).await?.info)
+        Ok(self.record(session, operation).await?.info)
     }
 
     /// Whether a session lives here that ends by itself: a process that leaves would not be there to end it.
@@ -139,7 +152,14 @@ impl Keeper {
                     kept.tally.pass(elapsed);
                     kept
                 }
-                None => self.first_seen(info).await?,
+                None => match self.first_seen(info).await {
+                    Ok(kept) => kept,
+                    // The others' time goes on.
+                    Err(error) => {
+                        tracing::warn!(session = %info.id, %error, "the session's time could not be kept");
+                        continue;
+                    }
+                },
             };
             next = next.min(self.judge(info, &mut kept, now).await);
             seen.insert(info.id, kept);

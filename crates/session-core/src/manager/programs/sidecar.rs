@@ -16,6 +16,7 @@ use crate::gateway::SidecarSpec;
 use crate::id::SessionId;
 use crate::lifetime::Lifetime;
 use crate::policy;
+use crate::policy::mounts::JudgedDir;
 use crate::session::{CreateSession, SIDECAR_LABEL, SessionFilter, SessionInfo};
 use crate::state::SessionState;
 use crate::state_dir::SidecarLock;
@@ -57,7 +58,7 @@ impl SessionManager {
         };
         policy::limits::validate_create(&request)?;
         let place = self.sidecar_place()?;
-        let (mut record, _) = self.prepare_record(request, None).await?;
+        let (mut record, judged) = self.prepare_record(request, None).await?;
         record
             .info
             .labels
@@ -78,7 +79,10 @@ impl SessionManager {
             })
         });
         let made = match lock {
-            Ok(lock) => self.launch_sidecar(&record).await.map(|()| lock),
+            Ok(lock) => self
+                .launch_sidecar(&record, judged.into_places())
+                .await
+                .map(|()| lock),
             Err(error) => Err(error),
         };
         match made {
@@ -110,12 +114,13 @@ impl SessionManager {
         })
     }
 
-    async fn launch_sidecar(&self, record: &SessionRecord) -> Result<()> {
+    async fn launch_sidecar(&self, record: &SessionRecord, places: Vec<JudgedDir>) -> Result<()> {
         let plan = LaunchPlan {
             info: record.info.clone(),
             warm_agent: false,
             account: None,
             restore: None,
+            places,
         };
         let driver = self.driver(record);
         driver.ask(|answer| Request::Create(Box::new(plan), answer)).await

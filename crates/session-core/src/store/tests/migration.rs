@@ -80,7 +80,7 @@ async fn everything_in_a_store_of_any_older_version_comes_forward() {
         assert_eq!((record.info.last_event, record.info.turns), (2, 2));
         assert_eq!(record.agent.conversation.as_deref(), Some("talk"));
         assert_eq!(record.base_tree.as_deref(), Some("tree"));
-        assert_eq!(record.container_id, None);
+        assert_eq!((record.container_id, record.boot_id), (None, None));
         assert_eq!(record.recovery, RecoveryRecord::default());
         assert_eq!((record.timers, record.filling), (None, false));
         assert_eq!((record.expiry, record.info.lease_until), (None, None));
@@ -124,6 +124,7 @@ async fn what_is_new_works(store: &Store, session: &SessionId) {
     };
     let batch = Batch {
         container_id: Some("engine-id".to_owned()),
+        boot_id: Some("boot".to_owned()),
         recovery: Some(recovery),
         filling: Some(true),
         lease_until: Some(until),
@@ -143,6 +144,7 @@ async fn what_is_new_works(store: &Store, session: &SessionId) {
     store.commit(session, say(["more"])).await.unwrap();
     let record = store.session(session).await.unwrap().unwrap();
     assert_eq!(record.container_id.as_deref(), Some("engine-id"));
+    assert_eq!(record.boot_id.as_deref(), Some("boot"));
     assert_eq!(
         (record.recovery, record.timers, record.expiry),
         (recovery, Some(timers), Some(crate::lifetime::ExpiryCause::Idle))

@@ -84,6 +84,7 @@ pub(crate) fn record() -> SessionRecord {
         agent: AgentRecord::default(),
         base_tree: None,
         container_id: None,
+        boot_id: None,
         recovery: RecoveryRecord::default(),
         filling: false,
         timers: None,
