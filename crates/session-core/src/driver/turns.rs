@@ -27,7 +27,7 @@ pub(super) struct ActiveTurn {
 }
 
 impl ActiveTurn {
-    fn new(turn: &TurnInfo, watch: Watch) -> Self {
+    pub(super) fn new(turn: &TurnInfo, watch: Watch) -> Self {
         Self {
             id: turn.id,
             started: Instant::now(),
@@ -201,14 +201,6 @@ impl Driver {
         }
     }
 
-    /// Goes on with the turn that runs, if one does; this process owns the agent.
-    pub(super) async fn take_running_turn(&mut self) -> Result<bool> {
-        match self.foundation.store.running_turn(&self.id).await? {
-            Some(turn) => self.go_on(turn).await.map(|()| true),
-            None => Ok(false),
-        }
-    }
-
     async fn start_turn(&mut self, turn: TurnInfo) -> Result<()> {
         self.settle_checkpoints().await;
         self.ensure_base_tree().await;
@@ -249,38 +241,6 @@ impl Driver {
     async fn waits(&self, turn: &TurnInfo) -> Result<bool> {
         let turn = self.foundation.store.turn(&self.id, &turn.id).await?;
         Ok(turn.is_some_and(|turn| turn.status == TurnStatus::Queued))
-    }
-
-    /// A turn that was running when its owner died. What was written last, its prompt or an interrupt, is written again:
-    /// the key makes sure that the agent reads it once.
-    async fn go_on(&mut self, turn: TurnInfo) -> Result<()> {
-        fail::fail_point!("driver.turn.recalled", |_| crate::fault::store(
-            "go on with the turn"
-        ));
-        let watch = Watch::taken_over(&turn.id, &self.events_of(&turn).await);
-        let Some(agent) = &mut self.agent else {
-            return Ok(());
-        };
-        if agent.fresh {
-            // What it had done is unknown, so it is not run again: some of its tool calls may have happened.
-            let message = "the agent's process is gone, and with it the turn that was running in it";
-            let failure = failure(
-                TurnFailureCause::OwnerLost,
-                ErrorKind::AgentFailed,
-                message.to_owned(),
-            )
-            .hint("see what it did in the log and the diff; the next prompt goes on with the conversation");
-            let outcome = ended(TurnStatus::Failed, Some(failure));
-            return self.finish_turn_of(turn.id, outcome, Batch::default()).await;
-        }
-        agent.turn = Some(ActiveTurn::new(&turn, watch));
-        if agent.record.stdin_key % 2 == 0 {
-            agent.write(self.foundation.agent.prompt(&turn.id, &turn.prompt));
-        } else {
-            self.repeat_interrupt();
-        }
-        self.repeat_restart();
-        Ok(())
     }
 
     /// Ends the active turn with the agent's result, in the transaction that settles the output that said so.

@@ -367,3 +367,28 @@ async fn a_session_destroyed_by_another_manager_is_gone_for_both() {
     soon("a second end", owner.destroy(&session)).await.unwrap();
     world.finish(&owner).await;
 }
+
+#[tokio::test]
+async fn the_result_of_a_turn_that_cannot_be_recalled_at_once_is_not_lost() {
+    if !fail::has_failpoints() {
+        return;
+    }
+    let world = World::new();
+    let first = world.manager().await;
+    let session = create(&first).await;
+    let gate = world.hold("Done.");
+    let turn = send(&first, &session, "Work.").await;
+    world.asked(1).await;
+    first.kill().await;
+    gate.open();
+    soon("the agent's result", world.site.memory.agents().wait_for_ends(1)).await;
+    // Turns of other tests that this hits are as well off.
+    fail::cfg("driver.turn.recalled", "3*return->off").unwrap();
+    let second = world.supervisor().await;
+    assert_eq!(outcome(&second, &turn).await.text, "Done.");
+    let events = history(&second, &session).await;
+    assert_eq!(said(&events, "Done."), 1);
+    assert_eq!(world.prompts(), ["Work."]);
+    fail::remove("driver.turn.recalled");
+    world.finish(&second).await;
+}
