@@ -128,7 +128,8 @@ impl Driver {
 
     async fn expect_running(&self) -> Result<()> {
         let status = self.foundation.runtime.inspect(&self.container).await?;
-        if matches!(status.state, ContainerState::Running | ContainerState::Created) {
+        // One that somebody froze is not lost: it dials when it goes on.
+        if !matches!(status.state, ContainerState::Exited | ContainerState::Absent) {
             return Ok(());
         }
         let said = self

@@ -363,6 +363,12 @@ impl Driver {
             Ok(None) => (false, store.next_queued_turn(&self.id).await),
             running => (true, running),
         };
+        if self.is_frozen().await {
+            // Whoever froze it lets it go on, and the turn with it.
+            self.retry.wait();
+            self.wants_work = true;
+            return;
+        }
         if turn.is_err() || self.retry.may_pass(error, running) {
             self.retry.pause();
             self.wants_work = true;
