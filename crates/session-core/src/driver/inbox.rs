@@ -80,7 +80,7 @@ impl Request {
                 | Self::InterruptTurn(..)
                 | Self::Pause(_)
                 | Self::Destroy(_)
-                | Self::Expire(ExpiryCause::MaximumLife | ExpiryCause::LeaseLapsed, _)
+                | Self::Expire(ExpiryCause::MaximumLife | ExpiryCause::LeaseLapsed, ..)
         )
     }
 
@@ -92,7 +92,7 @@ impl Request {
                 | Self::Pause(_)
                 | Self::Resume(_)
                 | Self::Destroy(_)
-                | Self::Expire(ExpiryCause::MaximumLife | ExpiryCause::LeaseLapsed, _)
+                | Self::Expire(ExpiryCause::MaximumLife | ExpiryCause::LeaseLapsed, ..)
                 | Self::Container(_)
                 | Self::Look
         )

@@ -47,6 +47,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use bytes::Bytes;
+use jiff::Timestamp;
 use session_link::{Link, Process};
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
@@ -151,8 +152,8 @@ pub(crate) enum Request {
     Pause(Answer<()>),
     Resume(Answer<()>),
     Destroy(Answer<()>),
-    /// It has outlived what it was given; answers whether it ended.
-    Expire(ExpiryCause, Answer<bool>),
+    /// It has outlived what it was given, as judged by this lease; answers whether it ended.
+    Expire(ExpiryCause, Option<Timestamp>, Answer<bool>),
     /// The engine reported a fact.
     Container(ContainerEventKind),
     /// What is recorded and what the engine says do not agree.
@@ -369,8 +370,8 @@ impl Driver {
                 self.ended = outcome.is_ok();
                 let _ = answer.send(outcome);
             }
-            Request::Expire(cause, answer) => {
-                let outcome = self.expire(cause).await;
+            Request::Expire(cause, lease, answer) => {
+                let outcome = self.expire(cause, lease).await;
                 self.ended = matches!(outcome, Ok(true));
                 let _ = answer.send(outcome);
             }

@@ -189,7 +189,7 @@ impl Keeper {
         let verdict = kept.tally.judge(&info.lifetime);
         match verdict {
             Verdict::Ends(cause) if kept.ending.is_none() && kept.again.is_none_or(|again| again <= now) => {
-                kept.ending = Some(self.end(info.id, cause));
+                kept.ending = Some(self.end(info, cause));
                 LOOK_LEAST
             }
             Verdict::Ends(_) => LOOK_LEAST * 4,
@@ -217,12 +217,14 @@ impl Keeper {
         }
     }
 
-    fn end(&self, session: SessionId, cause: ExpiryCause) -> tokio::task::JoinHandle<Result<Expiry>> {
+    fn end(&self, info: &SessionInfo, cause: ExpiryCause) -> tokio::task::JoinHandle<Result<Expiry>> {
         let (manager, places) = (self.manager.clone(), self.places.clone());
+        // A renewal that is acknowledged from here on has the session stay.
+        let (session, lease) = (info.id, info.lease_until);
         // Seen to its end by the manager's shutdown; what is cut off says `Destroying`, and is gone on with.
         self.manager.inner.errands.spawn(async move {
             let _place = places.acquire_owned().await;
-            manager.expire(&session, cause).await
+            manager.expire(&session, cause, lease).await
         })
     }
 
