@@ -11,6 +11,8 @@ use session_core::lifetime::{ExpiryCause, Lifetime};
 use session_core::manager::ManagerOptions;
 use session_core::session::CreateSession;
 use session_core::state::{SessionState, StateName};
+use session_core::state_dir::StateDir;
+use session_core::store::Store;
 use session_core::terminal::{OpenTerminal, TerminalProgram, TerminalSize};
 use session_core::turn::TurnStatus;
 use testkit::faults::{Fault, FaultPlan, Operation};
@@ -348,4 +350,21 @@ async fn a_renewal_saves_a_session_whose_end_was_begun_and_is_not_final() {
     lives(&daemon, &session).await;
     expires(&daemon, &session, ExpiryCause::LeaseLapsed).await;
     world.finish(&daemon).await;
+}
+
+#[tokio::test]
+async fn time_is_counted_from_the_admission_on_before_anybody_looks() {
+    let world = World::new();
+    let manager = world.manager().await;
+    let timed = make(&manager, idle()).await;
+    let free = make(&manager, Lifetime::default()).await;
+    let store = Store::open(&StateDir::open(&world.site.state_dir()).unwrap())
+        .await
+        .unwrap();
+    for (session, counted) in [(&timed, true), (&free, false)] {
+        let record = store.session(session).await.unwrap().unwrap();
+        assert_eq!(record.timers.is_some(), counted, "{:?}", record.timers);
+    }
+    store.close().await;
+    world.finish(&manager).await;
 }
