@@ -298,18 +298,10 @@ impl Driver {
         }
     }
 
-    /// Whether there may be a turn to be taken, and nothing speaks against looking now.
-    fn has_time_for_work(&self) -> bool {
-        self.wants_work && self.active_turn().is_none() && self.retry.is_due()
-    }
-
     async fn handle(&mut self, request: Request, inbox: &mut Inbox) {
         let _at_work = self.foundation.work.token();
         match request {
-            Request::Create(plan, answer) => {
-                let outcome = self.create(*plan).await;
-                let _ = answer.send(outcome);
-            }
+            Request::Create(plan, answer) => drop(answer.send(self.create(*plan, inbox).await)),
             Request::Link(answer) => tokio::select! {
                 biased;
                 // A link that is broken off in the making leaves nothing behind; it is made again afterwards.
@@ -358,8 +350,17 @@ impl Driver {
                 urgent = inbox.urgent() => inbox.put_back(Request::Restore(checkpoint, answer), urgent),
                 outcome = self.restore(&checkpoint) => drop(answer.send(outcome)),
             },
-            Request::OpenInterface(plan, answer) => drop(answer.send(self.open_interface(*plan).await)),
-            Request::Interface => self.interface_heard_of().await,
+            Request::OpenInterface(plan, answer) => tokio::select! {
+                biased;
+                // One that was started by then is found under its id afterwards.
+                urgent = inbox.urgent() => inbox.put_back(Request::OpenInterface(plan, answer), urgent),
+                outcome = self.open_interface(&plan) => drop(answer.send(outcome)),
+            },
+            Request::Interface => tokio::select! {
+                biased;
+                urgent = inbox.urgent() => inbox.put_back(Request::Interface, urgent),
+                () = self.interface_heard_of() => {}
+            },
             Request::Pause(answer) => {
                 let outcome = self.pause().await;
                 let _ = answer.send(outcome);
@@ -377,10 +378,12 @@ impl Driver {
             }
             Request::Container(event) => self.container_event(event).await,
             Request::Look => self.look().await,
-            Request::Adopt(record, answer) => {
-                let outcome = self.adopt(&record).await;
-                let _ = answer.send(outcome);
-            }
+            Request::Adopt(record, answer) => tokio::select! {
+                biased;
+                // As a kill would: nothing of it is begun that is not found again.
+                urgent = inbox.urgent() => inbox.put_back(Request::Adopt(record, answer), urgent),
+                outcome = self.adopt(&record) => drop(answer.send(outcome)),
+            },
             Request::Refresh(answer) => {
                 let outcome = self.refresh().await;
                 let _ = answer.send(outcome);

@@ -151,6 +151,11 @@ impl Driver {
         self.looked_at = latest;
     }
 
+    /// Whether there may be a turn to be taken, and nothing speaks against looking now.
+    pub(super) fn has_time_for_work(&self) -> bool {
+        self.wants_work && self.active_turn().is_none() && self.retry.is_due()
+    }
+
     /// Takes up turns that wait in the store, or one that runs and has no owner any more.
     pub(super) async fn take_work(&mut self) {
         self.wants_work = false;
