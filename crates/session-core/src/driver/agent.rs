@@ -57,17 +57,16 @@ impl Driver {
             record,
             attached,
         } = taken;
-        let fresh = attached.is_none();
         let (process, agent) = match attached {
             Some(attached) => attached,
             None => {
-                // Before another one is recorded: whoever finds that running would give it the turn's prompt again.
-                self.end_turn_of_gone_agent().await?;
+                // Before there is another one: whoever finds that takes it for the one that has the turn.
+                self.end_turn_of_lost_agent().await?;
                 self.start_agent(&link, &record, tools).await?
             }
         };
         fail::fail_point!("driver.agent.owned", |_| crate::fault::link("take the agent"));
-        self.agent = Some(OwnedAgent::new(lock, link, process, agent, fresh));
+        self.own(OwnedAgent::new(lock, link, process, agent)).await?;
         Ok(true)
     }
 
@@ -110,7 +109,7 @@ impl Driver {
         forgotten.map_err(|error| from_link(operation, error))?;
         let record = self.record().await?;
         let (process, record) = self.start_agent(&agent.link, &record, tools).await?;
-        self.agent = Some(OwnedAgent::new(agent.lock, agent.link, process, record, true));
+        self.agent = Some(OwnedAgent::new(agent.lock, agent.link, process, record));
         Ok(())
     }
 
@@ -328,7 +327,7 @@ impl Driver {
         // Should it fail, the turn is found running without an agent, and ends.
         self.wants_work = started.is_err();
         let (process, record) = started?;
-        let mut anew = OwnedAgent::new(agent.lock, agent.link, process, record, true);
+        let mut anew = OwnedAgent::new(agent.lock, agent.link, process, record);
         anew.record.stdin_key = anew.next_key(false);
         let batch = Batch {
             agent: Some(anew.record.clone()),

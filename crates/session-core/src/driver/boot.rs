@@ -8,12 +8,10 @@
 use session_link::Link;
 
 use super::Driver;
-use super::turns::{ended, failure};
 use crate::error::{Error, ErrorKind, Result};
 use crate::link_error::from_link;
 use crate::state::{InterruptCause, SessionState};
 use crate::store::{Batch, SessionRecord};
-use crate::turn::{TurnFailureCause, TurnStatus};
 
 const OPERATION: &str = "reach the session";
 
@@ -48,23 +46,6 @@ impl Driver {
             .with_context("session", self.id)
             .with_retryable(true)
             .with_hint("resume it, unless it comes back by itself"))
-    }
-
-    /// A turn whose agent's process is gone. What it had done is unknown, so it is not run again: some of its tool calls may
-    /// have happened.
-    pub(super) async fn end_turn_of_gone_agent(&mut self) -> Result<()> {
-        let Some(turn) = self.foundation.store.running_turn(&self.id).await? else {
-            return Ok(());
-        };
-        let message = "the agent's process is gone, and with it the turn that was running in it";
-        let failure = failure(
-            TurnFailureCause::OwnerLost,
-            ErrorKind::AgentFailed,
-            message.to_owned(),
-        )
-        .hint("see what it did in the log and the diff; the next prompt goes on with the conversation");
-        let outcome = ended(TurnStatus::Failed, Some(failure));
-        self.finish_turn_of(turn.id, outcome, Batch::default()).await
     }
 
     /// A session that an older version made, or a backup brought.

@@ -137,7 +137,8 @@ impl Driver {
             Err(error) if engine_is_away(&error) => return Ok(()),
             looked => looked?,
         };
-        if matches!(status.state, ContainerState::Running | ContainerState::Created) {
+        // One that somebody froze is not lost: it dials when it goes on.
+        if !matches!(status.state, ContainerState::Exited | ContainerState::Absent) {
             return Ok(());
         }
         let said = self

@@ -166,7 +166,10 @@ impl Driver {
                 self.transition(Transition::Paused).await.map(drop)
             }
             (ContainerState::Running, SessionState::Paused) => {
-                self.transition(Transition::Resumed).await.map(drop)
+                self.transition(Transition::Resumed).await?;
+                // A turn may have waited since before.
+                self.wants_work = true;
+                Ok(())
             }
             _ => Ok(()),
         }

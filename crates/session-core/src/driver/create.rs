@@ -23,6 +23,7 @@ use crate::store::{Batch, SessionRecord};
 use crate::transfer::{PackOptions, pack_judged};
 
 use super::Driver;
+use super::inbox::Inbox;
 use futures::StreamExt;
 use session_link::{CopyInOptions, LinkListener};
 use tokio::sync::mpsc;
@@ -50,11 +51,25 @@ impl Progress for ProgressQueue {
 }
 
 impl Driver {
-    pub(super) async fn create(&mut self, plan: LaunchPlan) -> Result<()> {
+    pub(super) async fn create(&mut self, plan: LaunchPlan, inbox: &mut Inbox) -> Result<()> {
         let lock = self.right_to_create().await.inspect_err(|_| self.ended = true)?;
         fail::fail_point!("driver.create.locked");
         self.account = plan.account.clone();
-        let outcome = match self.launch(&plan).await {
+        // Somebody ends it before it is ready, and goes on doing so when what there is of it is removed.
+        let mut is_destroyed = false;
+        let filled = match self.launch(&plan).await {
+            Ok(record) => tokio::select! {
+                biased;
+                // What a container that somebody froze does not take would be waited for without an end.
+                () = inbox.end_asked() => {
+                    is_destroyed = true;
+                    Err(destroyed_meanwhile())
+                }
+                filled = self.fill(&record, plan.restore.as_ref()) => filled,
+            },
+            Err(error) => Err(error),
+        };
+        let outcome = match filled {
             Ok(()) => {
                 let batch = Batch {
                     container_id: self.launched.take().map(String::from),
@@ -81,7 +96,7 @@ impl Driver {
             Err(error) => {
                 self.clean_up_failed(&error).await;
                 drop(lock);
-                self.ended = true;
+                self.ended = !is_destroyed;
                 Err(error.with_context("session", self.id))
             }
         }
@@ -104,7 +119,8 @@ impl Driver {
         }
     }
 
-    async fn launch(&mut self, plan: &LaunchPlan) -> Result<()> {
+    /// Its container runs, and the link to it is up.
+    async fn launch(&mut self, plan: &LaunchPlan) -> Result<SessionRecord> {
         let info = &plan.info;
         // Whatever the gateway cannot do for it is said before anything is made.
         let record = self.record().await?;
@@ -130,16 +146,21 @@ impl Driver {
             "create the session"
         ));
         self.launched = Some(launched);
-        self.put_certificates(info).await?;
+        Ok(record)
+    }
+
+    /// What it is to have inside.
+    async fn fill(&mut self, record: &SessionRecord, restore: Option<&Checkpoint>) -> Result<()> {
+        self.put_certificates(&record.info).await?;
         fail::fail_point!("driver.workspace.before", |_| crate::fault::link(
             "create the session"
         ));
-        self.fill_workspace(&record).await?;
+        self.fill_workspace(record).await?;
         fail::fail_point!("driver.workspace.filled", |_| crate::fault::link(
             "create the session"
         ));
-        self.base_of_filled_workspace(&info.workspace).await;
-        match &plan.restore {
+        self.base_of_filled_workspace(&record.info.workspace).await;
+        match restore {
             Some(checkpoint) => self.restore_into_new(checkpoint).await,
             None => Ok(()),
         }
@@ -306,6 +327,11 @@ impl Driver {
             tracing::warn!(session = %self.id, error = %left, "the session's directory was not removed");
         }
     }
+}
+
+fn destroyed_meanwhile() -> Error {
+    let message = "somebody destroyed it before it was ready";
+    Error::new(ErrorKind::Cancelled, "create the session", message).with_hint("create a new one")
 }
 
 /// Streams an archive to `dest` inside.

@@ -2,6 +2,8 @@
 //!
 //! The record says `Destroying` before anything is removed: whoever finds it later, this process or another, goes on.
 
+use jiff::Timestamp;
+
 use crate::error::{ErrorKind, Result};
 use crate::event::EventKind;
 use crate::lifetime::ExpiryCause;
@@ -24,14 +26,14 @@ impl Driver {
         self.take_down().await
     }
 
-    /// Ends the session by itself. Answers whether it did: not one that is being made, and not for idleness when a turn
-    /// waits or runs.
-    pub(super) async fn expire(&mut self, cause: ExpiryCause) -> Result<bool> {
+    /// Ends the session by itself. Answers whether it did: not one that is being made, not for idleness when a turn waits or
+    /// runs, and not for its lease when that is not the one by which it was judged any more.
+    pub(super) async fn expire(&mut self, cause: ExpiryCause, lease: Option<Timestamp>) -> Result<bool> {
         let record = self.record().await?;
         if matches!(record.info.state, SessionState::Creating) || record.info.state.has_ended() {
             return Ok(false);
         }
-        let ended = self.end_expired(&record, cause).await;
+        let ended = self.end_expired(&record, cause, lease).await;
         if !matches!(ended, Ok(true)) {
             self.stays_after_all().await;
             return ended;
@@ -40,8 +42,13 @@ impl Driver {
         Ok(true)
     }
 
-    /// From here on its end is certain, unless it works after all.
-    async fn end_expired(&mut self, record: &SessionRecord, cause: ExpiryCause) -> Result<bool> {
+    /// From here on its end is certain, unless it works or its lease was renewed after all.
+    async fn end_expired(
+        &mut self,
+        record: &SessionRecord,
+        cause: ExpiryCause,
+        lease: Option<Timestamp>,
+    ) -> Result<bool> {
         self.expect_last_work().await?;
         let state = record.info.state.after(Transition::DestroyAsked)?;
         // One transaction tells why, makes the end certain, and sees every prompt that was accepted before it.
@@ -51,11 +58,12 @@ impl Driver {
             expiry: Some(cause),
             expect_state: Some(record.info.state.name()),
             expect_no_turns: cause == ExpiryCause::Idle,
+            expect_lease_until: lease.filter(|_| cause == ExpiryCause::LeaseLapsed),
             ..Batch::default()
         };
         match self.foundation.store.commit(&self.id, batch).await {
             Ok(_) => {}
-            // It works, or another process was faster: looked at again, from there.
+            // It works, it was renewed, or another process was faster: looked at again, from there.
             Err(error) if error.kind() == ErrorKind::StateConflict => return Ok(false),
             Err(error) => return Err(error),
         }

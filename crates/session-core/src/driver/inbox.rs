@@ -36,7 +36,7 @@ impl Inbox {
     /// The next request that cannot wait; others keep their places. Cancel-safe: a request that was taken out is put
     /// aside before anything else is waited for.
     pub(super) async fn urgent(&mut self) -> Request {
-        while self.waiting.len() < QUEUE {
+        while self.has_room() {
             match self.requests.recv().await {
                 Some(request) if request.is_urgent() => return request,
                 Some(request) => self.waiting.push_back(request),
@@ -49,7 +49,7 @@ impl Inbox {
     /// The next request that would wait for a session to come back in vain. Cancel-safe, as above. Whatever else only has the
     /// container looked at has it looked at once.
     pub(super) async fn cannot_wait_for_comeback(&mut self) -> Request {
-        while self.waiting.len() < QUEUE {
+        while self.has_room() {
             match self.requests.recv().await {
                 Some(request) if request.cannot_wait_for_comeback() => return request,
                 Some(Request::Look | Request::Container(_)) => {
@@ -62,6 +62,30 @@ impl Inbox {
             }
         }
         std::future::pending().await
+    }
+
+    /// Waits until somebody wants the end of the session, which is the next request then. Cancel-safe, as above.
+    pub(super) async fn end_asked(&mut self) {
+        while self.has_room() {
+            match self.requests.recv().await {
+                Some(request @ Request::Destroy(_)) => {
+                    self.waiting.push_front(request);
+                    return;
+                }
+                Some(request) => self.waiting.push_back(request),
+                None => break,
+            }
+        }
+        std::future::pending().await
+    }
+
+    /// Whether another request can be put aside. Those who look again and again, and do not wait for the answer, take nobody's
+    /// place.
+    fn has_room(&mut self) -> bool {
+        if self.waiting.len() >= QUEUE {
+            self.waiting.retain(|request| !request.is_pointless());
+        }
+        self.waiting.len() < QUEUE
     }
 
     /// Puts a request back that was broken off for another one, behind that one.
@@ -80,8 +104,13 @@ impl Request {
                 | Self::InterruptTurn(..)
                 | Self::Pause(_)
                 | Self::Destroy(_)
-                | Self::Expire(ExpiryCause::MaximumLife | ExpiryCause::LeaseLapsed, _)
+                | Self::Expire(ExpiryCause::MaximumLife | ExpiryCause::LeaseLapsed, ..)
         )
+    }
+
+    /// Whether it only tells what nobody waits for any more.
+    fn is_pointless(&self) -> bool {
+        matches!(self, Self::Refresh(answer) if answer.is_closed())
     }
 
     fn is_urgent(&self) -> bool {
@@ -92,7 +121,7 @@ impl Request {
                 | Self::Pause(_)
                 | Self::Resume(_)
                 | Self::Destroy(_)
-                | Self::Expire(ExpiryCause::MaximumLife | ExpiryCause::LeaseLapsed, _)
+                | Self::Expire(ExpiryCause::MaximumLife | ExpiryCause::LeaseLapsed, ..)
                 | Self::Container(_)
                 | Self::Look
         )

@@ -32,6 +32,8 @@ const PREFIX: &str = "terminal-";
 const MAX_NOTE: usize = 16 << 10;
 /// How long reading it may take.
 const NOTE_PATIENCE: Duration = Duration::from_secs(10);
+/// The same as seen from outside, where nobody stands still.
+const READ_PATIENCE: Duration = Duration::from_secs(20);
 
 /// What is asked for.
 pub(crate) struct InterfacePlan {
@@ -66,7 +68,8 @@ fn busy(message: &'static str) -> Error {
 
 impl Driver {
     /// Lets go of the agent's process and starts its interface in the same conversation.
-    pub(super) async fn open_interface(&mut self, plan: InterfacePlan) -> Result<(Link, Process)> {
+    /// It may be broken off anywhere and called again.
+    pub(super) async fn open_interface(&mut self, plan: &InterfacePlan) -> Result<(Link, Process)> {
         self.record().await?.info.state.permits(Operation::Command)?;
         let store = self.foundation.store.clone();
         let turn = store.running_turn(&self.id).await?.is_some();
@@ -90,13 +93,19 @@ impl Driver {
         self.open_doors(&link, &record).await?;
         if let Some(id) = recorded(&record.agent) {
             if runs(&link, &id).await? {
+                // Started before this was broken off, or somebody else's.
+                let process = if id == plan.id {
+                    Some(attach(&link, &id).await?)
+                } else {
+                    None
+                };
                 self.interface = Some(OpenInterface { _lock: lock, id });
-                return Err(open());
+                return process.map(|process| (link, process)).ok_or_else(open);
             }
             self.settle_interface(&link, id).await?;
             record = self.record().await?;
         }
-        let process = self.start_interface(&link, &record, &plan).await?;
+        let process = self.start_interface(&link, &record, plan).await?;
         self.interface = Some(OpenInterface {
             _lock: lock,
             id: plan.id,
@@ -266,6 +275,11 @@ fn link_id(id: &TerminalId) -> Result<ProcessId> {
     process_id(&id.to_string())
 }
 
+async fn attach(link: &Link, id: &TerminalId) -> Result<Process> {
+    let attached = link.attach(&link_id(id)?, 0).await;
+    attached.map_err(|error| from_link(OPERATION, error))
+}
+
 async fn runs(link: &Link, id: &TerminalId) -> Result<bool> {
     let id = link_id(id)?;
     let all = link
@@ -277,9 +291,20 @@ async fn runs(link: &Link, id: &TerminalId) -> Result<bool> {
         .any(|process| process.id == id && process.state == ProcessState::Running))
 }
 
-/// What a small program says, if it succeeds.
+/// What a small program says, if it succeeds. In a container that somebody froze not even its time limit passes.
 async fn read(link: &Link, argv: &[&str]) -> Result<Option<Vec<u8>>> {
     let operation = "read what the agent's own interface left";
+    let read = tokio::time::timeout(READ_PATIENCE, read_in_time(operation, link, argv)).await;
+    read.unwrap_or_else(|_late| {
+        Err(Error::new(
+            ErrorKind::LinkLost,
+            operation,
+            "the session does not answer",
+        ))
+    })
+}
+
+async fn read_in_time(operation: &'static str, link: &Link, argv: &[&str]) -> Result<Option<Vec<u8>>> {
     let id = process_id(&format!("note-{:016x}", rand::random::<u64>()))?;
     let mut spec = SpawnSpec::new(id.clone(), argv);
     spec.env = vec![("PATH".to_owned(), "/usr/local/bin:/usr/bin:/bin".to_owned())];

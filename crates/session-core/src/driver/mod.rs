@@ -48,6 +48,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use bytes::Bytes;
+use jiff::Timestamp;
 use session_link::{Link, Process};
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
@@ -152,8 +153,8 @@ pub(crate) enum Request {
     Pause(Answer<()>),
     Resume(Answer<()>),
     Destroy(Answer<()>),
-    /// It has outlived what it was given; answers whether it ended.
-    Expire(ExpiryCause, Answer<bool>),
+    /// It has outlived what it was given, as judged by this lease; answers whether it ended.
+    Expire(ExpiryCause, Option<Timestamp>, Answer<bool>),
     /// The engine reported a fact.
     Container(ContainerEventKind),
     /// What is recorded and what the engine says do not agree.
@@ -298,18 +299,10 @@ impl Driver {
         }
     }
 
-    /// Whether there may be a turn to be taken, and nothing speaks against looking now.
-    fn has_time_for_work(&self) -> bool {
-        self.wants_work && self.active_turn().is_none() && self.retry.is_due()
-    }
-
     async fn handle(&mut self, request: Request, inbox: &mut Inbox) {
         let _at_work = self.foundation.work.token();
         match request {
-            Request::Create(plan, answer) => {
-                let outcome = self.create(*plan).await;
-                let _ = answer.send(outcome);
-            }
+            Request::Create(plan, answer) => drop(answer.send(self.create(*plan, inbox).await)),
             Request::Link(answer) => tokio::select! {
                 biased;
                 // A link that is broken off in the making leaves nothing behind; it is made again afterwards.
@@ -358,8 +351,17 @@ impl Driver {
                 urgent = inbox.urgent() => inbox.put_back(Request::Restore(checkpoint, answer), urgent),
                 outcome = self.restore(&checkpoint) => drop(answer.send(outcome)),
             },
-            Request::OpenInterface(plan, answer) => drop(answer.send(self.open_interface(*plan).await)),
-            Request::Interface => self.interface_heard_of().await,
+            Request::OpenInterface(plan, answer) => tokio::select! {
+                biased;
+                // One that was started by then is found under its id afterwards.
+                urgent = inbox.urgent() => inbox.put_back(Request::OpenInterface(plan, answer), urgent),
+                outcome = self.open_interface(&plan) => drop(answer.send(outcome)),
+            },
+            Request::Interface => tokio::select! {
+                biased;
+                urgent = inbox.urgent() => inbox.put_back(Request::Interface, urgent),
+                () = self.interface_heard_of() => {}
+            },
             Request::Pause(answer) => {
                 let outcome = self.pause().await;
                 let _ = answer.send(outcome);
@@ -370,17 +372,19 @@ impl Driver {
                 self.ended = outcome.is_ok();
                 let _ = answer.send(outcome);
             }
-            Request::Expire(cause, answer) => {
-                let outcome = self.expire(cause).await;
+            Request::Expire(cause, lease, answer) => {
+                let outcome = self.expire(cause, lease).await;
                 self.ended = matches!(outcome, Ok(true));
                 let _ = answer.send(outcome);
             }
             Request::Container(event) => self.container_event(event).await,
             Request::Look => self.look().await,
-            Request::Adopt(record, answer) => {
-                let outcome = self.adopt(&record).await;
-                let _ = answer.send(outcome);
-            }
+            Request::Adopt(record, answer) => tokio::select! {
+                biased;
+                // As a kill would: nothing of it is begun that is not found again.
+                urgent = inbox.urgent() => inbox.put_back(Request::Adopt(record, answer), urgent),
+                outcome = self.adopt(&record) => drop(answer.send(outcome)),
+            },
             Request::Refresh(answer) => {
                 let outcome = self.refresh().await;
                 let _ = answer.send(outcome);

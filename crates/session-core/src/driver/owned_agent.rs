@@ -32,8 +32,6 @@ pub(super) struct OwnedAgent {
     pub(super) lines: Lines,
     /// As in the store.
     pub(super) record: AgentRecord,
-    /// Its process was started by this owner, so no turn that ran before is running in it.
-    pub(super) fresh: bool,
     pub(super) turn: Option<ActiveTurn>,
     /// It could not resume its conversation and ends without having begun.
     pub(super) conversation_lost: bool,
@@ -45,13 +43,7 @@ pub(super) struct OwnedAgent {
 }
 
 impl OwnedAgent {
-    pub(super) fn new(
-        lock: AgentLock,
-        link: Link,
-        mut process: Process,
-        record: AgentRecord,
-        fresh: bool,
-    ) -> Self {
+    pub(super) fn new(lock: AgentLock, link: Link, mut process: Process, record: AgentRecord) -> Self {
         process.acknowledge_manually();
         let (writes, queue) = mpsc::channel(WRITES);
         let mut helpers = JoinSet::new();
@@ -63,7 +55,6 @@ impl OwnedAgent {
             process,
             acknowledged: record.offset,
             record,
-            fresh,
             turn: None,
             conversation_lost: false,
             last_words: Vec::new(),

@@ -58,6 +58,16 @@ impl Retry {
         failing.pause = (failing.pause * 2).min(LAST_PAUSE);
     }
 
+    /// It cannot work before somebody lets it: nothing that was tried so far counts, and it is looked at again in a while.
+    pub(super) fn wait(&mut self) {
+        let now = Instant::now();
+        self.failing = Some(Failing {
+            since: now,
+            pause: FIRST_PAUSE,
+            next: now + LAST_PAUSE,
+        });
+    }
+
     /// Whether `error` may pass, for a turn that is `running` in the agent or waits.
     pub(super) fn may_pass(&self, error: &Error, running: bool) -> bool {
         let patience = if running {
@@ -101,6 +111,19 @@ mod tests {
         assert!(!retry.may_pass(&error(ErrorKind::LinkLost), true));
         retry.reset();
         assert!(retry.is_due() && retry.may_pass(&error(ErrorKind::LinkLost), false));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_somebody_froze_is_waited_for_and_has_all_the_patience_afterwards() {
+        let mut retry = Retry::default();
+        retry.pause();
+        tokio::time::advance(RUNNING_PATIENCE).await;
+        retry.wait();
+        assert!(!retry.is_due());
+        tokio::time::advance(LAST_PAUSE).await;
+        assert!(retry.is_due() && retry.may_pass(&error(ErrorKind::LinkLost), true));
+        tokio::time::advance(RUNNING_PATIENCE).await;
+        assert!(!retry.may_pass(&error(ErrorKind::LinkLost), true));
     }
 
     #[tokio::test(start_paused = true)]

@@ -27,7 +27,7 @@ pub(super) struct ActiveTurn {
 }
 
 impl ActiveTurn {
-    fn new(turn: &TurnInfo, watch: Watch) -> Self {
+    pub(super) fn new(turn: &TurnInfo, watch: Watch) -> Self {
         Self {
             id: turn.id,
             started: Instant::now(),
@@ -151,6 +151,11 @@ impl Driver {
         self.looked_at = latest;
     }
 
+    /// Whether there may be a turn to be taken, and nothing speaks against looking now.
+    pub(super) fn has_time_for_work(&self) -> bool {
+        self.wants_work && self.active_turn().is_none() && self.retry.is_due()
+    }
+
     /// Takes up turns that wait in the store, or one that runs and has no owner any more.
     pub(super) async fn take_work(&mut self) {
         self.wants_work = false;
@@ -201,14 +206,6 @@ impl Driver {
         }
     }
 
-    /// Goes on with the turn that runs, if one does; this process owns the agent.
-    pub(super) async fn take_running_turn(&mut self) -> Result<bool> {
-        match self.foundation.store.running_turn(&self.id).await? {
-            Some(turn) => self.go_on(turn).await.map(|()| true),
-            None => Ok(false),
-        }
-    }
-
     async fn start_turn(&mut self, turn: TurnInfo) -> Result<()> {
         self.settle_checkpoints().await;
         self.ensure_base_tree().await;
@@ -249,29 +246,6 @@ impl Driver {
     async fn waits(&self, turn: &TurnInfo) -> Result<bool> {
         let turn = self.foundation.store.turn(&self.id, &turn.id).await?;
         Ok(turn.is_some_and(|turn| turn.status == TurnStatus::Queued))
-    }
-
-    /// A turn that was running when its owner died. What was written last, its prompt or an interrupt, is written again:
-    /// the key makes sure that the agent reads it once.
-    async fn go_on(&mut self, turn: TurnInfo) -> Result<()> {
-        fail::fail_point!("driver.turn.recalled", |_| crate::fault::store(
-            "go on with the turn"
-        ));
-        let watch = Watch::taken_over(&turn.id, &self.events_of(&turn).await);
-        let Some(agent) = &mut self.agent else {
-            return Ok(());
-        };
-        if agent.fresh {
-            return self.end_turn_of_gone_agent().await;
-        }
-        agent.turn = Some(ActiveTurn::new(&turn, watch));
-        if agent.record.stdin_key % 2 == 0 {
-            agent.write(self.foundation.agent.prompt(&turn.id, &turn.prompt));
-        } else {
-            self.repeat_interrupt();
-        }
-        self.repeat_restart();
-        Ok(())
     }
 
     /// Ends the active turn with the agent's result, in the transaction that settles the output that said so.
@@ -394,6 +368,12 @@ impl Driver {
             Ok(None) => (false, store.next_queued_turn(&self.id).await),
             running => (true, running),
         };
+        if self.is_frozen().await {
+            // Whoever froze it lets it go on, and the turn with it.
+            self.retry.wait();
+            self.wants_work = true;
+            return;
+        }
         if turn.is_err() || self.retry.may_pass(error, running) {
             self.retry.pause();
             self.wants_work = true;

@@ -338,7 +338,7 @@ impl Driver {
         }
     }
 
-    async fn is_frozen(&self) -> bool {
+    pub(super) async fn is_frozen(&self) -> bool {
         let status = self.foundation.runtime.inspect(&self.container).await;
         status.is_ok_and(|status| status.state == ContainerState::Paused)
     }

@@ -183,6 +183,7 @@ impl SessionManager {
         let now = Timestamp::now();
         (record.info.created_at, record.info.updated_at) = (now, now);
         record.info.lease_until = record.info.lifetime.lease_ms.map(lifetimes::lease_until);
+        record.timers = lifetimes::begun(&record.info)?;
         Ok((Some(turn), store.insert_session(record.clone()).await?))
     }
 }

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::SessionManager;
 use super::programs::is_sidecar;
+use super::reconcile::in_time;
 use crate::driver::Request;
 use crate::error::{ErrorKind, Result};
 use crate::id::{ContainerName, SessionId};
@@ -20,6 +21,8 @@ use crate::store::SessionRecord;
 
 /// How many sessions are taken up at once: their containers dial at the same time.
 const AT_ONCE: usize = 64;
+/// How long one of them may keep the others waiting: a link and an agent that cannot be reached take long to say so.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// How often records are held against the engine. With the time that the engine takes to answer, whatever happens behind our
 /// back is known within 5 seconds.
 const CONVERGE_EVERY: Duration = Duration::from_secs(2);
@@ -72,11 +75,13 @@ impl SessionManager {
         let id = record.info.id;
         let driver = self.driver(&record);
         let outcome = if found.is_none_or(|found| agree(&record.info, found)) {
-            driver
-                .ask(|answer| Request::Adopt(Box::new(record), answer))
-                .await
+            in_time(
+                PATIENCE,
+                driver.ask(|answer| Request::Adopt(Box::new(record), answer)),
+            )
+            .await
         } else {
-            driver.ask(Request::Refresh).await
+            in_time(PATIENCE, driver.ask(Request::Refresh)).await
         };
         if let Err(error) = &outcome {
             tracing::warn!(session = %id, %error, "the session could not be taken up");

@@ -7,6 +7,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use futures::{StreamExt, stream};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
@@ -14,7 +15,7 @@ use super::SessionManager;
 use super::garbage::{STALE_EVERY, belongs_to};
 use super::programs::is_sidecar;
 use crate::driver::Request;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::garbage::{Garbage, GarbageKind, GarbageReport};
 use crate::id::SessionId;
 use crate::runtime::ContainerState;
@@ -26,6 +27,10 @@ use crate::store::{Batch, SessionRecord};
 pub(super) const PERIOD: Duration = Duration::from_secs(5);
 /// Between writing a record and taking the lock a maker needs an instant; a younger record is not looked at.
 const MAKER_GRACE: Duration = Duration::from_secs(3);
+/// How many sessions are looked after at once.
+const AT_ONCE: usize = 32;
+/// How long one of them may keep the others waiting.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 impl SessionManager {
     /// Removes orphans and finishes what was broken off.
@@ -83,21 +88,16 @@ impl SessionManager {
         alive: &HashSet<(SessionId, bool)>,
         done: &mut GarbageReport,
     ) -> Result<()> {
-        for record in self
-            .inner
-            .foundation
-            .store
-            .sessions(&SessionFilter::default())
-            .await?
-        {
-            let id = record.info.id;
-            let outcome = if done.dry_run {
-                self.is_broken_off(&record)
-            } else {
-                self.finish(&record, alive).await
-            };
+        let store = &self.inner.foundation.store;
+        let records = store.sessions(&SessionFilter::default()).await?;
+        let dry_run = done.dry_run;
+        let finishing = records
+            .into_iter()
+            .map(|record| self.finish_one(record, alive, dry_run));
+        let finished: Vec<_> = stream::iter(finishing).buffered(AT_ONCE).collect().await;
+        for (record, outcome) in finished {
             match outcome {
-                Ok(true) => done.finished.push(id),
+                Ok(true) => done.finished.push(record.info.id),
                 Ok(false) => {}
                 Err(error) => done.left.push(Garbage {
                     kind: GarbageKind::Container,
@@ -109,6 +109,31 @@ impl SessionManager {
         Ok(())
     }
 
+    async fn finish_one(
+        &self,
+        record: SessionRecord,
+        alive: &HashSet<(SessionId, bool)>,
+        dry_run: bool,
+    ) -> (SessionRecord, Result<bool>) {
+        let outcome = if dry_run {
+            self.is_broken_off(&record)
+        } else {
+            self.finish(&record, alive).await
+        };
+        (record, outcome)
+    }
+
+    /// Has a session looked at by its task.
+    async fn refresh(&self, record: &SessionRecord) -> Result<()> {
+        let driver = self.driver(record);
+        let outcome = in_time(PATIENCE, driver.ask(Request::Refresh)).await;
+        if outcome.is_err() {
+            // What its task is at is broken off for this, if it can be.
+            driver.look();
+        }
+        outcome
+    }
+
     /// Brings one session in line with what is true. Answers whether that was its end.
     async fn finish(&self, record: &SessionRecord, alive: &HashSet<(SessionId, bool)>) -> Result<bool> {
         let id = record.info.id;
@@ -117,13 +142,13 @@ impl SessionManager {
         }
         match record.info.state {
             SessionState::Creating if self.live_driver(&id).is_none() => self.fail_abandoned(record).await,
-            SessionState::Destroying => self.destroy_session(&id).await.map(|()| true),
+            SessionState::Destroying => in_time(PATIENCE, self.destroy_session(&id)).await.map(|()| true),
             SessionState::Ready | SessionState::Busy if !alive.contains(&(id, false)) => {
-                self.driver(record).ask(Request::Refresh).await.map(|()| false)
+                self.refresh(record).await.map(|()| false)
             }
             SessionState::Ready | SessionState::Busy => self.take_up(record).await.map(|()| false),
             SessionState::Paused if !alive.contains(&(id, true)) => {
-                self.driver(record).ask(Request::Refresh).await.map(|()| false)
+                self.refresh(record).await.map(|()| false)
             }
             _ => Ok(false),
         }
@@ -186,6 +211,18 @@ impl SessionManager {
         foundation.state_dir.remove_session_dir(&id)?;
         Ok(true)
     }
+}
+
+/// Waits for a session's task, and not for ever: what is asked for stays asked for.
+pub(super) async fn in_time<T>(patience: Duration, asked: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::time::timeout(patience, asked)
+        .await
+        .unwrap_or_else(|_late| {
+            let message = "the session is at something that does not end";
+            Err(Error::new(ErrorKind::Busy, "look after the session", message)
+                .with_retryable(true)
+                .with_hint("it is looked at again in a while; destroy it if it stays so"))
+        })
 }
 
 /// Whether its maker, if it lives, has had the time to take the lock.

@@ -239,6 +239,9 @@ pub(super) fn commit(write: &mut Write<'_>, id: &SessionId, batch: &Batch) -> Re
     if batch.expect_no_turns {
         turns::expect_none(write, &head)?;
     }
+    if let Some(until) = batch.expect_lease_until {
+        expect_lease(write, &head, until)?;
+    }
     let change = batch
         .turn
         .as_ref()
@@ -290,6 +293,26 @@ fn expect_state(head: &Head, expected: Option<StateName>) -> Result<(), Failure>
         )),
         _ => Ok(()),
     }
+}
+
+fn expect_lease(write: &Write<'_>, head: &Head, until: Timestamp) -> Result<(), Failure> {
+    const SQL: &str = "SELECT lease_until FROM session WHERE pk = ?1";
+    let found: Option<i64> = write
+        .connection
+        .prepare_cached(SQL)?
+        .query_row([head.pk], |row| row.get(0))?;
+    if found == Some(until.as_microsecond()) {
+        return Ok(());
+    }
+    Err(Failure::Refused(
+        Error::new(
+            ErrorKind::StateConflict,
+            CHANGING,
+            "its lease was renewed meanwhile",
+        )
+        .with_context("session", head.id)
+        .with_hint("look at the session again and decide anew"),
+    ))
 }
 
 fn store_head(write: &Write<'_>, head: &Head, batch: &Batch, cost_usd: f64) -> Result<(), Failure> {

@@ -148,6 +148,8 @@ pub struct Batch {
     pub expect_state: Option<StateName>,
     /// Nothing is changed when a turn waits or runs.
     pub expect_no_turns: bool,
+    /// Nothing is changed when its lease holds until another time than this: then somebody renewed it.
+    pub expect_lease_until: Option<Timestamp>,
     /// Nothing is changed when the turn of [`Batch::turn`] is somewhere else: then it was started or ended meanwhile.
     pub expect_turn: Option<TurnStatus>,
 }

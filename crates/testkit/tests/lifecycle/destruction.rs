@@ -1,12 +1,18 @@
 //! The end of a session fails, is killed, and is tried again: in the end nothing is left.
 
+use std::time::Duration;
+
 use session_core::api::SessionApi;
 use session_core::error::ErrorKind;
+use session_core::event::EventKind;
+use session_core::id::SessionId;
+use session_core::session::{CreateSession, WorkspaceSource};
 use session_core::state::{SessionState, StateName};
 use testkit::faults::{Fault, FaultPlan, Operation};
+use testkit::harness::ManagerProcess;
 use testkit::memory::AgentTurn;
 
-use super::world::{World, all, ask, create, prompt, reaches, recorded, send, soon};
+use super::world::{World, all, ask, create, prompt, reaches, recorded, send, soon, stored};
 
 #[tokio::test]
 async fn an_end_that_fails_says_destroying_and_can_be_tried_again() {
@@ -112,4 +118,44 @@ async fn a_mounted_workspace_survives_its_session() {
     ask(&manager, &session, "Work.").await;
     world.finish(&manager).await;
     assert_eq!(std::fs::read_to_string(path.join("result.txt")).unwrap(), "work");
+}
+
+#[tokio::test]
+async fn a_session_that_stands_still_while_it_is_made_can_be_destroyed() {
+    let world = World::new();
+    let manager = world.manager().await;
+    let path = world.site.workspace("large").unwrap();
+    let large = std::fs::File::create(path.join("large")).unwrap();
+    large.set_len(64 << 20).unwrap();
+    let request = CreateSession {
+        workspace: WorkspaceSource::Copy { path },
+        ..CreateSession::default()
+    };
+    let destroying = async {
+        let session = soon("the copy to begin", copying(&manager)).await;
+        world.container(&session).pause();
+        let destroyed = tokio::time::timeout(Duration::from_secs(15), manager.destroy(&session)).await;
+        destroyed.expect("it is not waited for").unwrap();
+        session
+    };
+    let (created, session) = tokio::join!(manager.create(request), destroying);
+    assert_eq!(created.unwrap_err().kind(), ErrorKind::Cancelled);
+    assert_eq!(recorded(&manager, &session).await, SessionState::Destroyed);
+    world.finish(&manager).await;
+}
+
+/// Waits for a session that gets its workspace.
+async fn copying(manager: &ManagerProcess) -> SessionId {
+    loop {
+        if let [session] = all(manager).await[..] {
+            let events = stored(manager, &session).await;
+            if events
+                .iter()
+                .any(|event| matches!(&event.kind, EventKind::Progress { message } if message.starts_with("copying")))
+            {
+                return session;
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
 }

@@ -1,6 +1,6 @@
 //! Sessions end by themselves when their time has come, and never under anybody's hands.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use session_core::api::SessionApi;
 use session_core::command::{CommandRequest, OnDisconnect};
@@ -15,6 +15,7 @@ use session_core::state_dir::StateDir;
 use session_core::store::{Batch, Store};
 use session_core::terminal::{OpenTerminal, TerminalProgram, TerminalSize};
 use session_core::turn::TurnStatus;
+use testkit::faults::{Fault, FaultPlan, Operation};
 use testkit::harness::ManagerProcess;
 use testkit::memory::AgentTurn;
 
@@ -375,4 +376,49 @@ async fn the_operators_lifetime_is_for_those_who_name_none() {
         "off by default"
     );
     world.finish(&usual).await;
+}
+
+#[tokio::test]
+async fn a_renewal_saves_a_session_whose_end_was_begun_and_is_not_final() {
+    let world = World::new();
+    let daemon = world.supervisor().await;
+    let lease = Lifetime {
+        lease_ms: Some(SHORT),
+        ..Lifetime::default()
+    };
+    let session = make(&daemon, lease).await;
+    // Its task is at something else when the lease lapses, so that its end has to wait.
+    let held = Duration::from_millis(4 * SHORT);
+    let plan = FaultPlan::none().fail(Operation::Inspect, 1, Fault::Delay(held));
+    world.site.faulty.set_plan(plan);
+    let began = Instant::now();
+    let renewing = async {
+        tokio::time::sleep(Duration::from_millis(3 * SHORT)).await;
+        while began.elapsed() < held + Duration::from_millis(SHORT) {
+            daemon.renew_lease(&session).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(SHORT / 10)).await;
+        }
+    };
+    let (inspected, ()) = tokio::join!(daemon.inspect(&session), renewing);
+    inspected.unwrap();
+    lives(&daemon, &session).await;
+    expires(&daemon, &session, ExpiryCause::LeaseLapsed).await;
+    world.finish(&daemon).await;
+}
+
+#[tokio::test]
+async fn time_is_counted_from_the_admission_on_before_anybody_looks() {
+    let world = World::new();
+    let manager = world.manager().await;
+    let timed = make(&manager, idle()).await;
+    let free = make(&manager, Lifetime::default()).await;
+    let store = Store::open(&StateDir::open(&world.site.state_dir()).unwrap())
+        .await
+        .unwrap();
+    for (session, counted) in [(&timed, true), (&free, false)] {
+        let record = store.session(session).await.unwrap().unwrap();
+        assert_eq!(record.timers.is_some(), counted, "{:?}", record.timers);
+    }
+    store.close().await;
+    world.finish(&manager).await;
 }

@@ -1,6 +1,7 @@
 //! The reconciler removes what is ours and wanted by nobody, and touches nothing else.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use session_core::api::SessionApi;
 use session_core::audit::AuditQuery;
@@ -10,6 +11,7 @@ use session_core::label::{self, Signer};
 use session_core::state::{SessionState, StateName};
 use session_core::state_dir::StateDir;
 use session_core::store::{Inserted, Store};
+use testkit::faults::{Fault, FaultPlan, Operation};
 use testkit::harness::ManagerProcess;
 
 use super::world::{World, ask, create, reaches, recorded, soon};
@@ -387,5 +389,39 @@ async fn what_is_younger_than_the_backup_is_left_to_people() {
     world.container(&younger).remove();
     reconcile(&manager).await;
     assert!(!state.session_dir(&younger).exists());
+    world.finish(&manager).await;
+}
+
+#[tokio::test]
+async fn a_session_that_nobody_can_look_at_keeps_none_of_the_others_waiting() {
+    let world = World::new();
+    let manager = world.manager().await;
+    let mut sessions = Vec::new();
+    for _ in 0..3 {
+        sessions.push(create(&manager).await);
+    }
+    for session in &sessions {
+        world.container(session).remove();
+    }
+    // The first one that is looked at, whichever it is.
+    let plan = FaultPlan::none().fail(Operation::Inspect, 1, Fault::Hang);
+    world.site.faulty.set_plan(plan);
+    let told = async {
+        loop {
+            let mut lost = 0;
+            for session in &sessions {
+                let state = recorded(&manager, session).await;
+                lost += usize::from(state.name() == StateName::Interrupted);
+            }
+            if lost == 2 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let told = tokio::time::timeout(Duration::from_secs(8), told);
+    let (_done, told) = tokio::join!(reconcile(&manager), told);
+    told.expect("the others are told");
+    world.site.faulty.set_plan(FaultPlan::none());
     world.finish(&manager).await;
 }

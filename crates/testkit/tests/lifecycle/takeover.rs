@@ -367,3 +367,57 @@ async fn a_session_destroyed_by_another_manager_is_gone_for_both() {
     soon("a second end", owner.destroy(&session)).await.unwrap();
     world.finish(&owner).await;
 }
+
+#[tokio::test]
+async fn the_result_of_a_turn_that_cannot_be_recalled_at_once_is_not_lost() {
+    if !fail::has_failpoints() {
+        return;
+    }
+    let world = World::new();
+    let first = world.manager().await;
+    let session = create(&first).await;
+    let gate = world.hold("Done.");
+    let turn = send(&first, &session, "Work.").await;
+    world.asked(1).await;
+    first.kill().await;
+    gate.open();
+    soon("the agent's result", world.site.memory.agents().wait_for_ends(1)).await;
+    // Turns of other tests that this hits are as well off.
+    fail::cfg("driver.turn.recalled", "3*return->off").unwrap();
+    let second = world.supervisor().await;
+    assert_eq!(outcome(&second, &turn).await.text, "Done.");
+    let events = history(&second, &session).await;
+    assert_eq!(said(&events, "Done."), 1);
+    assert_eq!(world.prompts(), ["Work."]);
+    fail::remove("driver.turn.recalled");
+    world.finish(&second).await;
+}
+
+#[tokio::test]
+async fn a_turn_in_a_frozen_container_waits_for_it_whoever_takes_it_over() {
+    for dials in [true, false] {
+        let world = World::new();
+        world.site.memory.set_dials(dials);
+        let first = world.manager().await;
+        let session = create(&first).await;
+        let gate = world.hold("Done.");
+        let turn = send(&first, &session, "Work.").await;
+        world.asked(1).await;
+        world.container(&session).pause();
+        first.kill().await;
+        let second = world.supervisor().await;
+        // With it the agent is wanted.
+        let waiting = send(&second, &session, "Then this.").await;
+        // Longer than it takes to find out that the container does not dial, and that nothing can be run in it.
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        let still = second.turn(&session, &turn.id).await.unwrap();
+        assert_eq!(still.status, TurnStatus::Running, "{:?}", still.outcome);
+        assert_eq!(recorded(&second, &session).await.name(), StateName::Busy);
+        world.container(&session).resume();
+        gate.open();
+        assert_eq!(outcome(&second, &turn).await.text, "Done.");
+        assert_eq!(outcome(&second, &waiting).await.text, "Then this.");
+        assert_eq!(world.prompts(), ["Work.", "Then this."]);
+        world.finish(&second).await;
+    }
+}

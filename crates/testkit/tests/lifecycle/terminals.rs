@@ -323,3 +323,25 @@ async fn one_with_a_key_is_opened_once_whoever_is_asked() {
     assert_eq!(refused.unwrap_err().kind(), ErrorKind::StateConflict);
     world.finish(&second).await;
 }
+
+#[tokio::test]
+async fn an_interface_that_does_not_open_because_the_session_is_frozen_keeps_nobody_waiting() {
+    let world = World::new();
+    let manager = world.manager().await;
+    let session = create(&manager).await;
+    ask(&manager, &session, "Hello").await;
+    world.container(&session).pause();
+    let resuming = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let resumed = tokio::time::timeout(Duration::from_secs(10), manager.resume(&session)).await;
+        resumed.expect("it is not waited for").unwrap();
+    };
+    let (opened, ()) = tokio::join!(open(&manager, &session, TerminalProgram::Agent), resuming);
+    let mut viewer = look(&manager, &session, &opened.id).await;
+    until(&mut viewer, "Claude").await;
+    assert_eq!(manager.terminals(&session).await.unwrap().len(), 1);
+    drop(viewer);
+    manager.close_terminal(&session, &opened.id).await.unwrap();
+    assert_eq!(ask(&manager, &session, "Again").await.text, "Again");
+    world.finish(&manager).await;
+}

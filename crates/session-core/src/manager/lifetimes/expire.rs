@@ -1,5 +1,7 @@
 //! The end of a session whose time has come, looked at once more before it is final.
 
+use jiff::Timestamp;
+
 use crate::driver::Request;
 use crate::error::Result;
 use crate::id::SessionId;
@@ -13,18 +15,24 @@ use crate::turn::TurnStatus;
 pub(super) enum Expiry {
     /// It is gone, or somebody else ended it.
     Ended,
-    /// It works after all, or is kept for somebody to look at.
+    /// It works after all, was renewed, or is kept for somebody to look at.
     Kept,
 }
 
 impl SessionManager {
-    pub(super) async fn expire(&self, session: &SessionId, cause: ExpiryCause) -> Result<Expiry> {
+    /// `lease` is the one by which it was judged.
+    pub(super) async fn expire(
+        &self,
+        session: &SessionId,
+        cause: ExpiryCause,
+        lease: Option<Timestamp>,
+    ) -> Result<Expiry> {
         let record = self.record(session, "end the session").await?;
         if record.info.state.has_ended() {
             return Ok(Expiry::Ended);
         }
         if cause != ExpiryCause::Idle {
-            return self.end_expired(&record, cause).await;
+            return self.end_expired(&record, cause, lease).await;
         }
         // Nobody begins to work from here on; who does already is seen.
         let Some(_nobody) = self.inner.foundation.state_dir.try_end_work(session)? else {
@@ -38,12 +46,17 @@ impl SessionManager {
             self.adopt_commands(session).await?;
             return Ok(Expiry::Kept);
         }
-        self.end_expired(&record, cause).await
+        self.end_expired(&record, cause, lease).await
     }
 
-    async fn end_expired(&self, record: &SessionRecord, cause: ExpiryCause) -> Result<Expiry> {
+    async fn end_expired(
+        &self,
+        record: &SessionRecord,
+        cause: ExpiryCause,
+        lease: Option<Timestamp>,
+    ) -> Result<Expiry> {
         let driver = self.driver(record);
-        match driver.ask(|answer| Request::Expire(cause, answer)).await {
+        match driver.ask(|answer| Request::Expire(cause, lease, answer)).await {
             Ok(true) => {
                 self.forget(&record.info.id);
                 Ok(Expiry::Ended)

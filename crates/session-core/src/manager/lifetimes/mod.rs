@@ -98,11 +98,20 @@ impl SessionManager {
     }
 }
 
-/// What a lease that is given now is said to last until. Only for people to see: nobody judges by it.
+/// What a lease that is given now is said to last until. Only for people to see: nobody judges by it. No finer than it is
+/// stored, so that it is the same wherever it is read.
 pub(super) fn lease_until(lease_ms: u64) -> Timestamp {
-    let now = Timestamp::now();
+    let now = Timestamp::from_microsecond(Timestamp::now().as_microsecond()).unwrap_or(Timestamp::MAX);
     now.checked_add(Duration::from_millis(lease_ms))
         .unwrap_or(Timestamp::MAX)
+}
+
+/// What is stored of the time of a session that is about to be made; `None` of one that never ends by itself.
+pub(super) fn begun(info: &SessionInfo) -> Result<Option<String>> {
+    if info.lifetime.is_unlimited() {
+        return Ok(None);
+    }
+    Tally::begin(info, Moment::now()).text().map(Some)
 }
 
 /// The time of the sessions with a limit, as one process counts it.
@@ -179,10 +188,7 @@ impl Keeper {
         let counted = record
             .and_then(|record| record.timers)
             .and_then(|text| serde_json::from_str::<Tally>(&text).ok());
-        let tally = match counted {
-            Some(tally) => tally.taken_up(&info.lifetime, Moment::now()),
-            None => Tally::first(info, Marks::of(info, stamp), Moment::now()),
-        };
+        let tally = Tally::stored(counted, info, Marks::of(info, stamp), Moment::now());
         if info.lifetime.idle_ms.is_some() {
             // What runs there that nobody watches is work as well.
             let (manager, session) = (self.manager.clone(), info.id);
@@ -209,7 +215,7 @@ impl Keeper {
         let verdict = kept.tally.judge(&info.lifetime);
         match verdict {
             Verdict::Ends(cause) if kept.ending.is_none() && kept.again.is_none_or(|again| again <= now) => {
-                kept.ending = Some(self.end(info.id, cause));
+                kept.ending = Some(self.end(info, cause));
                 LOOK_LEAST
             }
             Verdict::Ends(_) => LOOK_LEAST * 4,
@@ -237,12 +243,14 @@ impl Keeper {
         }
     }
 
-    fn end(&self, session: SessionId, cause: ExpiryCause) -> tokio::task::JoinHandle<Result<Expiry>> {
+    fn end(&self, info: &SessionInfo, cause: ExpiryCause) -> tokio::task::JoinHandle<Result<Expiry>> {
         let (manager, places) = (self.manager.clone(), self.places.clone());
+        // A renewal that is acknowledged from here on has the session stay.
+        let (session, lease) = (info.id, info.lease_until);
         // Seen to its end by the manager's shutdown; what is cut off says `Destroying`, and is gone on with.
         self.manager.inner.errands.spawn(async move {
             let _place = places.acquire_owned().await;
-            manager.expire(&session, cause).await
+            manager.expire(&session, cause, lease).await
         })
     }
 
@@ -250,10 +258,7 @@ impl Keeper {
         let now = Moment::now();
         let mut timers = Vec::with_capacity(self.kept.len());
         for (session, kept) in &self.kept {
-            let text = serde_json::to_string(&kept.tally.counted_at(now.clone())).map_err(|source| {
-                Error::new(ErrorKind::Internal, "store the sessions' time", "no text").with_source(source)
-            })?;
-            timers.push((*session, text));
+            timers.push((*session, kept.tally.counted_at(now.clone()).text()?));
         }
         self.stored = Instant::now();
         if !timers.is_empty() {

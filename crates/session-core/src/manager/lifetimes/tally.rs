@@ -10,6 +10,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::error::{Error, ErrorKind, Result};
 use crate::lifetime::{ExpiryCause, Lifetime};
 use crate::session::SessionInfo;
 use crate::state::SessionState;
@@ -111,7 +112,42 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    /// Of a session of which nothing was counted: what its record says of the past is believed as far as it can be.
+    /// Of a session that is about to be made: all is counted from here on, by a clock that nobody sets.
+    pub(super) fn begin(info: &SessionInfo, now: Moment) -> Self {
+        Self {
+            lived_ms: 0,
+            idle_ms: 0,
+            unrenewed_ms: 0,
+            marks: Marks::of(info, None),
+            at: now,
+        }
+    }
+
+    /// As it is stored.
+    pub(super) fn text(&self) -> Result<String> {
+        serde_json::to_string(self).map_err(|source| {
+            Error::new(ErrorKind::Internal, "store the sessions' time", "no text").with_source(source)
+        })
+    }
+
+    /// Goes on with what is stored, for whoever sees the session for the first time.
+    pub(super) fn stored(counted: Option<Self>, info: &SessionInfo, marks: Marks, now: Moment) -> Self {
+        // Before it was ready it had nothing to be idle of. That the record knows, and can only shorten what was counted.
+        let unseen = counted.as_ref().is_some_and(|counted| counted.lived_ms == 0);
+        let ready = between(info.updated_at, now.wall);
+        let mut tally = match counted {
+            Some(tally) => tally.taken_up(&info.lifetime, now),
+            None => Self::first(info, marks, now),
+        };
+        if unseen {
+            tally.idle_ms = tally.idle_ms.min(millis(ready));
+            tally.forbear(&info.lifetime, true);
+        }
+        tally
+    }
+
+    /// Of a session of which nothing was counted, for it was made by a version that noted nothing: what its record says of the
+    /// past is believed as far as it can be.
     pub(super) fn first(info: &SessionInfo, marks: Marks, now: Moment) -> Self {
         let lived = between(info.created_at, now.wall);
         let idle = between(info.updated_at, now.wall);
@@ -139,7 +175,8 @@ impl Tally {
         self
     }
 
-    /// Leaves time to come back; also before the end of its life when only the time of day says that it is over.
+    /// Leaves time to come back; also before the end of its life when only the time of day says that it is over, or nobody has
+    /// seen it yet.
     fn forbear(&mut self, lifetime: &Lifetime, by_wall_clock: bool) {
         let spare = |counted: &mut u64, limit: Option<u64>| {
             if let Some(limit) = limit {

@@ -80,6 +80,44 @@ fn restarted(tally: &Tally, info: &SessionInfo, left: Moment, back: Moment) -> T
         .taken_up(&info.lifetime, back)
 }
 
+/// Noted at its admission at noon, and seen for the first time at another moment.
+fn first_seen(info: &SessionInfo, seen: Moment) -> Tally {
+    let noted = Tally::begin(info, moment("a", HOUR, noon())).text().unwrap();
+    let noted: Tally = serde_json::from_str(&noted).unwrap();
+    Tally::stored(Some(noted), info, Marks::of(info, None), seen)
+}
+
+#[test]
+fn a_clock_that_is_set_before_anybody_looked_ends_nothing() {
+    let info = info(Lifetime {
+        max_ms: limit(2 * HOUR),
+        lease_ms: limit(2 * HOUR),
+        idle_ms: limit(2 * HOUR),
+        ..Lifetime::default()
+    });
+    for hours in [-100_000, 0, 100_000] {
+        let wall = noon() + jiff::SignedDuration::from_hours(hours);
+        let tally = first_seen(&info, moment("a", HOUR + 5 * MINUTE, wall));
+        assert_eq!(
+            tally.judge(&info.lifetime),
+            Verdict::Lives(2 * HOUR - 5 * MINUTE),
+            "set by {hours} h"
+        );
+    }
+}
+
+#[test]
+fn a_session_is_not_idle_while_it_is_made() {
+    let mut info = info(idle(HOUR));
+    info.updated_at = noon() + 50 * MINUTE;
+    let tally = first_seen(&info, moment("a", HOUR + 55 * MINUTE, noon() + 55 * MINUTE));
+    assert_eq!(
+        tally.judge(&info.lifetime),
+        Verdict::Lives(HOUR - 5 * MINUTE),
+        "it was ready 5 minutes ago"
+    );
+}
+
 #[test]
 fn each_limit_ends_a_session_and_says_which_it_was() {
     let causes = [

@@ -8,6 +8,7 @@ mod egress;
 mod faults;
 mod follow;
 mod full_disk;
+mod leases;
 mod listing;
 mod migration;
 mod numbering;
