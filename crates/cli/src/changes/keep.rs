@@ -9,6 +9,8 @@ use std::time::SystemTime;
 use session_core::error::{Error, ErrorKind, Result};
 use session_core::id::SessionId;
 
+use crate::durable::sync_entry;
+
 /// How many patches are kept; the oldest go.
 const KEPT: usize = 100;
 
@@ -40,7 +42,9 @@ fn write(dir: &Path, path: &Path, patch: &[u8]) -> io::Result<()> {
         .mode(0o600)
         .open(path)?;
     file.write_all(patch)?;
-    file.sync_all()
+    file.sync_all()?;
+    sync_entry(dir)?;
+    sync_entry(path)
 }
 
 fn forget_oldest(dir: &Path) -> io::Result<()> {

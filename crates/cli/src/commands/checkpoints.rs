@@ -14,6 +14,7 @@ use session_core::id::{CheckpointId, SessionId};
 
 use crate::args::RestoreArgs;
 use crate::console::Console;
+use crate::durable::sync_entry;
 use crate::exit::ExitStatus;
 use crate::parse::format_bytes;
 use crate::printer::Printer;
@@ -181,7 +182,7 @@ async fn write(patch: ByteStream, file: &Path, printer: &Printer) -> Result<Exit
             out.write_all(&piece).map_err(failed)?;
             bytes += piece.len() as u64;
         }
-        out.sync_all().map_err(failed)?;
+        out.sync_all().and_then(|()| sync_entry(file)).map_err(failed)?;
         Ok(bytes)
     }
     .await;

@@ -16,6 +16,8 @@ use serde_json::Value;
 use session_core::error::{Error, ErrorKind, Result};
 use session_core::mcp::ServerName;
 
+use crate::durable::sync_entry;
+
 const OPERATION: &str = "remember what was deployed";
 /// No client's file is larger.
 const MAX_BYTES: u64 = 32 << 20;
@@ -64,7 +66,7 @@ impl Record {
             written.write_all(&serde_json::to_vec(self).map_err(io::Error::other)?)?;
             written.as_file().sync_all()?;
             written.persist(&place).map_err(|error| error.error)?;
-            Ok(())
+            sync_entry(&place)
         };
         write().map_err(|source| {
             Error::new(ErrorKind::HostIo, OPERATION, "it cannot be written")
