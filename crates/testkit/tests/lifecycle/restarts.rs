@@ -109,12 +109,12 @@ async fn a_turn_whose_agent_is_gone_has_ended_before_another_agent_starts() {
         ..Batch::default()
     };
     store.commit(&session, batch).await.unwrap();
-    let (tell, mut told) = mpsc::unbounded_channel();
+    let (tell, mut told) = mpsc::channel(1);
     world.site.memory.program(AGENT, move |_| {
         let (store, tell) = (store.clone(), tell.clone());
         async move {
             let running = store.running_turn(&session).await.unwrap();
-            let _ = tell.send(running.is_some());
+            let _ = tell.try_send(running.is_some());
             Exit::Code(1)
         }
     });
