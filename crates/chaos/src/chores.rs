@@ -38,7 +38,7 @@ impl Client {
             .find(|chore| self.shared.favours(*chore));
         let done = match favoured.unwrap_or(chance) {
             Favour::Files => self.shared.files(session, name).await,
-            Favour::Terminals => self.shared.terminal(session).await,
+            Favour::Terminals => self.shared.terminal(session, name).await,
             _ => self.shared.interruption(session, told).await,
         };
         // It may be gone with its container.
@@ -83,15 +83,25 @@ impl Shared {
         Ok(content)
     }
 
-    /// Opens one and closes all, those too of which nobody was told.
-    async fn terminal(&self, session: &SessionId) -> Result<()> {
+    /// Opens one, however often it is asked for, and closes it.
+    async fn terminal(&self, session: &SessionId, name: &str) -> Result<()> {
+        let request = OpenTerminal {
+            idempotency_key: Some(format!("terminal-{name}")),
+            ..OpenTerminal::default()
+        };
         self.insist("open a terminal", || {
-            self.api.open_terminal(session, OpenTerminal::default())
+            self.api.open_terminal(session, request.clone())
         })
         .await?;
         let open = self
             .insist("list terminals", || self.api.terminals(session))
             .await?;
+        if open.len() > 1 {
+            self.trouble.tell(format!(
+                "session {session} has {} terminals of one key",
+                open.len()
+            ));
+        }
         for terminal in open {
             self.insist("close a terminal", || {
                 self.api.close_terminal(session, &terminal.id)

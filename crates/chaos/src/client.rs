@@ -372,7 +372,9 @@ impl Shared {
             // It comes back, without the commands that ran.
             Weather::Restarts => {
                 matches!(error.kind(), ErrorKind::StateConflict | ErrorKind::ContainerLost)
-                    && !error.to_string().contains("was run before")
+                    && !["was run before", "was opened before"]
+                        .iter()
+                        .any(|done| error.to_string().contains(done))
             }
             Weather::FullDisk => error.kind() == ErrorKind::HostIo,
         };

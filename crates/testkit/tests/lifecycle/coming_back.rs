@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 use session_core::api::SessionApi;
 use session_core::error::ErrorKind;
 use session_core::id::SessionId;
-use session_core::lifetime::{OnInterrupt, RecoveryPolicy};
+use session_core::lifetime::OnInterrupt;
 use session_core::manager::{AdmissionPolicy, ManagerOptions};
 use session_core::session::CreateSession;
 use session_core::state::StateName;
 use testkit::faults::{Fault, FaultPlan, Operation};
 use testkit::harness::ManagerProcess;
 
-use super::world::{World, ask, create, reaches, recorded, soon};
+use super::world::{World, create, reaches, recorded, soon};
 
 /// Long enough for whatever is begun at once to be seen.
 const A_WHILE: Duration = Duration::from_millis(1500);
@@ -72,39 +72,11 @@ async fn an_attempt_that_hangs_keeps_nobody_waiting() {
     assert_eq!(refused.kind(), ErrorKind::StateConflict);
     let refused = soon("an answer", manager.pause(&hangs)).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::StateConflict);
-    // Broken off, and begun again.
-    called(&world, Operation::Start, 2).await;
     // Whatever happens to others is told all the same.
     world.container(&other).kill();
     reaches(&manager, &other, StateName::Interrupted).await;
     soon("the end", manager.destroy(&hangs)).await.unwrap();
     assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
-    world.finish(&manager).await;
-}
-
-#[tokio::test]
-async fn an_attempt_that_was_broken_off_does_not_count() {
-    let world = World::new();
-    starts_hang(&world);
-    let options = ManagerOptions {
-        recovery: RecoveryPolicy {
-            attempts: 2,
-            ..RecoveryPolicy::default()
-        },
-        ..options(&world)
-    };
-    let manager = world.manager_of(options).await;
-    let session = create_that_comes_back(&manager).await;
-    world.container(&session).kill();
-    for attempt in 1..=5 {
-        called(&world, Operation::Start, attempt).await;
-        soon("an answer", manager.interrupt(&session)).await.unwrap_err();
-    }
-    called(&world, Operation::Start, 6).await;
-    world.site.faulty.set_plan(FaultPlan::none());
-    soon("an answer", manager.interrupt(&session)).await.unwrap_err();
-    reaches(&manager, &session, StateName::Ready).await;
-    assert_eq!(ask(&manager, &session, "Hello").await.text, "Hello");
     world.finish(&manager).await;
 }
 
