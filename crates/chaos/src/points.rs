@@ -97,9 +97,9 @@ impl Favour {
             Self::Failures
         } else if begins(&["driver.archive.", "manager.create.launched", "transfer.pack."]) {
             Self::Copies
-        } else if begins(&["manager.copy_in.", "manager.copy_out."]) {
+        } else if begins(&["manager.copy_in.", "manager.copy_out.", "manager.note."]) {
             Self::Files
-        } else if begins(&["manager.terminal.", "manager.note."]) {
+        } else if begins(&["manager.terminal."]) {
             Self::Terminals
         } else if begins(&[
             "driver.pause.",
